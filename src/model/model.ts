@@ -1,0 +1,62 @@
+import type { Preprocessing } from '../ecg/preprocess.ts';
+
+/**
+ * A polynomial network: blocks of circular convolution, polynomial and average pooling, then the mean over
+ * time and a dense layer. Everything a plan, a forward pass or an export needs, and nothing of CKKS.
+ */
+export interface Model {
+  name: string;
+  /** Names of the scores, in order: N normal, A atrial fibrillation, O other rhythm, ~ noise. */
+  classes: string[];
+  preprocessing: Preprocessing;
+  /** Samples of one segment: the length of the first block's input. */
+  samples: number;
+  blocks: Block[];
+  dense: Dense;
+  /** Beyond this |score| no class is named: the network left the range that it was validated on. */
+  scoreLimit: number;
+  provenance: Provenance;
+}
+
+/** `y = pool(p(conv(x)))` on channels x time; all padding is circular. */
+export interface Block {
+  inChannels: number;
+  outChannels: number;
+  /** Odd number of taps, centred: output t reads inputs t + dilation * (tap - (kernel - 1) / 2). */
+  kernel: number;
+  dilation: number;
+  /** `[kernel][inChannels][outChannels]`, row-major (the layout of tf.conv1d). */
+  weights: Float32Array;
+  /** `[outChannels]` */
+  bias: Float32Array;
+  activation: Polynomial;
+  /** Average pooling: window and stride; 1 means none. Divides the block's input length. */
+  pool: number;
+}
+
+/** One polynomial per channel, applied to the pre-activations (the convolution with its bias). */
+export interface Polynomial {
+  degree: number;
+  /** `[degree + 1][channels]`, ascending powers: p_c(x) = sum_k coefficients[k * channels + c] * x^k. */
+  coefficients: Float32Array;
+  /** The pre-activations for which the network was validated: [low, high]. */
+  range: [number, number];
+}
+
+/** `scores = mean over time (x) . weights + bias` */
+export interface Dense {
+  /** `[channels][classes]` row-major */
+  weights: Float32Array;
+  /** `[classes]` */
+  bias: Float32Array;
+}
+
+/** Where the weights come from: enough to make them again. */
+export interface Provenance {
+  data: string;
+  seed: number;
+  command: string;
+  createdAt: string;
+  /** Figures measured at export, such as cincScore on the test part; empty for a network that was not trained. */
+  metrics: Record<string, number>;
+}
