@@ -1,0 +1,276 @@
+import { BlindbeatError } from '../errors.ts';
+import { butterworth, filterZeroPhase } from './filter.ts';
+import { checkSegment, checkSignal } from './quality.ts';
+import { repeatToLength } from './repeat.ts';
+import { resample, resampledLength } from './resample.ts';
+import { robustScale, rootMeanSquare } from './scale.ts';
+
+/**
+ * How an ECG in mV becomes a network's input: plain data, stored in every model file, so that training and
+ * client cannot differ. `version` names the algorithm of this file; a change of it is a new version.
+ */
+export interface Preprocessing {
+  version: 1;
+  /** Length of a segment in seconds, and in samples: the network's input rate is samples / seconds. */
+  seconds: number;
+  samples: number;
+  /** Shorter signals are refused (seconds). */
+  minimumSeconds: number;
+  /** Butterworth high-pass and low-pass, each run forwards and backwards: -6 dB at `low` and `high` Hz. */
+  band: { low: number; lowOrder: number; high: number; highOrder: number };
+  /** A segment is divided by factor x the rms of its samples clipped to [percentile, 100 - percentile] %. */
+  scale: { percentile: number; factor: number };
+  /** Samples are bounded: bound * tanh(x / bound). */
+  bound: number;
+  /** The segment's rms after bounding is held to at most this. */
+  rmsLimit: number;
+}
+
+/** 30 s as 4096 samples (136.53 Hz) of the 0.5-40 Hz band, |x| <= 3 and rms <= 0.75. */
+export const DEFAULT_PREPROCESSING: Preprocessing = {
+  version: 1,
+  seconds: 30,
+  samples: 4096,
+  minimumSeconds: 5,
+  band: { low: 0.5, lowOrder: 2, high: 40, highOrder: 4 },
+  scale: { percentile: 1, factor: 1.5 },
+  bound: 3,
+  rmsLimit: 0.75,
+};
+
+/** Sampling rate of the network's input in Hz. */
+export function targetRate(p: Preprocessing): number {
+  return p.samples / p.seconds;
+}
+
+/**
+ * Resamples a record in mV at `rate` Hz to the target rate, then band-passes it with zero phase; any length,
+ * floor(n targetRate / rate) samples, still in mV. The filter comes second so that its response is the same for
+ * every input rate; both are linear, so the order matters nowhere else.
+ */
+export function conditionSignal(mv: Float64Array, rate: number, p: Preprocessing): Float64Array {
+  const target = targetRate(p);
+  const { low, lowOrder, high, highOrder } = p.band;
+  const sections = [
+    ...butterworth('highpass', lowOrder, low, target),
+    ...butterworth('lowpass', highOrder, high, target),
+  ];
+  // 1.5 periods of the lower band edge: longer padding changed nothing in the measurement of filter.ts.
+  return filterZeroPhase(resample(mv, rate, target), sections, Math.round((1.5 / low) * target));
+}
+
+/** Where a segment begins. */
+export interface CropOptions {
+  /** Seconds from the beginning of the record; default: the central segment of a long record, 0 of a short one. */
+  start?: number;
+}
+
+/** Part of a conditioned record: `samples` [p.samples] in mV. */
+export interface Crop {
+  samples: Float64Array;
+  startSeconds: number;
+  /** Seconds of the record that the crop covers; fewer than p.seconds if it is repeated. */
+  seconds: number;
+  /** Seconds after which a repeated crop starts again; undefined if the record filled the segment. */
+  repeatSeconds?: number;
+}
+
+/**
+ * Takes p.samples samples out of a conditioned record: from `start`, by default the central ones. If the record
+ * ends before (a short record, or a late start), the part that there is, at least p.minimumSeconds, is repeated
+ * with the seam where it harms least (see `repeatToLength`).
+ *
+ * @throws BlindbeatError ECG if the start lies outside or too little is left after it
+ */
+export function cropSegment(conditioned: Float64Array, p: Preprocessing, options: CropOptions = {}): Crop {
+  const rate = targetRate(p);
+  const begin = segmentStart(conditioned.length, p, options);
+  const part = conditioned.subarray(begin, begin + p.samples);
+  const startSeconds = begin / rate;
+  if (part.length === p.samples) {
+    return { samples: part.slice(), startSeconds, seconds: p.seconds };
+  }
+  const { samples, period } = repeatToLength(part, p.samples, rate);
+  return { samples, startSeconds, seconds: part.length / rate, repeatSeconds: period / rate };
+}
+
+/** Index of the segment's first sample in a conditioned record of `length` samples. */
+function segmentStart(length: number, p: Preprocessing, options: CropOptions): number {
+  const rate = targetRate(p);
+  const duration = length / rate;
+  const least = Math.floor(p.minimumSeconds * rate);
+  if (length < least) {
+    throw new BlindbeatError(
+      'ECG',
+      `The record is ${duration.toFixed(1)} s long; at least ${p.minimumSeconds} s are needed. Record for longer: ${p.seconds} s are best.`,
+    );
+  }
+  if (options.start === undefined) return Math.max(0, Math.floor((length - p.samples) / 2));
+  const latest = (length - least) / rate;
+  if (!(options.start >= 0) || options.start > latest) {
+    throw new BlindbeatError(
+      'ECG',
+      `A segment cannot start at ${options.start} s: the record is ${duration.toFixed(1)} s long and a segment needs at least ${p.minimumSeconds} s of it. Choose a start from 0 to ${latest.toFixed(1)} s.`,
+    );
+  }
+  return Math.min(Math.round(options.start * rate), length - least);
+}
+
+/**
+ * Scales a segment in mV to the network's range: x / (factor x robust rms), then bound * tanh(x / bound), then
+ * down to rms <= rmsLimit. The second bounds every sample, the third the energy: what a polynomial network
+ * needs to stay within the range that it was validated on, whatever the input.
+ *
+ * @throws BlindbeatError ECG if the segment has no signal, or samples that are no finite numbers
+ */
+export function normaliseSegment(segment: Float64Array, p: Preprocessing): Float32Array {
+  const scale = robustScale(segment, p.scale.percentile) * p.scale.factor;
+  if (!(scale > 0) || !Number.isFinite(scale)) {
+    throw new BlindbeatError(
+      'ECG',
+      'The segment has no signal to scale (flat, or not finite). Is the lead connected?',
+    );
+  }
+  const x = new Float32Array(segment.length);
+  for (let i = 0; i < x.length; i++) x[i] = p.bound * Math.tanh(segment[i] / scale / p.bound);
+  const rms = rootMeanSquare(x);
+  if (rms > p.rmsLimit) {
+    // A little less than the limit, so that rounding to float32 cannot exceed it.
+    const gain = (p.rmsLimit / rms) * (1 - 2 ** -22);
+    for (let i = 0; i < x.length; i++) x[i] *= gain;
+  }
+  return x;
+}
+
+/** A network's input and what is to be told about it. */
+export interface Segment {
+  /** [p.samples], |x| <= p.bound, rms <= p.rmsLimit. */
+  samples: Float32Array;
+  startSeconds: number;
+  /** Seconds of the record in the segment; fewer than p.seconds if repeated. */
+  seconds: number;
+  /** Sampling rate of the record in Hz. */
+  rate: number;
+  repeated: boolean;
+  /** Sentences for the user; the segment can be classified all the same. */
+  warnings: string[];
+}
+
+/** The record's part on each side of a segment that can still influence it: the filter forgets e^-2.2 a second. */
+const MARGIN_SECONDS = 10;
+
+/**
+ * Everything from a lead in mV to a network's input: checks, conditioning, crop and scaling. Equal to
+ * normaliseSegment(cropSegment(conditionSignal(mv))) up to rounding; of a long record only the segment and a
+ * margin are looked at, so that a gap elsewhere does no harm.
+ *
+ * @throws BlindbeatError ECG for a rate out of range, missing samples, no signal, too short a signal
+ */
+export function prepareSegment(
+  mv: Float64Array,
+  rate: number,
+  p: Preprocessing,
+  options: CropOptions = {},
+): Segment {
+  checkRate(rate, p);
+  const target = targetRate(p);
+  const begin = segmentStart(resampledLength(mv.length, rate, target), p, options) / target;
+  // Cut only at multiples of a segment's length, where input and output have a sample at the same time.
+  const aligned = Number.isInteger(p.seconds * rate);
+  const offset = aligned ? Math.max(0, Math.floor((begin - MARGIN_SECONDS) / p.seconds) * p.seconds) : 0;
+  const end = begin + p.seconds + MARGIN_SECONDS;
+  const part = mv.subarray(offset * rate, Math.ceil(end * rate));
+  const warnings = checkSignal(part, rate, offset);
+  const conditioned = conditionSignal(part, rate, p);
+  const crop = cropSegment(conditioned, p, { start: begin - offset });
+  warnings.push(...checkSegment(crop.samples, target));
+  if (crop.repeatSeconds !== undefined) {
+    warnings.push(
+      `Only ${crop.seconds.toFixed(1)} s of signal: repeated every ${crop.repeatSeconds.toFixed(1)} s to fill ${p.seconds} s.`,
+    );
+  }
+  return {
+    samples: normaliseSegment(crop.samples, p),
+    startSeconds: begin,
+    seconds: crop.seconds,
+    rate,
+    repeated: crop.repeatSeconds !== undefined,
+    warnings,
+  };
+}
+
+/** Input rates that make sense for an ECG, in Hz. */
+const RATES = { lowest: 100, highest: 2000 };
+
+function checkRate(rate: number, p: Preprocessing): void {
+  const lowest = Math.max(RATES.lowest, 2 * p.band.high);
+  if (!(rate >= lowest && rate <= RATES.highest)) {
+    throw new BlindbeatError(
+      'ECG',
+      `A sampling rate of ${rate} Hz cannot be used: expected ${lowest} to ${RATES.highest} Hz. Check the rate in the file or the one given.`,
+    );
+  }
+}
+
+/**
+ * Reads settings out of a model file.
+ *
+ * @throws BlindbeatError MODEL with everything that is wrong
+ */
+export function parsePreprocessing(value: unknown): Preprocessing {
+  const problems: string[] = [];
+  const root = (value ?? {}) as Record<string, unknown>;
+  const group = (key: string) => (root[key] ?? {}) as Record<string, unknown>;
+  const number = (
+    owner: Record<string, unknown>,
+    key: string,
+    ok: (x: number) => boolean,
+    expected: string,
+  ) => {
+    const x = owner[key];
+    if (typeof x !== 'number' || !Number.isFinite(x) || !ok(x)) problems.push(`${key}: expected ${expected}`);
+    return x as number;
+  };
+  const positive = (x: number) => x > 0;
+  const even = (x: number) => x > 0 && x <= 16 && x % 2 === 0;
+  if (root.version !== 1) problems.push('version: expected 1');
+  const seconds = number(root, 'seconds', positive, 'a positive number of seconds');
+  const samples = number(root, 'samples', (x) => Number.isInteger(x) && x > 0, 'a positive whole number');
+  const minimumSeconds = number(
+    root,
+    'minimumSeconds',
+    (x) => x > 0 && x <= seconds,
+    'more than 0 and at most seconds',
+  );
+  const band = group('band');
+  const low = number(band, 'low', positive, 'a positive frequency in Hz');
+  const high = number(
+    band,
+    'high',
+    (x) => x > low && x < samples / seconds / 2,
+    'a frequency above low and below half of samples / seconds',
+  );
+  const lowOrder = number(band, 'lowOrder', even, 'an even number from 2 to 16');
+  const highOrder = number(band, 'highOrder', even, 'an even number from 2 to 16');
+  const scale = group('scale');
+  const percentile = number(scale, 'percentile', (x) => x >= 0 && x < 50, 'a number from 0 to 50');
+  const factor = number(scale, 'factor', positive, 'a positive number');
+  const bound = number(root, 'bound', positive, 'a positive number');
+  const rmsLimit = number(root, 'rmsLimit', positive, 'a positive number');
+  if (problems.length > 0) {
+    throw new BlindbeatError(
+      'MODEL',
+      `The preprocessing settings do not fit: ${problems.join('; ')}. Was the model file made by another version?`,
+    );
+  }
+  return {
+    version: 1,
+    seconds,
+    samples,
+    minimumSeconds,
+    band: { low, lowOrder, high, highOrder },
+    scale: { percentile, factor },
+    bound,
+    rmsLimit,
+  };
+}
