@@ -1,0 +1,159 @@
+import { BlindbeatError } from '../errors.ts';
+import type { Lead, Recording } from './recording.ts';
+
+export interface CsvOptions {
+  /** Name of the recording, for messages. */
+  name?: string;
+  /** Samples per second; needed if there is no time column. */
+  rate?: number;
+}
+
+/** Leading lines that may be titles or units instead of numbers. */
+const HEADER_LINES = 10;
+/** A time column may differ from even steps by this much before it counts as having gaps (seconds). */
+const JITTER_SECONDS = 0.005;
+/** mV per unit, by what a column's title says; no unit means mV. */
+const UNITS: [RegExp, number][] = [
+  [/(^|[^a-z])(u|µ|μ)v([^a-z]|$)|microvolt/i, 1e-3],
+  [/(^|[^a-z])v([^a-z0-9]|$)/i, 1e3],
+];
+
+/**
+ * Reads columns of numbers, separated by commas, semicolons, tabs or blanks; lines that start with # and titles at
+ * the top are skipped. One column is a lead in mV and needs `rate`; with more, the first is the time in seconds
+ * (or ms, if its title says so) or the sample's number, the others are leads in mV (or uV or V, by title). If
+ * semicolons or tabs separate, a decimal comma is understood. NaN marks a missing sample.
+ *
+ * @throws BlindbeatError ECG with the number of the line that does not fit
+ */
+export function parseCsv(text: string, options: CsvOptions = {}): Recording {
+  const name = options.name ?? 'ECG';
+  const { titles, rows, lines } = readRows(text, name);
+  if (rows.length < 2) fail(name, `expected at least two lines of numbers, got ${rows.length}`);
+  const width = rows[0].length;
+  const columns = Array.from({ length: width }, (_, c) => Float64Array.from(rows, (row) => row[c]));
+  const titleOf = (c: number) => titles.map((t) => t[c] ?? '').join(' ');
+  if (width === 1) {
+    if (options.rate === undefined) {
+      fail(name, 'one column without times needs the sampling rate: give it with --rate (in Hz)');
+    }
+    return { name, rate: options.rate, leads: [toLead(columns[0], titleOf(0), titles[0]?.[0], 1)] };
+  }
+  const clock = readClock(columns[0], titleOf(0), lines, name, options.rate);
+  const firstLead = clock.isTime ? 1 : 0;
+  const leads = columns.slice(firstLead).map((column, i) => {
+    const c = firstLead + i;
+    return toLead(column, titleOf(c), titles[0]?.[c], i + 1);
+  });
+  return { name, rate: clock.rate, leads };
+}
+
+function toLead(values: Float64Array, title: string, name: string | undefined, number: number): Lead {
+  const factor = UNITS.find(([pattern]) => pattern.test(title))?.[1] ?? 1;
+  return { name: name || `lead ${number}`, mv: factor === 1 ? values : values.map((v) => v * factor) };
+}
+
+interface Rows {
+  /** Fields of the lines before the first numbers. */
+  titles: string[][];
+  rows: number[][];
+  /** Line number of each row. */
+  lines: number[];
+}
+
+function readRows(text: string, name: string): Rows {
+  const titles: string[][] = [];
+  const rows: number[][] = [];
+  const lines: number[] = [];
+  const all = text.replace(/^\uFEFF/, '').split(/\r\n|\n|\r/);
+  let split: ((line: string) => string[]) | undefined;
+  for (let i = 0; i < all.length; i++) {
+    const line = all[i].trim();
+    if (line === '' || line.startsWith('#')) continue;
+    split ??= splitter(line);
+    const fields = split(line);
+    const row = fields.map(toNumber);
+    const wrong = row.indexOf(undefined);
+    if (wrong >= 0) {
+      if (rows.length === 0 && titles.length < HEADER_LINES && row.every((v) => v === undefined)) {
+        titles.push(fields);
+        split = undefined; // titles may be separated otherwise than the numbers
+        continue;
+      }
+      fail(name, `line ${i + 1}, column ${wrong + 1}: expected a number (a lead in mV, or time and leads)`);
+    }
+    if (rows.length > 0 && fields.length !== rows[0].length) {
+      fail(
+        name,
+        `line ${i + 1}: expected ${rows[0].length} columns as in the lines before, got ${fields.length}`,
+      );
+    }
+    rows.push(row as number[]);
+    lines.push(i + 1);
+  }
+  return { titles, rows, lines };
+}
+
+/** How a line like this one is separated. */
+function splitter(line: string): (line: string) => string[] {
+  const unquote = (s: string) => s.trim().replace(/^(["'])(.*)\1$/, '$2');
+  if (line.includes(';') || line.includes('\t')) {
+    const mark = line.includes(';') ? ';' : '\t';
+    return (l) =>
+      l
+        .replace(/;$/, '')
+        .split(mark)
+        .map((f) => unquote(f).replace(/^([-+]?\d*),(\d+)$/, '$1.$2'));
+  }
+  if (line.includes(',')) return (l) => l.replace(/,$/, '').split(',').map(unquote);
+  return (l) => l.split(/\s+/).map(unquote);
+}
+
+/** A decimal number or NaN; undefined for anything else. */
+function toNumber(field: string): number | undefined {
+  if (/^[-+]?nan$/i.test(field)) return Number.NaN;
+  if (!/^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(field)) return undefined;
+  return Number(field);
+}
+
+/** The rate by the first column, or by `given`; `isTime` false if the first column is a lead. */
+function readClock(
+  column: Float64Array,
+  title: string,
+  lines: number[],
+  name: string,
+  given: number | undefined,
+): { rate: number; isTime: boolean } {
+  const n = column.length;
+  const step = (column[n - 1] - column[0]) / (n - 1);
+  const inOrder = step > 0 && column.every((t, i) => i === 0 || t >= column[i - 1]);
+  if (!inOrder) {
+    if (given !== undefined) return { rate: given, isTime: false };
+    fail(name, 'the first of several columns must be the time in rising order, or give the rate with --rate');
+  }
+  if (step === 1 && given !== undefined) return { rate: given, isTime: true }; // sample numbers
+  const unit = /(^|[^a-z])(ms|msec|millisec)/i.test(title) ? 1e-3 : 1;
+  const tolerance = Math.max(2 * step, JITTER_SECONDS / unit);
+  const gap = column.findIndex((t, i) => Math.abs(t - column[0] - i * step) > tolerance);
+  if (gap >= 0) fail(name, `line ${lines[gap]}: the times are not evenly spaced. Export it without gaps`);
+  const exact = 1 / (step * unit);
+  // Times with few decimals: 29.997 s / 8999 is 300 Hz.
+  const rate = Math.abs(exact - Math.round(exact)) < 1e-4 * exact ? Math.round(exact) : exact;
+  if (given !== undefined && Math.abs(given - rate) > 0.005 * rate) {
+    fail(
+      name,
+      `the time column says ${rate.toFixed(2)} Hz, but the rate given is ${given} Hz. Leave one out`,
+    );
+  }
+  if (rate < 10) {
+    fail(
+      name,
+      `the time column says ${rate.toPrecision(3)} Hz: expected seconds. If it is in ms, title it "ms"; if it is a sample number, give the rate with --rate`,
+    );
+  }
+  return { rate, isTime: true };
+}
+
+function fail(name: string, problem: string): never {
+  throw new BlindbeatError('ECG', `${name}: ${problem}.`);
+}
