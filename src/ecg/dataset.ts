@@ -1,0 +1,82 @@
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { unzipSync } from 'fflate';
+import { BlindbeatError } from '../errors.ts';
+import { type DatasetRecord, type FileSource, listRecords, parseReference } from './cinc2017.ts';
+
+const ZIP = 'training2017.zip';
+const FOLDER = 'training2017';
+const REFERENCE = 'REFERENCE-v3.csv';
+
+export interface Dataset {
+  /** In the order of their ids. */
+  records: DatasetRecord[];
+  /** Ids that the reference labels but the set does not hold. */
+  missing: string[];
+}
+
+/**
+ * Opens the CinC 2017 training set: `training2017.zip`, the folder that it unpacks to, or a folder that holds one
+ * of them; `REFERENCE-v3.csv` inside or beside. A zip file is unpacked into memory (130 MB for 7249 records), a
+ * folder is read record by record.
+ *
+ * @throws BlindbeatError ENVIRONMENT with the places that were looked at; ECG for labels or records that do not fit
+ */
+export function openDataset(path: string): Dataset {
+  const candidates = [path, join(path, FOLDER), join(path, ZIP)];
+  const found = candidates.find((c) => isFile(c) || existsSync(join(c, 'A00001.hea')));
+  if (!found) {
+    throw new BlindbeatError(
+      'ENVIRONMENT',
+      `There is no CinC 2017 data set at ${path}. Looked for: a zip file, A00001.hea in it, ${FOLDER}/A00001.hea, ${ZIP}. Download ${ZIP} and ${REFERENCE} from https://physionet.org/content/challenge-2017/1.0.0/.`,
+    );
+  }
+  const source = isFile(found) ? openZip(found) : openFolder(found);
+  const labels = parseReference(readReference(source, found));
+  const { records, missing } = listRecords(source, labels);
+  if (records.length === 0) {
+    throw new BlindbeatError('ENVIRONMENT', `${found} holds none of the records that ${REFERENCE} labels.`);
+  }
+  return { records, missing };
+}
+
+function readReference(source: FileSource, found: string): string {
+  if (source.has(REFERENCE)) return new TextDecoder().decode(source.read(REFERENCE));
+  const beside = join(dirname(found), REFERENCE);
+  if (existsSync(beside)) return readFileSync(beside, 'utf8');
+  throw new BlindbeatError(
+    'ENVIRONMENT',
+    `The labels ${REFERENCE} are neither inside ${found} nor at ${beside}. The set's older label files will not do: take ${REFERENCE} from https://physionet.org/content/challenge-2017/1.0.0/.`,
+  );
+}
+
+function openFolder(folder: string): FileSource {
+  return {
+    has: (name) => existsSync(join(folder, name)),
+    read: (name) => readFileSync(join(folder, name)),
+  };
+}
+
+/** All the records' files of a zip, by name without folders. */
+function openZip(path: string): FileSource {
+  const files = new Map<string, Uint8Array>();
+  try {
+    const wanted = /\.(hea|mat)$|(^|\/)REFERENCE-v3\.csv$/;
+    const all = unzipSync(readFileSync(path), { filter: (file) => wanted.test(file.name) });
+    for (const [name, bytes] of Object.entries(all)) files.set(name.slice(name.lastIndexOf('/') + 1), bytes);
+  } catch (cause) {
+    throw new BlindbeatError(
+      'ENVIRONMENT',
+      `${path} cannot be unpacked: expected the official ${ZIP}. Download it again.`,
+      { cause },
+    );
+  }
+  return {
+    has: (name) => files.has(name),
+    read: (name) => files.get(name)!,
+  };
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+}
