@@ -13,15 +13,13 @@ const HEADER_LINES = 10;
 /** A time column may differ from even steps by this much before it counts as having gaps (seconds). */
 const JITTER_SECONDS = 0.005;
 /** mV per unit, by what a column's title says; no unit means mV. */
-const UNITS: [RegExp, number][] = [
-  [/(^|[^a-z])(u|µ|μ)v([^a-z]|$)|microvolt/i, 1e-3],
-  [/(^|[^a-z])v([^a-z0-9]|$)/i, 1e3],
-];
+const UNITS: Record<string, number> = { mv: 1, uv: 1e-3, µv: 1e-3, μv: 1e-3, v: 1e3 };
 
 /**
  * Reads columns of numbers, separated by commas, semicolons, tabs or blanks; lines that start with # and titles at
  * the top are skipped. One column is a lead in mV and needs `rate`; with more, the first is the time in seconds
- * (or ms, if its title says so) or the sample's number, the others are leads in mV (or uV or V, by title). If
+ * or the sample's number, the others are leads in mV. Titles may name other units, in brackets or in a second title
+ * line: "time [ms]", "II (uV)". If
  * semicolons or tabs separate, a decimal comma is understood. NaN marks a missing sample.
  *
  * @throws BlindbeatError ECG with the number of the line that does not fit
@@ -32,25 +30,35 @@ export function parseCsv(text: string, options: CsvOptions = {}): Recording {
   if (rows.length < 2) fail(name, `expected at least two lines of numbers, got ${rows.length}`);
   const width = rows[0].length;
   const columns = Array.from({ length: width }, (_, c) => Float64Array.from(rows, (row) => row[c]));
-  const titleOf = (c: number) => titles.map((t) => t[c] ?? '').join(' ');
   if (width === 1) {
     if (options.rate === undefined) {
       fail(name, 'one column without times needs the sampling rate: give it with --rate (in Hz)');
     }
-    return { name, rate: options.rate, leads: [toLead(columns[0], titleOf(0), titles[0]?.[0], 1)] };
+    return { name, rate: options.rate, leads: [toLead(columns[0], readTitle(titles, 0), 1)] };
   }
-  const clock = readClock(columns[0], titleOf(0), lines, name, options.rate);
-  const firstLead = clock.isTime ? 1 : 0;
-  const leads = columns.slice(firstLead).map((column, i) => {
-    const c = firstLead + i;
-    return toLead(column, titleOf(c), titles[0]?.[c], i + 1);
-  });
+  const clock = readClock(columns[0], readTitle(titles, 0).unit, lines, name, options.rate);
+  const first = clock.isTime ? 1 : 0;
+  const leads = columns.slice(first).map((c, i) => toLead(c, readTitle(titles, first + i), i + 1));
   return { name, rate: clock.rate, leads };
 }
 
-function toLead(values: Float64Array, title: string, name: string | undefined, number: number): Lead {
-  const factor = UNITS.find(([pattern]) => pattern.test(title))?.[1] ?? 1;
-  return { name: name || `lead ${number}`, mv: factor === 1 ? values : values.map((v) => v * factor) };
+interface Title {
+  name: string;
+  /** In lower case; empty if not said. */
+  unit: string;
+}
+
+/** A column's name, and its unit: in brackets behind the name or in the second line of titles. */
+function readTitle(titles: string[][], column: number): Title {
+  const title = titles[0]?.[column] ?? '';
+  const bracket = /^(.*?)\s*[[(]\s*([^\])]*?)\s*[\])]$/.exec(title);
+  const unit = bracket?.[2] ?? (titles[1]?.[column] ?? '').replace(/[[\]()]/g, '');
+  return { name: bracket?.[1] ?? title, unit: unit.toLowerCase() };
+}
+
+function toLead(values: Float64Array, title: Title, number: number): Lead {
+  const factor = UNITS[title.unit] ?? 1;
+  return { name: title.name || `lead ${number}`, mv: factor === 1 ? values : values.map((v) => v * factor) };
 }
 
 interface Rows {
@@ -119,7 +127,7 @@ function toNumber(field: string): number | undefined {
 /** The rate by the first column, or by `given`; `isTime` false if the first column is a lead. */
 function readClock(
   column: Float64Array,
-  title: string,
+  timeUnit: string,
   lines: number[],
   name: string,
   given: number | undefined,
@@ -132,7 +140,7 @@ function readClock(
     fail(name, 'the first of several columns must be the time in rising order, or give the rate with --rate');
   }
   if (step === 1 && given !== undefined) return { rate: given, isTime: true }; // sample numbers
-  const unit = /(^|[^a-z])(ms|msec|millisec)/i.test(title) ? 1e-3 : 1;
+  const unit = /^(ms|msec|milliseconds?)$/.test(timeUnit) ? 1e-3 : 1;
   const tolerance = Math.max(2 * step, JITTER_SECONDS / unit);
   const gap = column.findIndex((t, i) => Math.abs(t - column[0] - i * step) > tolerance);
   if (gap >= 0) fail(name, `line ${lines[gap]}: the times are not evenly spaced. Export it without gaps`);

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { unzipSync } from 'fflate';
 import { BlindbeatError } from '../errors.ts';
@@ -24,11 +24,11 @@ export interface Dataset {
  */
 export function openDataset(path: string): Dataset {
   const candidates = [path, join(path, FOLDER), join(path, ZIP)];
-  const found = candidates.find((c) => isFile(c) || existsSync(join(c, 'A00001.hea')));
+  const found = candidates.find((c) => isFile(c) || holdsRecords(c));
   if (!found) {
     throw new BlindbeatError(
       'ENVIRONMENT',
-      `There is no CinC 2017 data set at ${path}. Looked for: a zip file, A00001.hea in it, ${FOLDER}/A00001.hea, ${ZIP}. Download ${ZIP} and ${REFERENCE} from https://physionet.org/content/challenge-2017/1.0.0/.`,
+      `There is no CinC 2017 data set at ${path}. Looked for: a zip file, *.hea in it, ${FOLDER}/*.hea, ${ZIP}. Download ${ZIP} and ${REFERENCE} from https://physionet.org/content/challenge-2017/1.0.0/.`,
     );
   }
   const source = isFile(found) ? openZip(found) : openFolder(found);
@@ -75,6 +75,10 @@ function openZip(path: string): FileSource {
     has: (name) => files.has(name),
     read: (name) => files.get(name)!,
   };
+}
+
+function holdsRecords(path: string): boolean {
+  return existsSync(path) && readdirSync(path).some((name) => name.endsWith('.hea'));
 }
 
 function isFile(path: string): boolean {
