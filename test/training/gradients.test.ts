@@ -1,0 +1,143 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { Random } from '../../src/ecg/random.ts';
+import { batchNorm, type RangeControl, squarePool } from '../../training/activation.ts';
+import { type BackendName, loadBackend } from '../../training/backend.ts';
+import { circularConv } from '../../training/convolution.ts';
+import { addBias, crossEntropy, dense, meanOverTime, reluPool, withGradient } from '../../training/layers.ts';
+
+type Tensors = Record<string, { shape: number[]; values: Float32Array }>;
+
+/** Compares the gradient of f with central differences of `value` (f with what its gradient adds to it). */
+function check(
+  inputs: Tensors,
+  f: (t: Record<string, tf.Tensor>) => tf.Scalar,
+  extra: () => number = () => 0,
+) {
+  const names = Object.keys(inputs);
+  const tensors = () => names.map((n) => tf.tensor(inputs[n].values, inputs[n].shape));
+  const call = (...args: tf.Tensor[]) => f(Object.fromEntries(names.map((n, i) => [n, args[i]])));
+  const gradients = tf.tidy(() =>
+    tf
+      .grads(call)(tensors())
+      .map((g) => g.dataSync()),
+  );
+  const value = () => {
+    const main = tf.tidy(() => call(...tensors()).dataSync()[0]);
+    return main + extra();
+  };
+  const random = new Random(7);
+  names.forEach((name, k) => {
+    const { values } = inputs[name];
+    for (let trial = 0; trial < 6; trial++) {
+      const i = random.below(values.length);
+      const held = values[i];
+      const step = 1e-2;
+      values[i] = held + step;
+      const above = value();
+      values[i] = held - step;
+      const below = value();
+      values[i] = held;
+      const expected = (above - below) / (2 * step);
+      expect(
+        Math.abs(gradients[k][i] - expected),
+        `${name}[${i}] ${gradients[k][i]} ${expected}`,
+      ).toBeLessThan(2e-2 * Math.max(1, Math.abs(expected)));
+    }
+  });
+}
+
+function values(shape: number[], seed: number, scale = 1) {
+  const random = new Random(seed);
+  const length = shape.reduce((a, b) => a * b, 1);
+  return { shape, values: Float32Array.from({ length }, () => scale * random.normal()) };
+}
+
+/** sum(y * r) with a fixed random r: a scalar whose gradient tells every output apart. */
+function project(y: tf.Tensor): tf.Scalar {
+  const { values: r } = values(y.shape, 99);
+  return withGradient(
+    [y],
+    (t) => tf.sum(tf.mul(t, tf.tensor(r, t.shape))) as tf.Scalar,
+    (dy, [t]) => [tf.mul(tf.tensor(r, t.shape), dy)],
+  );
+}
+
+describe.each<BackendName>(['wasm', 'tfjs-node'])('on %s', (name) => {
+  let loads = false;
+  beforeAll(async () => {
+    loads = await loadBackend(name).then(
+      () => true,
+      () => false,
+    );
+    if (name === 'wasm') expect(loads).toBe(true); // tfjs-node may be missing: the suite must pass without it
+  });
+
+  test.each([
+    { dilation: 1, inputs: 1, kernel: 5 },
+    { dilation: 2, inputs: 3, kernel: 5 },
+    { dilation: 4, inputs: 2, kernel: 3 },
+  ])('circularConv has the gradient of finite differences: %o', ({ dilation, inputs, kernel }) => {
+    if (!loads) return;
+    check({ x: values([2, 16, inputs], 1), w: values([kernel, inputs, 4], 2) }, ({ x, w }) =>
+      project(circularConv(x as tf.Tensor3D, w as tf.Tensor3D, dilation)),
+    );
+  });
+
+  test('batchNorm has the gradient of finite differences', () => {
+    if (!loads) return;
+    check({ c: values([2, 8, 3], 3), gamma: values([3], 4), beta: values([3], 5) }, ({ c, gamma, beta }) =>
+      project(batchNorm(c as tf.Tensor3D, gamma as tf.Tensor1D, beta as tf.Tensor1D)),
+    );
+  });
+
+  const controls: [string, RangeControl | undefined][] = [
+    ['no control', undefined],
+    ['clip', { clip: 1.2, start: 100, form: 'quadratic', linear: 0, square: 0, largest: 0 }],
+    ['quadratic', { start: 0.5, form: 'quadratic', linear: 3, square: 10, largest: 0.5 }],
+    ['bounded', { start: 0.5, form: 'bounded', linear: 3, square: 10, largest: 0.5 }],
+  ];
+  test.each(controls)('squarePool has the gradient of finite differences: %s', (_, control) => {
+    if (!loads) return;
+    let penalty = 0;
+    check(
+      { x: values([2, 8, 3], 6), a: values([3], 7), h: values([3], 8) },
+      ({ x, a, h }) =>
+        project(
+          squarePool(x as tf.Tensor3D, a as tf.Tensor1D, h as tf.Tensor1D, 2, control, (p) => {
+            penalty = p.dataSync()[0];
+            p.dispose();
+          }),
+        ),
+      () => (control && control.clip === undefined ? penalty : 0),
+    );
+  });
+
+  test('addBias, meanOverTime and dense have the gradients of finite differences', () => {
+    if (!loads) return;
+    check(
+      { x: values([2, 8, 3], 1), b: values([3], 2), w: values([3, 4], 3), c: values([4], 4) },
+      ({ x, b, w, c }) =>
+        project(
+          dense(
+            meanOverTime(addBias(x as tf.Tensor3D, b as tf.Tensor1D)),
+            w as tf.Tensor2D,
+            c as tf.Tensor1D,
+          ),
+        ),
+    );
+  });
+
+  test('reluPool has the gradient of finite differences', () => {
+    if (!loads) return;
+    check({ x: values([2, 8, 3], 1) }, ({ x }) => project(reluPool(x as tf.Tensor3D, 2)));
+  });
+
+  test.each([undefined, 2])('crossEntropy has the gradient of finite differences with bound %s', (bound) => {
+    if (!loads) return;
+    const [targets, soft] = [5, 6].map((seed) => tf.tensor2d(values([3, 4], seed).values, [3, 4]));
+    check({ s: values([3, 4], 7) }, ({ s }) =>
+      crossEntropy(s as tf.Tensor2D, targets, bound, { targets: soft, temperature: 2 }),
+    );
+  });
+});

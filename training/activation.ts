@@ -1,0 +1,146 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+/** What keeps pre-activations where a polynomial is harmless: section "The range" of docs/training.md. */
+export interface RangeControl {
+  /** Training clips pre-activations to +-clip before the square (phase 1 only); undefined: the exact network. */
+  clip?: number;
+  /** The penalty starts at |x| = start. */
+  start: number;
+  /** `quadratic`: |e| and e^2, strong on outliers; `bounded`: their log(1 + .), whose gradient vanishes far out. */
+  form: 'quadratic' | 'bounded';
+  /** Weights of the mean of e, of the mean of e^2 and of the mean over records of the largest e. */
+  linear: number;
+  square: number;
+  largest: number;
+}
+
+/**
+ * Batch normalisation with the statistics of the batch, x = gamma (c - mean) / std + beta, over batch and time.
+ * c [batch, time, channels]; gamma, beta [channels]. `report` receives [mean, variance], owned by the caller.
+ */
+export function batchNorm(
+  c: tf.Tensor3D,
+  gamma: tf.Tensor1D,
+  beta: tf.Tensor1D,
+  report?: (mean: tf.Tensor1D, variance: tf.Tensor1D) => void,
+): tf.Tensor3D {
+  const op = tf.customGrad((...args: (tf.Tensor | tf.GradSaveFunc)[]) => {
+    const [input, scale, shift, save] = args as [tf.Tensor3D, tf.Tensor1D, tf.Tensor1D, tf.GradSaveFunc];
+    const mean = tf.mean(input, [0, 1]) as tf.Tensor1D;
+    const variance = tf.relu(tf.sub(tf.mean(tf.square(input), [0, 1]), tf.square(mean))) as tf.Tensor1D;
+    const inverse = tf.rsqrt(tf.add(variance, BATCH_NORM_EPSILON)) as tf.Tensor1D;
+    report?.(tf.keep(tf.clone(mean)), tf.keep(tf.clone(variance)));
+    const slope = tf.mul(scale, inverse);
+    const value = tf.add(tf.mul(input, slope), tf.sub(shift, tf.mul(mean, slope))) as tf.Tensor3D;
+    save([input, scale, mean, inverse]);
+    const gradFunc = (dx: tf.Tensor3D, saved: tf.Tensor[]): tf.Tensor[] => {
+      const [cs, g, m, inv] = saved as [tf.Tensor3D, tf.Tensor1D, tf.Tensor1D, tf.Tensor1D];
+      const count = cs.shape[0] * cs.shape[1];
+      const dBeta = tf.sum(dx, [0, 1]);
+      const dGamma = tf.mul(inv, tf.sub(tf.sum(tf.mul(dx, cs), [0, 1]), tf.mul(m, dBeta)));
+      // dc = gamma/std (dx - dBeta/n - xhat dGamma/n), regrouped into one multiple of dx, one of c, a constant
+      const k = tf.mul(g, inv);
+      const onC = tf.div(tf.mul(tf.mul(k, inv), dGamma), -count);
+      const constant = tf.sub(tf.div(tf.mul(k, dBeta), -count), tf.mul(onC, m));
+      const dc = tf.add(tf.add(tf.mul(dx, k), tf.mul(cs, onC)), constant);
+      return [dc, dGamma, dBeta];
+    };
+    return { value, gradFunc: gradFunc as never };
+  });
+  return op(c, gamma, beta) as tf.Tensor3D;
+}
+
+export const BATCH_NORM_EPSILON = 1e-5;
+
+/**
+ * y = averagePool(a (x + h)^2), x [batch, time, channels], a and h [channels], with the range penalty's
+ * gradient added to the gradient of x: the loss behaves as if it contained the sum of all `onPenalty` values.
+ */
+export function squarePool(
+  x: tf.Tensor3D,
+  a: tf.Tensor1D,
+  h: tf.Tensor1D,
+  pool: number,
+  control?: RangeControl,
+  onPenalty?: (penalty: tf.Scalar) => void,
+): tf.Tensor3D {
+  const op = tf.customGrad((...args: (tf.Tensor | tf.GradSaveFunc)[]) => {
+    const [input, scale, offset, save] = args as [tf.Tensor3D, tf.Tensor1D, tf.Tensor1D, tf.GradSaveFunc];
+    const clipped = clip(input, control?.clip);
+    const shifted = tf.add(clipped, offset) as tf.Tensor3D;
+    const pooled = averagePool(tf.square(shifted), pool);
+    save([input, scale, shifted, pooled]);
+    if (control && onPenalty) onPenalty(tf.keep(rangePenalty(input, control)));
+    const gradFunc = (dy: tf.Tensor3D, saved: tf.Tensor[]): tf.Tensor[] => {
+      const [xs, as, zs, ps] = saved as [tf.Tensor3D, tf.Tensor1D, tf.Tensor3D, tf.Tensor3D];
+      const spread = repeat(tf.mul(dy, tf.mul(as, 2 / pool)) as tf.Tensor3D, pool);
+      let dx = tf.mul(spread, zs);
+      const dh = tf.sum(dx, [0, 1]);
+      if (control?.clip !== undefined) {
+        dx = tf.mul(dx, tf.cast(tf.equal(xs, tf.clipByValue(xs, -control.clip, control.clip)), 'float32'));
+      }
+      if (control) dx = tf.add(dx, rangeGradient(xs, control));
+      return [dx, tf.sum(tf.mul(dy, ps), [0, 1]), dh];
+    };
+    return { value: tf.mul(pooled, scale) as tf.Tensor3D, gradFunc: gradFunc as never };
+  });
+  return op(x, a, h) as tf.Tensor3D;
+}
+
+/** linear mean(e) + square mean(e^2) + largest mean over records of max(e), e = relu(|x| - start). */
+export function rangePenalty(x: tf.Tensor3D, control: RangeControl): tf.Scalar {
+  const e = tf.abs(excess(x, control.start));
+  const f = control.form === 'bounded' ? tf.log1p<tf.Tensor> : (v: tf.Tensor) => v;
+  const largest = tf.mean(f(tf.max(e, [1, 2])));
+  return tf.add(
+    tf.add(tf.mul(tf.mean(f(e)), control.linear), tf.mul(tf.mean(f(tf.square(e))), control.square)),
+    tf.mul(largest, control.largest),
+  ) as tf.Scalar;
+}
+
+function rangeGradient(x: tf.Tensor3D, control: RangeControl): tf.Tensor3D {
+  const [batch, time, channels] = x.shape;
+  const count = batch * time * channels;
+  const d = excess(x, control.start);
+  const sign = tf.sign(d);
+  const e = tf.abs(d);
+  const peak = tf.max(e, [1, 2], true);
+  const atPeak = tf.mul(sign, tf.cast(tf.equal(e, peak), 'float32'));
+  if (control.form === 'quadratic') {
+    return tf.add(
+      tf.add(tf.mul(sign, control.linear / count), tf.mul(d, (2 * control.square) / count)),
+      tf.mul(atPeak, control.largest / batch),
+    );
+  }
+  return tf.add(
+    tf.add(
+      tf.mul(tf.div(sign, tf.add(e, 1)), control.linear / count),
+      tf.mul(tf.div(d, tf.add(tf.square(d), 1)), (2 * control.square) / count),
+    ),
+    tf.mul(atPeak, tf.div(control.largest / batch, tf.add(peak, 1))),
+  );
+}
+
+/** The signed part of x beyond +-start: |excess| = relu(|x| - start). */
+function excess(x: tf.Tensor3D, start: number): tf.Tensor3D {
+  return tf.sub(x, tf.clipByValue(x, -start, start));
+}
+
+function clip(x: tf.Tensor3D, bound: number | undefined): tf.Tensor3D {
+  return bound === undefined ? x : tf.clipByValue(x, -bound, bound);
+}
+
+function averagePool(x: tf.Tensor3D, pool: number): tf.Tensor3D {
+  if (pool === 1) return x;
+  const [batch, time, channels] = x.shape;
+  const flat = tf.reshape(x, [batch, 1, time, channels]) as tf.Tensor4D;
+  return tf.reshape(tf.avgPool(flat, [1, pool], [1, pool], 'valid'), [batch, time / pool, channels]);
+}
+
+/** [batch, time, c] -> [batch, time * times, c], each row repeated. */
+function repeat(x: tf.Tensor3D, times: number): tf.Tensor3D {
+  if (times === 1) return x;
+  const [batch, time, channels] = x.shape;
+  const rows = tf.reshape(x, [batch, time, channels]);
+  return tf.reshape(tf.concat(Array(times).fill(rows), 2), [batch, time * times, channels]);
+}

@@ -1,0 +1,41 @@
+import { AUGMENTATION } from '../augment.ts';
+import type { TrainingConfig } from '../config.ts';
+
+/** The polynomial DeepCardio that ships: what its recipe is and why, docs/training.md says. */
+const config: TrainingConfig = {
+  architecture: {
+    samples: 4096,
+    classes: ['N', 'A', 'O', '~'],
+    channels: [8, 16, 32, 64, 128, 256],
+    kernel: 5,
+    dilations: [1, 1, 1, 1, 2, 4],
+    pool: 2,
+    activation: 'square',
+  },
+  batch: 32,
+  phases: {
+    normalised: {
+      epochs: 10,
+      peak: 4e-3,
+      last: 2e-3,
+      warmUp: 200,
+      control: { clip: 5, start: 3, form: 'quadratic', linear: 1, square: 10, largest: 0.02 },
+    },
+    exact: {
+      epochs: 18,
+      peak: 2e-3,
+      last: 2e-5,
+      warmUp: 200,
+      control: { start: 3, form: 'bounded', linear: 3, square: 10, largest: 0.02 },
+    },
+  },
+  classWeightExponent: 0.3,
+  labelSmoothing: 0.05,
+  scoreBound: 30,
+  averageDecay: 0.998,
+  statisticsRecords: 800,
+  scoreLimit: 32,
+  augmentation: AUGMENTATION,
+};
+
+export default config;

@@ -1,0 +1,67 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+/**
+ * Circular 1-D convolution, y[b,t,o] = sum_{k,i} x[b, t + d(k - (K-1)/2) mod T, i] w[k,i,o], with a gradient
+ * made of convolutions and matrix products only, since the wasm backend has no `Conv2DBackpropFilter` and
+ * tfjs has no gradient of a dilated convolution.
+ * x [batch, time, in], w [kernel, in, out]; dilation d divides time.
+ */
+export function circularConv(x: tf.Tensor3D, w: tf.Tensor3D, dilation: number): tf.Tensor3D {
+  const op = tf.customGrad((...args: (tf.Tensor | tf.GradSaveFunc)[]) => {
+    const [input, filter, save] = args as [tf.Tensor3D, tf.Tensor3D, tf.GradSaveFunc];
+    save([input, filter]);
+    const gradFunc = (dy: tf.Tensor3D, saved: tf.Tensor[]): tf.Tensor[] => {
+      const [xs, ws] = saved as [tf.Tensor3D, tf.Tensor3D];
+      // Both gradients in one go; the first layer's input needs none, but its price is one cheap convolution.
+      return [circular(dy, flip(ws), dilation), filterGradient(xs, dy, ws.shape[0], dilation)];
+    };
+    return { value: circular(input, filter, dilation), gradFunc: gradFunc as never };
+  });
+  return op(x, w) as tf.Tensor3D;
+}
+
+/** The forward pass: a dilated circular convolution is a plain one on [time / d, d]. */
+function circular(x: tf.Tensor3D, w: tf.Tensor3D, dilation: number): tf.Tensor3D {
+  const [batch, time] = x.shape;
+  const [kernel, inputs, outputs] = w.shape;
+  const y = tf.conv2d(padded(x, kernel, dilation), tf.reshape(w, [kernel, 1, inputs, outputs]), 1, 'valid');
+  return tf.reshape(y, [batch, time, outputs]);
+}
+
+/** [batch, time, c] -> [batch, time / d + kernel - 1, d, c], wrapped around in time. */
+function padded(x: tf.Tensor3D, kernel: number, dilation: number): tf.Tensor4D {
+  const [batch, time, channels] = x.shape;
+  const rows = time / dilation;
+  const folded = tf.reshape(x, [batch, rows, dilation, channels]) as tf.Tensor4D;
+  const half = (kernel - 1) / 2;
+  if (half === 0) return folded;
+  const head = tf.slice(folded, [0, 0, 0, 0], [batch, half, dilation, channels]);
+  const tail = tf.slice(folded, [0, rows - half, 0, 0], [batch, half, dilation, channels]);
+  return tf.concat([tail, folded, head], 1);
+}
+
+/** The filter of the input gradient: reversed in time, channels swapped. */
+function flip(w: tf.Tensor3D): tf.Tensor3D {
+  return tf.transpose(tf.reverse(w, 0), [0, 2, 1]);
+}
+
+/** dw[k,i,o] = sum_{b,t} x[b, t + d(k - half), i] dy[b,t,o]. */
+function filterGradient(x: tf.Tensor3D, dy: tf.Tensor3D, kernel: number, dilation: number): tf.Tensor3D {
+  const [batch, time, inputs] = x.shape;
+  const outputs = dy.shape[2];
+  const rows = time / dilation;
+  const input = padded(x, kernel, dilation);
+  if (tf.getBackend() === 'wasm') {
+    // One convolution with batch and channels swapped: 15-30 GFLOP/s, where wasm's transposed product is slow.
+    const images = tf.transpose(input, [3, 1, 2, 0]); // [in, rows + kernel - 1, d, batch]
+    const filter = tf.transpose(tf.reshape(dy, [batch, rows, dilation, outputs]), [1, 2, 0, 3]);
+    const dw = tf.conv2d(images as tf.Tensor4D, filter as tf.Tensor4D, 1, 'valid'); // [in, kernel, 1, out]
+    return tf.transpose(tf.reshape(dw, [inputs, kernel, outputs]), [1, 0, 2]);
+  }
+  const taps = Array.from({ length: kernel }, (_, k) =>
+    tf.slice(input, [0, k, 0, 0], [batch, rows, dilation, inputs]),
+  );
+  const columns = tf.reshape(tf.concat(taps, 3), [batch * time, kernel * inputs]) as tf.Tensor2D;
+  const dw = tf.matMul(columns, tf.reshape(dy, [batch * time, outputs]) as tf.Tensor2D, true);
+  return tf.reshape(dw, [kernel, inputs, outputs]);
+}

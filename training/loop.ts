@@ -1,0 +1,218 @@
+import type { Preprocessing } from '../src/ecg/preprocess.ts';
+import { Random } from '../src/ecg/random.ts';
+import { BlindbeatError } from '../src/errors.ts';
+import { augmentedSegment } from './augment.ts';
+import type { EpochRecord, TrainingState } from './checkpoint.ts';
+import type { Phase, TrainingConfig } from './config.ts';
+import { type Corpus, type Parts, rowsOf } from './data.ts';
+import { type LossOptions, lossAndGradients } from './loss.ts';
+import { argmaxRows, computeMetrics } from './metrics.ts';
+import { batchStatistics, computeScores, createNetwork, foldBatchNorm, type Network } from './network.ts';
+import { ADAMW, AdamW, learningRate } from './optimizer.ts';
+
+/** What a training tells while it runs; the CLI draws it. */
+export interface StepProgress {
+  epoch: number;
+  epochs: number;
+  step: number;
+  steps: number;
+  /** Means over the epoch so far. */
+  loss: number;
+  penalty: number;
+  /** Expected seconds to the end of the training. */
+  eta: number;
+}
+
+export interface LoopOptions {
+  corpus: Corpus;
+  parts: Parts;
+  preprocessing: Preprocessing;
+  config: TrainingConfig;
+  signal?: AbortSignal;
+  onStep?: (progress: StepProgress) => void;
+  /** Called after every epoch with the state to store. */
+  onEpoch?: (record: EpochRecord, state: TrainingState) => void;
+}
+
+/** A training at its beginning: a new network, or an exact one to go on from (which skips the first phase). */
+export function initialState(configName: string, config: TrainingConfig, seed: number, init?: Network) {
+  const network = init ?? createNetwork(config.architecture, new Random(seed));
+  const state: TrainingState = {
+    config: configName,
+    seed,
+    epoch: 0,
+    network,
+    optimizer: new AdamW(network.parameters, ADAMW),
+    history: [],
+  };
+  if (init) {
+    state.epoch = config.phases.normalised.epochs;
+    state.average = copyOf(init);
+  }
+  return state;
+}
+
+/**
+ * Runs both phases of the recipe from `state` to their end: `normalised` with batch norm, clip and penalty, then
+ * `exact` with batch norm folded away, so that what is trained is what is exported. Random numbers depend on
+ * seed and epoch alone: a resumed training sees what it would have seen.
+ * Throws `INTERRUPTED` when `signal` is aborted; the last finished epoch has been handed to `onEpoch` by then.
+ */
+export async function runTraining(state: TrainingState, options: LoopOptions): Promise<TrainingState> {
+  const { normalised, exact } = options.config.phases;
+  const epochs = normalised.epochs + exact.epochs;
+  while (state.epoch < epochs) {
+    if (state.epoch === normalised.epochs && state.network.phase === 'normalised') freeze(state, options);
+    const first = state.epoch < normalised.epochs;
+    const inPhase = first ? state.epoch : state.epoch - normalised.epochs;
+    const record = await trainEpoch(state, first ? normalised : exact, inPhase, epochs, options);
+    state.epoch++;
+    state.history.push(record);
+    judge(state, record, options);
+    options.onEpoch?.(record, state);
+  }
+  return state;
+}
+
+/** From batch norm to the exact network; the optimiser starts anew, since the weights have other scales. */
+function freeze(state: TrainingState, options: LoopOptions): void {
+  state.network = exactOf(state.network, state.seed, options);
+  state.optimizer = new AdamW(state.network.parameters, ADAMW);
+  state.average = copyOf(state.network);
+}
+
+async function trainEpoch(
+  state: TrainingState,
+  phase: Phase,
+  epochInPhase: number,
+  epochs: number,
+  options: LoopOptions,
+): Promise<EpochRecord> {
+  const { corpus, parts, config, preprocessing } = options;
+  const { samples, classes } = config.architecture;
+  const random = new Random(state.seed + (state.epoch + 1) / 4096);
+  const order = random.shuffle(parts.train.slice());
+  const steps = Math.floor(order.length / config.batch);
+  const loss = lossOptions(config, phase, state.network.phase, corpus, parts);
+  const segments = new Float32Array(config.batch * samples);
+  const labels = new Uint8Array(config.batch);
+  const seen: number[] = [];
+  const named: number[] = [];
+  let sumLoss = 0;
+  let sumPenalty = 0;
+  let rate = 0;
+  const began = performance.now();
+  for (let step = 0; step < steps; step++) {
+    for (let i = 0; i < config.batch; i++) {
+      const record = corpus.records[order[step * config.batch + i]];
+      const signal = corpus.signals.subarray(record.offset, record.offset + record.length);
+      segments.set(augmentedSegment(signal, preprocessing, config.augmentation, random), i * samples);
+      labels[i] = classes.indexOf(record.label);
+    }
+    const result = lossAndGradients(state.network, segments, labels, loss);
+    const done = epochInPhase * steps + step;
+    rate = learningRate(done, phase.epochs * steps, phase.warmUp, phase.peak, phase.last);
+    state.optimizer.update(result.gradients, rate);
+    if (state.average) average(state.average, state.network, config.averageDecay);
+    sumLoss += result.loss;
+    sumPenalty += result.penalty;
+    seen.push(...labels);
+    named.push(...argmaxRows(result.scores, classes.length));
+    const perStep = (performance.now() - began) / 1000 / (step + 1);
+    options.onStep?.({
+      epoch: state.epoch + 1,
+      epochs,
+      step: step + 1,
+      steps,
+      loss: sumLoss / (step + 1),
+      penalty: sumPenalty / (step + 1),
+      eta: perStep * (steps * (epochs - state.epoch) - step - 1),
+    });
+    await new Promise((resolve) => setImmediate(resolve)); // lets Ctrl-C be heard
+    if (options.signal?.aborted) {
+      throw new BlindbeatError('INTERRUPTED', `Training stopped in epoch ${state.epoch + 1} of ${epochs}.`);
+    }
+  }
+  return {
+    epoch: state.epoch + 1,
+    phase: state.network.phase,
+    seconds: (performance.now() - began) / 1000,
+    learningRate: rate,
+    loss: sumLoss / steps,
+    penalty: sumPenalty / steps,
+    trainScore: computeMetrics(seen, named, classes).cincScore,
+    validationScore: 0,
+    validationLargest: 0,
+  };
+}
+
+function lossOptions(
+  config: TrainingConfig,
+  phase: Phase,
+  kind: Network['phase'],
+  corpus: Corpus,
+  parts: Parts,
+): LossOptions {
+  const { classes } = config.architecture;
+  const counts = classes.map(() => 0);
+  for (const i of parts.train) counts[classes.indexOf(corpus.records[i].label)]++;
+  const raw = counts.map((n) => (n / parts.train.length) ** -config.classWeightExponent);
+  const mean = raw.reduce((sum, w, c) => sum + w * counts[c], 0) / parts.train.length;
+  return {
+    classWeights: raw.map((w) => w / mean),
+    labelSmoothing: config.labelSmoothing,
+    scoreBound: kind === 'exact' ? config.scoreBound : undefined,
+    control: phase.control,
+  };
+}
+
+/** Fills in the validation figures of a finished epoch and keeps the best exact network. */
+function judge(state: TrainingState, record: EpochRecord, options: LoopOptions): void {
+  const current = judgeNetwork(exactOf(state.network, state.seed, options), options);
+  record.validationScore = current.score;
+  record.validationLargest = current.largest;
+  if (state.network.phase !== 'exact') return;
+  const candidates = [{ network: state.network, ...current }];
+  if (state.average) {
+    const averaged = judgeNetwork(state.average, options);
+    record.averageScore = averaged.score;
+    record.averageLargest = averaged.largest;
+    candidates.push({ network: state.average, ...averaged });
+  }
+  for (const candidate of candidates) {
+    if (candidate.largest > options.config.scoreLimit / 2) continue; // it has escaped, however well it scores
+    if (state.best && candidate.score <= state.best.score) continue;
+    state.best = { network: copyOf(candidate.network), score: candidate.score, epoch: state.epoch };
+  }
+}
+
+function judgeNetwork(network: Network, options: LoopOptions): { score: number; largest: number } {
+  const { corpus, parts, config } = options;
+  const { samples, classes } = config.architecture;
+  const scores = computeScores(network, rowsOf(corpus.segments, parts.validation, samples));
+  const labels = parts.validation.map((i) => classes.indexOf(corpus.records[i].label));
+  return {
+    score: computeMetrics(labels, argmaxRows(scores, classes.length), classes).cincScore,
+    largest: scores.reduce((most, s) => Math.max(most, Math.abs(s)), 0),
+  };
+}
+
+/** The exact network: itself, or with batch norm folded with statistics of some training records. */
+function exactOf(network: Network, seed: number, { corpus, parts, config }: LoopOptions): Network {
+  if (network.phase === 'exact') return network;
+  const { samples } = config.architecture;
+  const chosen = new Random(seed).shuffle(parts.train.slice()).slice(0, config.statisticsRecords);
+  const segments = rowsOf(corpus.segments, chosen, samples);
+  return foldBatchNorm(network, batchStatistics(network, segments, config.phases.normalised.control));
+}
+
+function average(target: Network, source: Network, decay: number): void {
+  target.parameters.forEach((p, k) => {
+    const values = source.parameters[k].values;
+    for (let i = 0; i < values.length; i++) p.values[i] = decay * p.values[i] + (1 - decay) * values[i];
+  });
+}
+
+function copyOf(network: Network): Network {
+  return { ...network, parameters: network.parameters.map((p) => ({ ...p, values: p.values.slice() })) };
+}

@@ -1,0 +1,208 @@
+import * as tf from '@tensorflow/tfjs-core';
+import type { Random } from '../src/ecg/random.ts';
+import { BATCH_NORM_EPSILON, batchNorm, type RangeControl, squarePool } from './activation.ts';
+import { circularConv } from './convolution.ts';
+import { addBias, dense, meanOverTime, reluPool } from './layers.ts';
+import type { Parameter } from './optimizer.ts';
+
+/** The architecture: everything that decides the parameters' shapes. */
+export interface Architecture {
+  samples: number;
+  classes: string[];
+  channels: number[];
+  kernel: number;
+  /** One per block. */
+  dilations: number[];
+  pool: number;
+  /** `square`: a (x + h)^2 and average pooling; `relu`: the published ReLU and max-pooling. */
+  activation: 'square' | 'relu';
+}
+
+/** Where a (x + h)^2 starts and stays: as a -> 0 the folded form would cancel badly. */
+export const SQUARE = { a: 0.25, h: 1, aBounds: [0.05, 4], hBounds: [-4, 4] } satisfies {
+  a: number;
+  h: number;
+  aBounds: [number, number];
+  hBounds: [number, number];
+};
+
+/**
+ * A network in training. `normalised`: batch norm before every activation. `exact`: batch norm folded into the
+ * convolutions, so that what is trained is what is exported.
+ */
+export interface Network {
+  architecture: Architecture;
+  phase: 'normalised' | 'exact';
+  /** In the order of `names`: per block conv, (gamma, beta | bias), (a, h); then dense and its bias. */
+  parameters: Parameter[];
+}
+
+/** Mean and variance of each block's convolution, per channel. */
+export interface Statistics {
+  mean: Float32Array;
+  variance: Float32Array;
+}
+
+/** A new network in the normalised phase: He-normal convolutions, unit batch norm, a = 0.25, h = 1. */
+export function createNetwork(architecture: Architecture, random: Random): Network {
+  const parameters: Parameter[] = [];
+  let inputs = 1;
+  architecture.channels.forEach((outputs, i) => {
+    const fanIn = architecture.kernel * inputs;
+    parameters.push({
+      name: `block${i + 1}/conv`,
+      shape: [architecture.kernel, inputs, outputs],
+      values: normal(fanIn * outputs, Math.sqrt(2 / fanIn), random),
+      decay: true,
+    });
+    parameters.push(vector(`block${i + 1}/gamma`, outputs, 1), vector(`block${i + 1}/beta`, outputs, 0));
+    parameters.push(...squareParameters(architecture, i, outputs));
+    inputs = outputs;
+  });
+  const classes = architecture.classes.length;
+  parameters.push({
+    name: 'dense/weights',
+    shape: [inputs, classes],
+    values: normal(inputs * classes, Math.sqrt(1 / inputs), random),
+    decay: true,
+  });
+  parameters.push(vector('dense/bias', classes, 0));
+  return { architecture, phase: 'normalised', parameters };
+}
+
+function squareParameters(architecture: Architecture, block: number, channels: number): Parameter[] {
+  if (architecture.activation !== 'square') return [];
+  const a = vector(`block${block + 1}/a`, channels, SQUARE.a);
+  const h = vector(`block${block + 1}/h`, channels, SQUARE.h);
+  a.bounds = SQUARE.aBounds;
+  h.bounds = SQUARE.hBounds;
+  return [a, h];
+}
+
+function vector(name: string, length: number, value: number): Parameter {
+  return { name, shape: [length], values: new Float32Array(length).fill(value), decay: false };
+}
+
+function normal(length: number, deviation: number, random: Random): Float32Array {
+  return Float32Array.from({ length }, () => deviation * random.normal());
+}
+
+/** The parameter of this name. Throws if there is none. */
+export function parameter(network: Network, name: string): Parameter {
+  const found = network.parameters.find((p) => p.name === name);
+  if (!found) throw new Error(`no parameter ${name} in a network of phase ${network.phase}`);
+  return found;
+}
+
+/**
+ * The exact network that computes what `network` computes with these fixed statistics:
+ * conv' = conv gamma / std and bias = beta - mean gamma / std, std = sqrt(variance + epsilon).
+ */
+export function foldBatchNorm(network: Network, statistics: Statistics[]): Network {
+  const parameters: Parameter[] = [];
+  network.architecture.channels.forEach((channels, i) => {
+    const conv = parameter(network, `block${i + 1}/conv`);
+    const gamma = parameter(network, `block${i + 1}/gamma`).values;
+    const beta = parameter(network, `block${i + 1}/beta`).values;
+    const { mean, variance } = statistics[i];
+    const slope = gamma.map((g, c) => g / Math.sqrt(variance[c] + BATCH_NORM_EPSILON));
+    parameters.push({ ...conv, values: conv.values.map((w, j) => w * slope[j % channels]) });
+    const bias = vector(`block${i + 1}/bias`, channels, 0);
+    bias.values = beta.map((b, c) => b - mean[c] * slope[c]);
+    parameters.push(bias);
+    if (network.architecture.activation === 'square') {
+      parameters.push(
+        copy(parameter(network, `block${i + 1}/a`)),
+        copy(parameter(network, `block${i + 1}/h`)),
+      );
+    }
+  });
+  parameters.push(copy(parameter(network, 'dense/weights')), copy(parameter(network, 'dense/bias')));
+  return { architecture: network.architecture, phase: 'exact', parameters };
+}
+
+function copy(p: Parameter): Parameter {
+  return { ...p, values: p.values.slice() };
+}
+
+export interface ForwardOptions {
+  control?: RangeControl;
+  onPenalty?: (penalty: tf.Scalar) => void;
+  onStatistics?: (mean: tf.Tensor1D, variance: tf.Tensor1D) => void;
+  /** Receives each block's pre-activations, before any clip. */
+  onPreActivation?: (x: tf.Tensor3D, block: number) => void;
+}
+
+/** Scores [batch, classes] of segments [batch, samples, 1] with parameters in the network's order. */
+export function forwardTensors(
+  network: Network,
+  tensors: tf.Tensor[],
+  segments: tf.Tensor3D,
+  options: ForwardOptions = {},
+): tf.Tensor2D {
+  const { architecture, phase, parameters } = network;
+  const tensor = (name: string) => tensors[parameters.findIndex((p) => p.name === name)];
+  let x = segments;
+  architecture.channels.forEach((_, i) => {
+    const of = (name: string) => tensor(`block${i + 1}/${name}`) as tf.Tensor1D;
+    const c = circularConv(x, tensor(`block${i + 1}/conv`) as tf.Tensor3D, architecture.dilations[i]);
+    x =
+      phase === 'normalised'
+        ? batchNorm(c, of('gamma'), of('beta'), options.onStatistics)
+        : addBias(c, of('bias'));
+    options.onPreActivation?.(x, i);
+    x =
+      architecture.activation === 'square'
+        ? squarePool(x, of('a'), of('h'), architecture.pool, options.control, options.onPenalty)
+        : reluPool(x, architecture.pool);
+  });
+  return dense(meanOverTime(x), tensor('dense/weights') as tf.Tensor2D, tensor('dense/bias') as tf.Tensor1D);
+}
+
+/** The network's parameters as tensors, in its order; the caller disposes of them. */
+export function parameterTensors(network: Network): tf.Tensor[] {
+  return network.parameters.map((p) => tf.tensor(p.values, p.shape, 'float32'));
+}
+
+/** Scores [records][classes] of segments [records * samples], `batch` records at a time. */
+export function computeScores(network: Network, segments: Float32Array, batch = 64): Float32Array {
+  const { samples, classes } = network.architecture;
+  const records = segments.length / samples;
+  const scores = new Float32Array(records * classes.length);
+  const tensors = parameterTensors(network);
+  for (let start = 0; start < records; start += batch) {
+    const count = Math.min(batch, records - start);
+    const part = segments.subarray(start * samples, (start + count) * samples);
+    const out = tf.tidy(() =>
+      forwardTensors(network, tensors, tf.tensor3d(part, [count, samples, 1])).dataSync(),
+    );
+    scores.set(out as Float32Array, start * classes.length);
+  }
+  tf.dispose(tensors);
+  return scores;
+}
+
+/** Batch-norm statistics of each block over segments [records * samples], all of them in one batch. */
+export function batchStatistics(
+  network: Network,
+  segments: Float32Array,
+  control?: RangeControl,
+): Statistics[] {
+  const { samples } = network.architecture;
+  const statistics: Statistics[] = [];
+  const tensors = parameterTensors(network);
+  tf.tidy(() => {
+    forwardTensors(network, tensors, tf.tensor3d(segments, [segments.length / samples, samples, 1]), {
+      control,
+      onStatistics: (mean, variance) => {
+        statistics.push({
+          mean: mean.dataSync() as Float32Array,
+          variance: variance.dataSync() as Float32Array,
+        });
+        tf.dispose([mean, variance]);
+      },
+    });
+  });
+  tf.dispose(tensors);
+  return statistics;
+}

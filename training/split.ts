@@ -1,0 +1,48 @@
+import { Random } from '../src/ecg/random.ts';
+
+/** Which records are kept from training: `validation` for choosing, `test` for the report alone. */
+export interface Split {
+  format: 'blindbeat-split';
+  version: 1;
+  seed: number;
+  /** Record names in ascending order; every record that is in neither list is trained on. */
+  validation: string[];
+  test: string[];
+}
+
+export interface LabelledRecord {
+  name: string;
+  label: string;
+  /** Records of equal content stay on one side. */
+  content: string;
+}
+
+/**
+ * Splits by record, stratified by class, once and with a fixed seed: of each class the same share goes to each
+ * part. CinC 2017 names no patients, so records of one person may be on both sides; records of equal content
+ * are not.
+ */
+export function makeSplit(
+  records: LabelledRecord[],
+  seed: number,
+  shares: { validation: number; test: number },
+): Split {
+  const random = new Random(seed);
+  const validation: string[] = [];
+  const test: string[] = [];
+  const labels = [...new Set(records.map((r) => r.label))].sort();
+  for (const label of labels) {
+    const groups = new Map<string, string[]>();
+    for (const r of records.filter((record) => record.label === label)) {
+      groups.set(r.content, [...(groups.get(r.content) ?? []), r.name]);
+    }
+    // Twins stay together in training: a part for judging gains nothing from the same record twice.
+    const single = [...groups.values()].filter((names) => names.length === 1).map((names) => names[0]);
+    const total = [...groups.values()].flat().length;
+    const shuffled = random.shuffle(single.sort());
+    const tests = Math.round(total * shares.test);
+    test.push(...shuffled.slice(0, tests));
+    validation.push(...shuffled.slice(tests, tests + Math.round(total * shares.validation)));
+  }
+  return { format: 'blindbeat-split', version: 1, seed, validation: validation.sort(), test: test.sort() };
+}
