@@ -9,7 +9,7 @@ export interface Beat {
 }
 
 /** A Gaussian `at` seconds after the R peak, `width` (standard deviation) in seconds, `mv` high. */
-export interface Wave {
+interface Wave {
   at: number;
   width: number;
   mv: number;

@@ -9,7 +9,7 @@ export interface CsvOptions {
 }
 
 /** Leading lines that may be titles or units instead of numbers. */
-const HEADER_LINES = 10;
+const TITLE_LINES = 10;
 /** A time column may differ from even steps by this much before it counts as having gaps (seconds). */
 const JITTER_SECONDS = 0.005;
 /** mV per unit, by what a column's title says; no unit means mV. */
@@ -70,7 +70,7 @@ interface Rows {
 }
 
 function readRows(text: string, name: string): Rows {
-  const titles: string[][] = [];
+  const titles: string[] = [];
   const rows: number[][] = [];
   const lines: number[] = [];
   const all = text.replace(/^\uFEFF/, '').split(/\r\n|\n|\r/);
@@ -79,32 +79,43 @@ function readRows(text: string, name: string): Rows {
     const line = all[i].trim();
     if (line === '' || line.startsWith('#')) continue;
     split ??= splitter(line);
-    const fields = split(line);
-    const row = fields.map(toNumber);
+    const row = split(line).map(toNumber);
+    if (rows.length === 0 && titles.length < TITLE_LINES && isTitle(line, row)) {
+      titles.push(line);
+      split = undefined; // titles may be separated otherwise than the numbers
+      continue;
+    }
     const wrong = row.indexOf(undefined);
     if (wrong >= 0) {
-      if (rows.length === 0 && titles.length < HEADER_LINES && row.every((v) => v === undefined)) {
-        titles.push(fields);
-        split = undefined; // titles may be separated otherwise than the numbers
-        continue;
-      }
-      fail(name, `line ${i + 1}, column ${wrong + 1}: expected a number (a lead in mV, or time and leads)`);
-    }
-    if (rows.length > 0 && fields.length !== rows[0].length) {
       fail(
         name,
-        `line ${i + 1}: expected ${rows[0].length} columns as in the lines before, got ${fields.length}`,
+        `line ${i + 1}, column ${wrong + 1}: expected a number with a decimal point (decimal commas need semicolons between columns)`,
+      );
+    }
+    if (rows.length > 0 && row.length !== rows[0].length) {
+      fail(
+        name,
+        `line ${i + 1}: expected ${rows[0].length} columns as in the lines before, got ${row.length}`,
       );
     }
     rows.push(row as number[]);
     lines.push(i + 1);
   }
-  return { titles, rows, lines };
+  const single = rows[0]?.length === 1; // then a blank belongs to the title
+  return { titles: titles.map((t) => (single ? [unquote(t)] : splitter(t)(t))), rows, lines };
+}
+
+/** No field is a number; between blanks it is enough that the first is none ("Lead 1"). */
+function isTitle(line: string, row: (number | undefined)[]): boolean {
+  return /[,;\t]/.test(line) ? row.every((v) => v === undefined) : row[0] === undefined;
+}
+
+function unquote(field: string): string {
+  return field.trim().replace(/^(["'])(.*)\1$/, '$2');
 }
 
 /** How a line like this one is separated. */
 function splitter(line: string): (line: string) => string[] {
-  const unquote = (s: string) => s.trim().replace(/^(["'])(.*)\1$/, '$2');
   if (line.includes(';') || line.includes('\t')) {
     const mark = line.includes(';') ? ';' : '\t';
     return (l) =>
@@ -117,9 +128,10 @@ function splitter(line: string): (line: string) => string[] {
   return (l) => l.split(/\s+/).map(unquote);
 }
 
-/** A decimal number or NaN; undefined for anything else. */
+/** A decimal number or NaN; undefined for anything else, also for 045: the tail of a decimal comma, 0,045. */
 function toNumber(field: string): number | undefined {
   if (/^[-+]?nan$/i.test(field)) return Number.NaN;
+  if (/^[-+]?0\d/.test(field)) return undefined;
   if (!/^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(field)) return undefined;
   return Number(field);
 }

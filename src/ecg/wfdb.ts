@@ -11,7 +11,7 @@ export interface WfdbHeader {
 }
 
 /** One signal line: physical value = (stored value - baseline) / gain. */
-export interface WfdbSignal {
+interface WfdbSignal {
   file: string;
   format: number;
   /** Bytes before the first sample; 24 for the MATLAB v4 files of PhysioNet. */
