@@ -1,3 +1,7 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { extname, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { BlindbeatError } from '../src/errors.ts';
 import type { RangeControl } from './activation.ts';
 import type { Augmentation } from './augment.ts';
 import type { Architecture } from './network.ts';
@@ -16,9 +20,11 @@ export interface TrainingConfig {
   averageDecay: number;
   /** Training records from which the batch-norm statistics of an evaluation are taken. */
   statisticsRecords: number;
-  /** The exported model refuses beyond this |score|; the range gate wants twice the room. */
+  /** The exported model refuses beyond this |score|. An epoch is a candidate for export up to half of it. */
   scoreLimit: number;
   augmentation: Augmentation;
+  /** How a teacher is listened to: its share of the loss, and the temperature of both softmaxes. */
+  distillation?: { share: number; temperature: number };
 }
 
 /** Epochs at a learning rate that warms up linearly over `warmUp` steps and falls along a cosine to `last`. */
@@ -28,4 +34,41 @@ export interface Phase {
   last: number;
   warmUp: number;
   control?: RangeControl;
+}
+
+/**
+ * Loads a config by its name in training/configs or by the path of a .ts, .js or .json file.
+ *
+ * @throws BlindbeatError USAGE if there is none or it lacks a part
+ */
+export async function loadConfig(nameOrPath: string): Promise<TrainingConfig> {
+  const own = new URL(`./configs/${nameOrPath}${extname(fileURLToPath(import.meta.url))}`, import.meta.url);
+  const path = existsSync(own) ? fileURLToPath(own) : resolve(nameOrPath);
+  if (!existsSync(path) || extname(path) === '') {
+    throw new BlindbeatError(
+      'USAGE',
+      `There is no training config "${nameOrPath}": expected a name in training/configs or the path of a .ts or .json file.`,
+    );
+  }
+  const config: TrainingConfig =
+    extname(path) === '.json'
+      ? JSON.parse(readFileSync(path, 'utf8'))
+      : (await import(pathToFileURL(path).href)).default;
+  const needed: (keyof TrainingConfig)[] = [
+    'architecture',
+    'batch',
+    'phases',
+    'classWeightExponent',
+    'labelSmoothing',
+    'scoreBound',
+    'averageDecay',
+    'statisticsRecords',
+    'scoreLimit',
+    'augmentation',
+  ];
+  const missing = needed.filter((key) => config?.[key] === undefined);
+  if (missing.length > 0) {
+    throw new BlindbeatError('USAGE', `${path} is no training config: it lacks ${missing.join(', ')}.`);
+  }
+  return config;
 }

@@ -28,6 +28,8 @@ export interface LoopOptions {
   parts: Parts;
   preprocessing: Preprocessing;
   config: TrainingConfig;
+  /** An exact network whose scores are targets too, as config.distillation says. */
+  teacher?: Network;
   signal?: AbortSignal;
   onStep?: (progress: StepProgress) => void;
   /** Called after every epoch with the state to store. */
@@ -109,6 +111,9 @@ async function trainEpoch(
       segments.set(augmentedSegment(signal, preprocessing, config.augmentation, random), i * samples);
       labels[i] = classes.indexOf(record.label);
     }
+    if (options.teacher && config.distillation) {
+      loss.teacher = { scores: computeScores(options.teacher, segments), ...config.distillation };
+    }
     const result = lossAndGradients(state.network, segments, labels, loss);
     const done = epochInPhase * steps + step;
     rate = learningRate(done, phase.epochs * steps, phase.warmUp, phase.peak, phase.last);
@@ -168,11 +173,13 @@ function lossOptions(
 
 /** Fills in the validation figures of a finished epoch and keeps the best exact network. */
 function judge(state: TrainingState, record: EpochRecord, options: LoopOptions): void {
-  const current = judgeNetwork(exactOf(state.network, state.seed, options), options);
+  const exact = exactOf(state.network, state.seed, options);
+  const current = judgeNetwork(exact, options);
   record.validationScore = current.score;
   record.validationLargest = current.largest;
-  if (state.network.phase !== 'exact') return;
-  const candidates = [{ network: state.network, ...current }];
+  // A square network still escapes in the first phase; a ReLU network has no second one.
+  if (state.network.phase !== 'exact' && state.network.architecture.activation === 'square') return;
+  const candidates = [{ network: exact, ...current }];
   if (state.average) {
     const averaged = judgeNetwork(state.average, options);
     record.averageScore = averaged.score;

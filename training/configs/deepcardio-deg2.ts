@@ -36,6 +36,7 @@ const config: TrainingConfig = {
   statisticsRecords: 800,
   scoreLimit: 32,
   augmentation: AUGMENTATION,
+  distillation: { share: 0.7, temperature: 2 },
 };
 
 export default config;

@@ -1,0 +1,98 @@
+import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { BlindbeatError } from '../errors.ts';
+import { parseModel, serialiseModel } from './format.ts';
+import type { Model } from './model.ts';
+
+const JSON_FILE = 'model.json';
+const WEIGHTS_FILE = 'weights.bin';
+
+/**
+ * Loads a model by the name of a shipped one (`deepcardio-deg2`) or by its folder.
+ *
+ * @throws BlindbeatError FILE if there is no such model, with the shipped ones; MODEL if its files do not fit
+ */
+export async function loadModel(nameOrFolder: string): Promise<Model> {
+  const folder = await modelFolder(nameOrFolder);
+  const text = await read(join(folder, JSON_FILE));
+  const weights = await read(join(folder, WEIGHTS_FILE));
+  let json: unknown;
+  try {
+    json = JSON.parse(new TextDecoder().decode(text));
+  } catch (cause) {
+    throw new BlindbeatError('MODEL', `${join(folder, JSON_FILE)} is not JSON. Was it written completely?`, {
+      cause,
+    });
+  }
+  try {
+    return parseModel(json, weights);
+  } catch (cause) {
+    if (!(cause instanceof BlindbeatError)) throw cause;
+    throw new BlindbeatError(cause.code, `${folder}: ${cause.message}`, { cause });
+  }
+}
+
+/**
+ * Writes model.json and weights.bin into `folder`, which is made if need be; both are written under temporary
+ * names first, so that an interrupted save leaves the old model.
+ *
+ * @throws BlindbeatError FILE if the folder cannot be written
+ */
+export async function saveModel(model: Model, folder: string): Promise<void> {
+  const { json, weights } = serialiseModel(model);
+  const suffix = `.${randomUUID().slice(0, 8)}.tmp`;
+  const files: [string, string | Uint8Array][] = [
+    [WEIGHTS_FILE, weights],
+    [JSON_FILE, `${JSON.stringify(json, null, 2)}\n`],
+  ];
+  try {
+    await mkdir(folder, { recursive: true });
+    for (const [name, content] of files) await writeFile(join(folder, name + suffix), content);
+    for (const [name] of files) await rename(join(folder, name + suffix), join(folder, name));
+  } catch (cause) {
+    for (const [name] of files) await rm(join(folder, name + suffix), { force: true }).catch(() => {});
+    throw new BlindbeatError('FILE', `The model cannot be written to ${folder}. Is it a folder of yours?`, {
+      cause,
+    });
+  }
+}
+
+/** Names of the models that come with the package. */
+export async function shippedModels(): Promise<string[]> {
+  const root = shippedFolder();
+  const entries = await readdir(root, { withFileTypes: true }).catch(() => []);
+  return entries
+    .filter((e) => e.isDirectory() && existsSync(join(root, e.name, JSON_FILE)))
+    .map((e) => e.name)
+    .sort();
+}
+
+async function modelFolder(nameOrFolder: string): Promise<string> {
+  const isName = /^[\w.-]+$/.test(nameOrFolder) && !/^\.+$/.test(nameOrFolder);
+  const candidates = [...(isName ? [join(shippedFolder(), nameOrFolder)] : []), resolve(nameOrFolder)];
+  const found = candidates.find((folder) => existsSync(join(folder, JSON_FILE)));
+  if (found) return found;
+  const names = await shippedModels();
+  throw new BlindbeatError(
+    'FILE',
+    `There is no model "${nameOrFolder}": expected a folder with ${JSON_FILE} and ${WEIGHTS_FILE}, or the name of a shipped model (${names.join(', ') || 'there are none'}).`,
+  );
+}
+
+/** models/ of the package root: the nearest folder upwards with a package.json, in a clone as in dist/. */
+function shippedFolder(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json')) && dirname(folder) !== folder) folder = dirname(folder);
+  return join(folder, 'models');
+}
+
+async function read(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new BlindbeatError('FILE', `${path} cannot be read.`, { cause });
+  }
+}

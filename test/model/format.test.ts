@@ -1,0 +1,136 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { loadModel, saveModel, shippedModels } from '../../src/model/files.ts';
+import { parseModel, serialiseModel } from '../../src/model/format.ts';
+import { randomModel } from '../helpers/random-model.ts';
+
+// biome-ignore lint/suspicious/noExplicitAny: the table below breaks a file in ways that no type allows
+type Json = any;
+
+const model = randomModel({ samples: 64, channels: [3, 4], dilation: [1, 2] });
+
+function file(): { json: Json; weights: Uint8Array } {
+  const { json, weights } = serialiseModel(model);
+  return { json: JSON.parse(JSON.stringify(json)), weights };
+}
+
+test('a model survives the way through its file unchanged', () => {
+  const { json, weights } = file();
+  expect(parseModel(json, weights)).toEqual(model);
+});
+
+test('weights may lie anywhere in a larger buffer', () => {
+  const { json, weights } = file();
+  const larger = new Uint8Array(weights.length + 3);
+  larger.set(weights, 3);
+  expect(parseModel(json, larger.subarray(3))).toEqual(model);
+});
+
+describe('a broken file is refused with words', () => {
+  const cases: [string, (json: Json) => unknown, RegExp][] = [
+    ['not an object', () => 5, /model\.json: expected an object/],
+    ['null', () => null, /expected an object/],
+    ['another format', (j) => ({ ...j, format: 'onnx' }), /format: expected "blindbeat-model"/],
+    ['a later version', (j) => ({ ...j, version: 2 }), /version: expected 1, got 2/],
+    ['no name', (j) => ({ ...j, name: '' }), /name: expected a text/],
+    ['one class', (j) => ({ ...j, classes: ['N'] }), /at least two/],
+    ['a class twice', (j) => ({ ...j, classes: ['N', 'A', 'O', 'N'] }), /different names/],
+    ['classes of another type', (j) => ({ ...j, classes: [1, 2, 3, 4] }), /classes\[0\]: expected a text/],
+    ['other samples than the preprocessing', (j) => ({ ...j, samples: 128 }), /preprocessing makes 64/],
+    ['a fraction of samples', (j) => ({ ...j, samples: 64.5 }), /samples: expected a whole number/],
+    ['no preprocessing', (j) => ({ ...j, preprocessing: undefined }), /preprocessing: /],
+    ['no blocks', (j) => ({ ...j, blocks: [] }), /blocks: expected at least one/],
+    ['blocks of another type', (j) => ({ ...j, blocks: 'six' }), /blocks: expected a list/],
+    [
+      'an even kernel',
+      (j) => edit(j, 0, { kernel: 4 }),
+      /blocks\[0\]\.kernel: expected an odd number, got 4/,
+    ],
+    ['no dilation', (j) => edit(j, 0, { dilation: 0 }), /blocks\[0\]\.dilation: expected a whole number/],
+    ['a pool that does not divide', (j) => edit(j, 0, { pool: 5 }), /blocks\[0\]\.pool: 5 does not divide/],
+    ['channels that do not chain', (j) => edit(j, 1, { inChannels: 5 }), /blocks\[1\]\.inChannels: 5, but/],
+    ['absurd channels', (j) => edit(j, 1, { outChannels: 1e9 }), /outChannels: .* from 1 to 8192/],
+    ['no activation', (j) => edit(j, 0, { activation: null }), /blocks\[0\]\.activation: expected an object/],
+    ['an empty range', (j) => edit(j, 0, { activation: { degree: 2, range: [1, 1] } }), /low < high/],
+    [
+      'more coefficients than there are',
+      (j) => edit(j, 0, { activation: { degree: 3, range: [-1, 1] } }),
+      /take/,
+    ],
+    ['a limit of 0', (j) => ({ ...j, scoreLimit: 0 }), /scoreLimit: expected a positive/],
+    ['no provenance', (j) => ({ ...j, provenance: undefined }), /provenance: expected an object/],
+    [
+      'a metric that is no number',
+      (j) => ({ ...j, provenance: { ...j.provenance, metrics: { f1: 'good' } } }),
+      /metrics\.f1/,
+    ],
+    ['another length', (j) => ({ ...j, weights: { ...j.weights, bytes: 8 } }), /weights\.bytes: 8, but/],
+    ['another checksum', (j) => ({ ...j, weights: { ...j.weights, sha256: '00' } }), /weights\.sha256/],
+  ];
+  test.each(cases)('%s', (_, change, message) => {
+    const { json, weights } = file();
+    const call = () => parseModel(change(json), weights);
+    expect(call).toThrow(expect.objectContaining({ code: 'MODEL' }));
+    expect(call).toThrow(message);
+  });
+
+  function edit(json: Json, i: number, change: object): Json {
+    return { ...json, blocks: json.blocks.map((b: Json, k: number) => (k === i ? { ...b, ...change } : b)) };
+  }
+
+  test('a flipped bit of the weights', () => {
+    const { json, weights } = file();
+    weights[5] ^= 1;
+    expect(() => parseModel(json, weights)).toThrow(/not the file that this model\.json was written with/);
+  });
+
+  test('weights that are no numbers', () => {
+    const broken = structuredClone(model);
+    broken.blocks[1].weights[2] = Number.NaN;
+    const { json, weights } = serialiseModel(broken);
+    expect(() => parseModel(json, weights)).toThrow(/finite numbers only/);
+  });
+
+  test('all that is wrong is said at once', () => {
+    const { json, weights } = file();
+    const broken = { ...edit(json, 0, { kernel: 4 }), name: 7, scoreLimit: -1 };
+    expect(() => parseModel(broken, weights)).toThrow(/name[\s\S]*kernel[\s\S]*scoreLimit/);
+  });
+});
+
+describe('on disk', () => {
+  let folder: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'blindbeat-model-'));
+  });
+  afterEach(() => rm(folder, { recursive: true }));
+
+  test('save and load', async () => {
+    const target = join(folder, 'a', 'model');
+    await saveModel(model, target);
+    await saveModel(model, target);
+    expect(await loadModel(target)).toEqual(model);
+    expect((await readdir(target)).sort()).toEqual(['model.json', 'weights.bin']);
+  });
+
+  test('an unknown name lists the shipped models', async () => {
+    for (const name of await shippedModels()) {
+      await expect(loadModel('no-such-model')).rejects.toThrow(name);
+    }
+    await expect(loadModel('no-such-model')).rejects.toMatchObject({ code: 'FILE' });
+    await expect(loadModel(join(folder, 'none'))).rejects.toMatchObject({ code: 'FILE' });
+  });
+
+  test('a model.json that is cut off is refused by name', async () => {
+    await saveModel(model, folder);
+    await writeFile(join(folder, 'model.json'), '{"format": "blind');
+    await expect(loadModel(folder)).rejects.toThrow(/model\.json is not JSON/);
+  });
+
+  test('a folder that cannot be written is a FILE error', async () => {
+    await writeFile(join(folder, 'file'), '');
+    await expect(saveModel(model, join(folder, 'file'))).rejects.toMatchObject({ code: 'FILE' });
+  });
+});

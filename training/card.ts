@@ -1,0 +1,67 @@
+import type { Model } from '../src/model/model.ts';
+import type { ModelMetrics } from './export.ts';
+
+const NAMES: Record<string, string> = {
+  N: 'normal rhythm',
+  A: 'atrial fibrillation',
+  O: 'other rhythm',
+  '~': 'too noisy',
+};
+
+/** README.md of a model folder: what it is, what it is not, how good it is and how to make it again. */
+export function modelCard(model: Model, metrics: ModelMetrics): string {
+  const { test } = metrics;
+  const channels = model.blocks.map((b) => b.outChannels).join(', ');
+  const dilations = model.blocks.map((b) => b.dilation).join(', ');
+  const parameters = model.blocks.reduce(
+    (sum, b) => sum + b.weights.length + b.bias.length + b.activation.coefficients.length,
+    model.dense.weights.length + model.dense.bias.length,
+  );
+  const rows = model.classes.map(
+    (c, i) => `| ${c} ${NAMES[c] ?? ''} | ${test.confusion[i].join(' | ')} | ${test.f1[c].toFixed(3)} |`,
+  );
+  return `# ${model.name}
+
+**Not a medical device.** A research model: no diagnosis, no treatment decision may rest on it.
+
+A convolutional network for single-lead ECGs of 30 s in which every operation is an addition or a
+multiplication, so that it can be evaluated on CKKS ciphertexts.
+
+| | |
+|---|---|
+| Input | ${model.samples} samples (${model.preprocessing.seconds} s), prepared as model.json says |
+| Network | ${model.blocks.length} x [circular convolution of ${model.blocks[0].kernel} taps, polynomial of degree ${model.blocks[0].activation.degree}, average pooling by ${model.blocks[0].pool}], channels ${channels}, dilations ${dilations}; mean over time; dense |
+| Output | scores of ${model.classes.join(', ')} |
+| Parameters | ${parameters} |
+| Data | ${model.provenance.data} |
+| Made by | \`${model.provenance.command}\`, seed ${model.provenance.seed}, ${metrics.backend} |
+| Made on | ${model.provenance.createdAt.slice(0, 10)}, ${metrics.epochs} epochs, ${metrics.hours.toFixed(2)} hours |
+
+## How good it is
+
+On ${test.records} records that were never used for training or choosing, one segment per record, through
+\`src/model/forward.ts\`:
+
+CinC score (mean F1 of N, A, O) **${test.cincScore.toFixed(3)}**, 95 % bootstrap interval
+${test.ci95[0].toFixed(3)} to ${test.ci95[1].toFixed(3)}; accuracy ${test.accuracy.toFixed(3)}. On the ${metrics.validation.records} validation records,
+by which the epoch was chosen, ${metrics.validation.cincScore.toFixed(3)}. The data name no patients, so people may occur on
+both sides of the split.
+
+| labelled | ${model.classes.map((c) => `named ${c}`).join(' | ')} | F1 |
+|---|${'---|'.repeat(model.classes.length + 1)}
+${rows.join('\n')}
+
+## Its range
+
+Largest |score| over all ${metrics.ranges.records.inputs} records and their negatives ${metrics.ranges.records.largestScore.toFixed(1)}, over ${metrics.ranges.hostile.inputs} hostile
+inputs within the client's bounds (noise, steps, square waves, sines, spikes, constants, lead off, saturation)
+${metrics.ranges.hostile.largestScore.toFixed(1)}; beyond ${model.scoreLimit} no class is named. Somebody with the weights can still construct inputs that leave
+the range; a client has no weights and would fool only itself.
+
+## What it is not for
+
+Records of other devices, leads, ages and diseases than those of the CinC 2017 set (a handheld single-lead
+device) were not examined. "Other rhythm" is a collection of everything that is neither normal nor atrial
+fibrillation. The labels themselves are disputed in a good part of the records.
+`;
+}

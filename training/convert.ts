@@ -1,0 +1,114 @@
+import type { Preprocessing } from '../src/ecg/preprocess.ts';
+import { BlindbeatError } from '../src/errors.ts';
+import type { Block, Model, Provenance } from '../src/model/model.ts';
+import { type Architecture, type Network, parameter, SQUARE } from './network.ts';
+import type { Parameter } from './optimizer.ts';
+
+/** What a model file says beyond the network. */
+export interface ModelDetails {
+  name: string;
+  preprocessing: Preprocessing;
+  scoreLimit: number;
+  provenance: Provenance;
+  /** Validated pre-activations per block. */
+  ranges: [number, number][];
+}
+
+/** The model file's form of an exact square network: a (x + h)^2 = a h^2 + 2 a h x + a x^2 per channel. */
+export function toModel(network: Network, details: ModelDetails): Model {
+  const { architecture } = network;
+  if (network.phase !== 'exact' || architecture.activation !== 'square') {
+    throw new BlindbeatError(
+      'INTERNAL',
+      `Only an exact square network becomes a model, not ${network.phase} ${architecture.activation}.`,
+    );
+  }
+  const { ranges, ...rest } = details;
+  const of = (name: string) => parameter(network, name).values;
+  let inChannels = 1;
+  const blocks = architecture.channels.map((outChannels, i): Block => {
+    const a = of(`block${i + 1}/a`);
+    const h = of(`block${i + 1}/h`);
+    const coefficients = new Float32Array(3 * outChannels);
+    for (let c = 0; c < outChannels; c++) {
+      coefficients[c] = a[c] * h[c] ** 2;
+      coefficients[outChannels + c] = 2 * a[c] * h[c];
+      coefficients[2 * outChannels + c] = a[c];
+    }
+    const block: Block = {
+      inChannels,
+      outChannels,
+      kernel: architecture.kernel,
+      dilation: architecture.dilations[i],
+      weights: of(`block${i + 1}/conv`).slice(),
+      bias: of(`block${i + 1}/bias`).slice(),
+      activation: { degree: 2, coefficients, range: ranges[i] },
+      pool: architecture.pool,
+    };
+    inChannels = outChannels;
+    return block;
+  });
+  return {
+    ...rest,
+    classes: architecture.classes,
+    samples: architecture.samples,
+    blocks,
+    dense: { weights: of('dense/weights').slice(), bias: of('dense/bias').slice() },
+  };
+}
+
+/**
+ * The network of an exported model, to go on training from.
+ *
+ * @throws BlindbeatError MODEL if it is not of the form that training makes
+ */
+export function fromModel(model: Model): Network {
+  const [first] = model.blocks;
+  if (
+    model.blocks.some((b) => b.activation.degree !== 2 || b.kernel !== first.kernel || b.pool !== first.pool)
+  ) {
+    throw new BlindbeatError(
+      'MODEL',
+      `Model ${model.name} cannot be trained on: expected polynomials of degree 2 and one kernel length and pool for all blocks.`,
+    );
+  }
+  const architecture: Architecture = {
+    samples: model.samples,
+    classes: model.classes,
+    channels: model.blocks.map((b) => b.outChannels),
+    kernel: first.kernel,
+    dilations: model.blocks.map((b) => b.dilation),
+    pool: first.pool,
+    activation: 'square',
+  };
+  const parameters = model.blocks.flatMap((b, i): Parameter[] => {
+    const name = (part: string) => `block${i + 1}/${part}`;
+    const { coefficients } = b.activation;
+    const n = b.outChannels;
+    const a = coefficients.slice(2 * n, 3 * n);
+    const h = a.map((value, c) => coefficients[n + c] / (2 * value));
+    return [
+      {
+        name: name('conv'),
+        shape: [b.kernel, b.inChannels, n],
+        values: b.weights.slice(),
+        decay: true,
+      },
+      { name: name('bias'), shape: [n], values: b.bias.slice(), decay: false },
+      { name: name('a'), shape: [n], values: a, decay: false, bounds: SQUARE.aBounds },
+      { name: name('h'), shape: [n], values: h, decay: false, bounds: SQUARE.hBounds },
+    ];
+  });
+  const classes = model.classes.length;
+  const { weights, bias } = model.dense;
+  parameters.push(
+    {
+      name: 'dense/weights',
+      shape: [weights.length / classes, classes],
+      values: weights.slice(),
+      decay: true,
+    },
+    { name: 'dense/bias', shape: [classes], values: bias.slice(), decay: false },
+  );
+  return { architecture, phase: 'exact', parameters };
+}

@@ -1,0 +1,70 @@
+import { normaliseSegment, type Preprocessing } from '../src/ecg/preprocess.ts';
+import { Random } from '../src/ecg/random.ts';
+
+export interface HostileInput {
+  kind: string;
+  /** [p.samples], within the client's bounds on samples and energy. */
+  segment: Float32Array;
+}
+
+/**
+ * What a client could send that is no ECG, through the client's own bounds (`normaliseSegment`): noise, steps,
+ * square waves, sines, spikes, constants, a lead that falls off, saturation. None is band-passed: that is more
+ * than any client can send. `record` [p.samples] is a real or synthetic ECG in mV for the last two.
+ */
+export function hostileInputs(p: Preprocessing, record: Float64Array, seed: number): HostileInput[] {
+  const random = new Random(seed);
+  const n = p.samples;
+  const rate = p.samples / p.seconds;
+  const inputs: HostileInput[] = [];
+  const add = (kind: string, f: (i: number) => number) => {
+    inputs.push({
+      kind,
+      segment: normaliseSegment(
+        Float64Array.from({ length: n }, (_, i) => f(i)),
+        p,
+      ),
+    });
+  };
+  for (let k = 0; k < 8; k++) add('white noise', () => random.normal());
+  for (let k = 0; k < 8; k++) add('random signs', () => (random.next() < 0.5 ? -1 : 1));
+  for (let k = 0; k < 8; k++) {
+    let level = 0;
+    add('random walk', () => {
+      level += random.normal();
+      return level;
+    });
+  }
+  for (let k = 0; k < 8; k++) {
+    const share = 0.002 * 2 ** k; // of the samples
+    add('noise bursts', () => (random.next() < share ? 10 * random.normal() : 0.05 * random.normal()));
+  }
+  for (const at of [0.1, 0.25, 0.5, 0.9]) {
+    for (const sign of [-1, 1]) add('step', (i) => (i < at * n ? sign : -sign * 0.2));
+  }
+  // The circular network sees whole periods; off-grid frequencies add a jump at the seam.
+  for (let f = 0.1; f < rate / 2; f *= 1.25) {
+    const pace = (2 * Math.PI * f) / rate;
+    add('sine', (i) => Math.sin(pace * i));
+    add('square wave', (i) => Math.sign(Math.sin(pace * i + 0.1)));
+    add('sawtooth', (i) => ((pace * i) / Math.PI) % 2);
+  }
+  add('alternating signs', (i) => (i % 2 === 0 ? 1 : -1));
+  add('chirp', (i) => Math.sin((Math.PI * rate * (i / n) ** 2 * n) / 2 / rate));
+  for (const every of [8, 32, 128, 512, 2048, 4096]) {
+    for (const sign of [-1, 1]) {
+      add('spikes', (i) => (i % every === 0 ? sign : 0) + 1e-3 * Math.sin(i));
+      add('double spikes', (i) => (i % every === 0 ? sign : i % every === 1 ? -sign : 0));
+    }
+  }
+  for (const sign of [-1, 1]) add('constant', () => sign);
+  for (const keep of [0.02, 0.1, 0.5, 0.9]) {
+    add('lead off', (i) => (i < keep * n ? record[i] : 0));
+    add('lead off, rail', (i) => (i < keep * n ? record[i] : 5));
+  }
+  for (const gain of [3, 10, 100]) {
+    add('saturated', (i) => Math.min(Math.max(gain * record[i], -1), 1));
+    add('saturated on one side', (i) => Math.min(gain * record[i], 0.3));
+  }
+  return inputs;
+}
