@@ -1,0 +1,26 @@
+/**
+ * What the encrypted network is written in. One program (`run.ts`) and several interpreters: `clear` computes on
+ * floats, `trace` counts levels, scales and operations (it is the planner's dry run), `seal` computes on ciphertexts.
+ *
+ * V is a vector of slots (encrypted or not), P an encoded periodic plaintext. Values are never changed in place:
+ * every operation makes a new one, and the program frees what it no longer needs.
+ */
+export interface Backend<V, P> {
+  /** Encodes the vector that repeats `values` (a power-of-two period), for ciphertexts of `limbs` limbs. */
+  encode(values: Float64Array, scale: number, limbs: number): P;
+  /** Slot j of the result is slot j + step: one key switch; `step` must be one of the planned keys. */
+  rotate(v: V, step: number): V;
+  add(a: V, b: V): V;
+  addPlain(v: V, p: P): V;
+  /**
+   * Row o of the result is sum_k values[k] * rows[o][k], where null stands for zero weights.
+   * A row of nothing but nulls gives null.
+   */
+  multiplySum(values: V[], rows: (P | null)[][]): (V | null)[];
+  square(v: V): V;
+  /** Brings a squared ciphertext of three polynomials back to two: one key switch. */
+  relinearise(v: V): V;
+  /** Divides by the last prime and drops it; the result has exactly the planned `scale`. */
+  rescale(v: V, scale: number): V;
+  free(v: V): void;
+}

@@ -1,0 +1,161 @@
+import type { Backend } from '../backend.ts';
+import type { Parameters } from '../parameters.ts';
+import { PeriodicEncoder } from '../periodic.ts';
+import {
+  allPrimes,
+  type Ciphertext,
+  type GaloisKeys,
+  type Plaintext,
+  type RelinKeys,
+  type SEALContext,
+  type Seal,
+  type ServerModule,
+} from '../seal.ts';
+import { plaintextBuffer } from '../seal-bytes.ts';
+
+/** The keys that a server evaluates with, as SEAL holds them: public data. */
+export interface SwitchingKeys {
+  relinearisation: RelinKeys;
+  /** By rotation step. */
+  galois: Map<number, GaloisKeys>;
+}
+
+/** A periodic plaintext: `[limbs][2p]` residues in NTT form, each standing for N/2p equal ones. */
+export interface PeriodicPlain {
+  residues: Uint32Array;
+  limbs: number;
+  scale: number;
+}
+
+/** Everything of SEAL that evaluating one plan needs, keys aside: made once per plan. */
+export class SealEngine {
+  readonly seal: Seal<ServerModule>;
+  readonly parameters: Parameters;
+  readonly context: SEALContext;
+  readonly parmsIds: Map<number, Uint8Array>;
+  readonly encoder: PeriodicEncoder;
+
+  constructor(seal: Seal<ServerModule>, parameters: Parameters) {
+    this.seal = seal;
+    this.parameters = parameters;
+    this.context = seal.context(parameters.n, allPrimes(parameters), true);
+    this.parmsIds = seal.parmsIds(this.context);
+    this.encoder = new PeriodicEncoder(parameters.n, parameters.primes);
+  }
+
+  [Symbol.dispose](): void {
+    this.seal.free(this.context);
+  }
+}
+
+/** The network on real ciphertexts, by node-seal. */
+export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
+  readonly #engine: SealEngine;
+  readonly #seal: Seal<ServerModule>;
+  readonly #keys: SwitchingKeys | null;
+  readonly #evaluator;
+  readonly #plain: Plaintext;
+  readonly #buffers = new Map<number, ReturnType<typeof plaintextBuffer>>();
+
+  /** @param keys null for encoding weights only */
+  constructor(engine: SealEngine, keys: SwitchingKeys | null) {
+    this.#engine = engine;
+    this.#seal = engine.seal;
+    this.#keys = keys;
+    this.#evaluator = this.#seal.own(new this.#seal.module.Evaluator(engine.context));
+    this.#plain = this.#seal.own(new this.#seal.module.Plaintext());
+  }
+
+  [Symbol.dispose](): void {
+    this.#seal.free(this.#evaluator, this.#plain);
+  }
+
+  encode(values: Float64Array, scale: number, limbs: number): PeriodicPlain {
+    return { residues: this.#engine.encoder.encode(values, scale, limbs), limbs, scale };
+  }
+
+  rotate(v: Ciphertext, step: number): Ciphertext {
+    return this.#make(`rotate by ${step}`, (out) =>
+      this.#evaluator.rotateVector(v, step, this.#keys!.galois.get(step)!, out),
+    );
+  }
+
+  add(a: Ciphertext, b: Ciphertext): Ciphertext {
+    return this.#make('add', (out) => this.#evaluator.add(a, b, out));
+  }
+
+  addPlain(v: Ciphertext, p: PeriodicPlain): Ciphertext {
+    return this.#make('addPlain', (out) => this.#evaluator.addPlain(v, this.#load(p), out));
+  }
+
+  multiplySum(values: Ciphertext[], rows: (PeriodicPlain | null)[][]): (Ciphertext | null)[] {
+    const sums = rows.map(() => null as Ciphertext | null);
+    const product = this.#seal.own(new this.#seal.module.Ciphertext());
+    rows.forEach((row, o) => {
+      row.forEach((p, k) => {
+        if (!p) return;
+        const plain = this.#load(p);
+        if (sums[o] === null) {
+          sums[o] = this.#make('multiplyPlain', (out) =>
+            this.#evaluator.multiplyPlain(values[k], plain, out),
+          );
+          return;
+        }
+        this.#seal.guard('INTERNAL', 'multiplyPlain', () => {
+          this.#evaluator.multiplyPlain(values[k], plain, product);
+          this.#evaluator.addInplace(sums[o]!, product);
+        });
+      });
+    });
+    this.#seal.free(product);
+    return sums;
+  }
+
+  square(v: Ciphertext): Ciphertext {
+    return this.#make('square', (out) => this.#evaluator.square(v, out));
+  }
+
+  relinearise(v: Ciphertext): Ciphertext {
+    return this.#make('relinearise', (out) =>
+      this.#evaluator.relinearize(v, this.#keys!.relinearisation, out),
+    );
+  }
+
+  rescale(v: Ciphertext, scale: number): Ciphertext {
+    return this.#make('rescale', (out) => {
+      this.#evaluator.rescaleToNext(v, out);
+      out.setScale(scale); // equal up to floating-point rounding: the trace checked it
+    });
+  }
+
+  free(v: Ciphertext): void {
+    this.#seal.free(v);
+  }
+
+  /** The plaintext, spread to full size in a buffer that is used again for the next. */
+  #load({ residues, limbs, scale }: PeriodicPlain): Plaintext {
+    const { n } = this.#engine.parameters;
+    let buffer = this.#buffers.get(limbs);
+    if (!buffer) {
+      buffer = plaintextBuffer(this.#engine.parmsIds.get(limbs)!, n, limbs);
+      this.#buffers.set(limbs, buffer);
+    }
+    buffer.setScale(scale);
+    const run = (n * limbs) / residues.length;
+    for (let b = 0, at = 0; b < residues.length; b++, at += run)
+      buffer.residues.fill(BigInt(residues[b]), at, at + run);
+    this.#plain.loadFromArray(this.#engine.context, buffer.bytes);
+    return this.#plain;
+  }
+
+  #make(what: string, operation: (out: Ciphertext) => void): Ciphertext {
+    const out = this.#seal.own(new this.#seal.module.Ciphertext());
+    try {
+      this.#seal.guard('INTERNAL', what, () => operation(out));
+      return out;
+    } catch (error) {
+      this.#seal.free(out);
+      throw error;
+    }
+  }
+}

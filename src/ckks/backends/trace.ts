@@ -1,0 +1,160 @@
+import type { Backend } from '../backend.ts';
+import type { Parameters } from '../parameters.ts';
+
+/** A ciphertext as the dry run sees it. */
+export interface TracedValue {
+  limbs: number;
+  scale: number;
+  /** Polynomials: 2, or 3 between a square and its relinearisation. */
+  size: number;
+}
+
+interface TracedPlain {
+  limbs: number;
+  scale: number;
+}
+
+/** The operations that are counted, each by the limbs that it works on. */
+export const OPERATIONS = [
+  'rotate',
+  'relinearise',
+  'multiplyPlain',
+  'add',
+  'addPlain',
+  'square',
+  'rescale',
+] as const;
+export type Operation = (typeof OPERATIONS)[number];
+
+/** `counts.rotate[l]` is the number of rotations at l limbs. */
+export type OperationCounts = Record<Operation, Record<number, number>>;
+
+/**
+ * The dry run: checks that levels and scales fit together exactly as SEAL would, and counts operations, keys and live
+ * ciphertexts. What it accepts never fails inside SEAL for level or scale reasons.
+ */
+export class TraceBackend implements Backend<TracedValue, TracedPlain> {
+  readonly #parameters: Parameters;
+  readonly #live = new Map<TracedValue, number>();
+  /** Rotation steps used, each with the most limbs that it is used at. */
+  readonly galoisKeys = new Map<number, number>();
+  relinearisationLimbs = 0;
+  /** Bytes of residues (64-bit, as SEAL holds them) of all live ciphertexts, and the most there ever were. */
+  liveBytes = 0;
+  peakBytes = 0;
+  /** Number of 64-bit residues in the plaintexts, each periodic vector counted with its blocks only. */
+  plainResidues = 0;
+  counts: OperationCounts = emptyCounts();
+
+  constructor(parameters: Parameters) {
+    this.#parameters = parameters;
+  }
+
+  input(scale: number): TracedValue {
+    return this.#make({ limbs: this.#parameters.primes.length, scale, size: 2 });
+  }
+
+  encode(values: Float64Array, scale: number, limbs: number): TracedPlain {
+    this.plainResidues += 2 * values.length * limbs;
+    return { limbs, scale };
+  }
+
+  rotate(v: TracedValue, step: number): TracedValue {
+    this.#require(v.size === 2, 'rotate needs a relinearised ciphertext');
+    this.#require(step > 0 && step < this.#parameters.n / 2, `rotation by ${step} is out of range`);
+    this.galoisKeys.set(step, Math.max(v.limbs, this.galoisKeys.get(step) ?? 0));
+    return this.#make(v, 'rotate');
+  }
+
+  add(a: TracedValue, b: TracedValue): TracedValue {
+    this.#require(a.limbs === b.limbs && a.size === b.size, 'add needs equal levels and sizes');
+    this.#require(sameScale(a.scale, b.scale), `add needs equal scales, got ${a.scale} and ${b.scale}`);
+    return this.#make(a, 'add');
+  }
+
+  addPlain(v: TracedValue, p: TracedPlain): TracedValue {
+    this.#require(v.limbs === p.limbs, `addPlain needs equal levels, got ${v.limbs} and ${p.limbs} limbs`);
+    this.#require(sameScale(v.scale, p.scale), `addPlain needs equal scales, got ${v.scale} and ${p.scale}`);
+    return this.#make(v, 'addPlain');
+  }
+
+  multiplySum(values: TracedValue[], rows: (TracedPlain | null)[][]): (TracedValue | null)[] {
+    return rows.map((row) => {
+      let sum: TracedValue | null = null;
+      row.forEach((p, k) => {
+        if (!p) return;
+        const v = values[k];
+        this.#require(
+          v.limbs === p.limbs,
+          `multiplyPlain needs equal levels, got ${v.limbs} and ${p.limbs} limbs`,
+        );
+        const scale = v.scale * p.scale;
+        this.#count('multiplyPlain', v.limbs);
+        if (sum) {
+          this.#require(sameScale(sum.scale, scale), 'all terms of a sum need the same scale');
+          this.#count('add', v.limbs);
+        } else sum = this.#make({ ...v, scale });
+      });
+      return sum;
+    });
+  }
+
+  square(v: TracedValue): TracedValue {
+    this.#require(v.size === 2, 'square needs a relinearised ciphertext');
+    return this.#make({ ...v, scale: v.scale ** 2, size: 3 }, 'square');
+  }
+
+  relinearise(v: TracedValue): TracedValue {
+    this.#require(v.size === 3, 'relinearise needs a squared ciphertext');
+    this.relinearisationLimbs = Math.max(this.relinearisationLimbs, v.limbs);
+    return this.#make({ ...v, size: 2 }, 'relinearise');
+  }
+
+  rescale(v: TracedValue, scale: number): TracedValue {
+    this.#require(v.limbs > 1, 'no prime is left to rescale by');
+    const exact = v.scale / this.#parameters.primes[v.limbs - 1];
+    this.#require(sameScale(exact, scale), `rescale gives scale ${exact}, but ${scale} is planned`);
+    this.#count('rescale', v.limbs);
+    return this.#make({ ...v, limbs: v.limbs - 1, scale });
+  }
+
+  free(v: TracedValue): void {
+    const bytes = this.#live.get(v);
+    this.#require(bytes !== undefined, 'a value is freed twice');
+    this.liveBytes -= bytes!;
+    this.#live.delete(v);
+  }
+
+  /** Counts since the last call. */
+  takeCounts(): OperationCounts {
+    const counts = this.counts;
+    this.counts = emptyCounts();
+    return counts;
+  }
+
+  #make(like: TracedValue, operation?: Operation): TracedValue {
+    if (operation) this.#count(operation, like.limbs);
+    const made = { ...like };
+    const bytes = made.limbs * made.size * this.#parameters.n * 8;
+    this.#live.set(made, bytes);
+    this.liveBytes += bytes;
+    this.peakBytes = Math.max(this.peakBytes, this.liveBytes);
+    return made;
+  }
+
+  #count(operation: Operation, limbs: number) {
+    this.counts[operation][limbs] = (this.counts[operation][limbs] ?? 0) + 1;
+  }
+
+  #require(condition: boolean, message: string) {
+    if (!condition) throw new RangeError(`plan: ${message}`);
+  }
+}
+
+function emptyCounts(): OperationCounts {
+  return Object.fromEntries(OPERATIONS.map((name) => [name, {}])) as OperationCounts;
+}
+
+function sameScale(a: number, b: number): boolean {
+  return Math.abs(a / b - 1) < 1e-9;
+}

@@ -1,0 +1,87 @@
+import { BlindbeatError } from '../errors.ts';
+import { parameterProblems } from './manifest.ts';
+import { log2Product } from './parameters.ts';
+import type { Plan } from './plan.ts';
+
+/**
+ * Checks a plan without trusting what made it: security, the walk through levels and scales, room for every value,
+ * keys. Shares no code with `plan` but the definitions of a prime and of the security bound.
+ *
+ * @throws BlindbeatError PLAN that lists all that is wrong
+ */
+export function check(plan: Plan): void {
+  const { manifest, stages } = plan;
+  const { parameters, keys, reply } = manifest;
+  const problems = parameterProblems(parameters);
+  const require = (condition: boolean, problem: string) => {
+    if (!condition) problems.push(problem);
+  };
+  const close = (a: number, b: number) => Math.abs(a / b - 1) < 1e-9;
+  const slots = parameters.n / 2;
+
+  require(slots % manifest.samples === 0, `${manifest.samples} samples do not fill ${slots} slots evenly`);
+  let limbs = parameters.primes.length;
+  let scale = manifest.inputScale;
+  let ciphertexts = 1;
+  let mostLimbsToRotate = 0;
+  for (const stage of stages) {
+    require(stage.limbs[0] ===
+      limbs, `${stage.name}: starts at ${stage.limbs[0]} limbs, but ${limbs} arrive`);
+    require(close(
+      stage.scale[0],
+      scale,
+    ), `${stage.name}: starts at scale ${stage.scale[0]}, but ${scale} arrives`);
+    require(stage.ciphertexts[0] ===
+      ciphertexts, `${stage.name}: takes ${stage.ciphertexts[0]} ciphertexts, but ${ciphertexts} arrive`);
+    const product = stage.kind === 'square' ? scale * scale : scale * (stage.weightScale ?? 1);
+    const modulus = parameters.primes.slice(0, limbs);
+    require(Math.log2(stage.bound) + Math.log2(product) <=
+      log2Product(modulus) -
+        1 +
+        1e-6, `${stage.name}: values up to ${stage.bound} at scale ${product} do not fit ${limbs} primes`);
+    const rescaled = stage.limbs[1] === limbs - 1;
+    require(rescaled ||
+      stage.limbs[1] === limbs, `${stage.name}: goes from ${limbs} to ${stage.limbs[1]} limbs`);
+    const expected = rescaled ? product / parameters.primes[limbs - 1] : product;
+    require(close(
+      stage.scale[1],
+      expected,
+    ), `${stage.name}: ends at scale ${stage.scale[1]}, but arithmetic gives ${expected}`);
+    if (stage.operations.rotate > 0) mostLimbsToRotate = Math.max(mostLimbsToRotate, limbs);
+    if (stage.operations.relinearise > 0) {
+      require(keys.relinearisation.limbs >=
+        limbs, `${stage.name}: the relinearisation key covers only ${keys.relinearisation.limbs} limbs of ${limbs}`);
+    }
+    require(stage.limbs[1] >= 1, `${stage.name}: no prime is left`);
+    limbs = stage.limbs[1];
+    scale = stage.scale[1];
+    ciphertexts = stage.ciphertexts[1];
+  }
+  require(limbs === 1, `the reply should have one limb and has ${limbs}`);
+  require(ciphertexts === 1, `the scores should be one ciphertext and are ${ciphertexts}`);
+  require(close(
+    scale,
+    reply.scale,
+  ), `the reply's scale is ${scale}, but the client reads it at ${reply.scale}`);
+  require(close(
+    manifest.scoreBound,
+    parameters.primes[0] / 2 / reply.scale,
+  ), 'the score bound is not what the first prime holds');
+  require(manifest.scoreLimit <=
+    manifest.scoreBound /
+      4, `the score limit ${manifest.scoreLimit} leaves no margin below ${manifest.scoreBound}`);
+  require(reply.group >=
+    manifest.classes.length, 'a group of reply slots is smaller than the number of classes');
+  require(mostLimbsToRotate === 0 ||
+    keys.galois.some(
+      (key) => key.limbs === mostLimbsToRotate,
+    ), `no rotation key covers the ${mostLimbsToRotate} limbs that are rotated`);
+  require(new Set(keys.galois.map((key) => key.step)).size ===
+    keys.galois.length, 'a rotation key is listed twice');
+  if (problems.length > 0) {
+    throw new BlindbeatError(
+      'PLAN',
+      `the plan contradicts itself (a fault of ours):\n  - ${problems.join('\n  - ')}`,
+    );
+  }
+}

@@ -1,0 +1,199 @@
+import { sha256 } from '@noble/hashes/sha2.js';
+import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
+import type { Preprocessing } from '../ecg/preprocess.ts';
+import { BlindbeatError } from '../errors.ts';
+import { packedSize } from './bits.ts';
+import type { Outputs, ReplyLayout } from './circuit.ts';
+import { containerSize } from './container.ts';
+import {
+  bitLength,
+  isPrime,
+  log2Product,
+  MAX_LOG_QP,
+  MAX_PRIME_BITS,
+  type Parameters,
+} from './parameters.ts';
+import { SEED_SIZE } from './seal-bytes.ts';
+
+/**
+ * What a client needs to take part, and all that it gets: parameters, keys to make, input format, where the results
+ * are, classes. No weights.
+ */
+export interface Manifest {
+  format: 'blindbeat manifest';
+  version: 1;
+  /** The model's name and the SHA-256 of its content: a commitment, not the content. */
+  model: { name: string; fingerprint: string };
+  classes: string[];
+  preprocessing: Preprocessing;
+  /** Samples of one segment. */
+  samples: number;
+  parameters: Parameters;
+  outputs: Outputs;
+  /** Scale of the encrypted input. */
+  inputScale: number;
+  keys: KeySet;
+  reply: ReplyLayout;
+  /** |score| that the last prime has room for, and beyond which the client names no class. */
+  scoreBound: number;
+  scoreLimit: number;
+  /** SHA-256 of all of the above; in every file that belongs to this plan. */
+  planHash: string;
+}
+
+/** The key-switching keys of a plan; each covers only the limbs that it is used at. */
+export interface KeySet {
+  relinearisation: { limbs: number };
+  galois: { step: number; limbs: number }[];
+}
+
+/** Adds the hash. */
+export function sealManifest(content: Omit<Manifest, 'planHash'>): Manifest {
+  return { ...content, planHash: hashOf(content) };
+}
+
+function hashOf(content: object): string {
+  return bytesToHex(sha256(utf8ToBytes(JSON.stringify(canonical(content)))));
+}
+
+/** The same value with all object keys sorted, so that equal content hashes equally. */
+function canonical(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(canonical);
+  if (value === null || typeof value !== 'object') return value;
+  const entries = Object.entries(value).filter(([, v]) => v !== undefined);
+  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([k, v]) => [k, canonical(v)]));
+}
+
+/** Sizes on the wire, in bytes, of what belongs to a plan. */
+export interface WireSizes {
+  secretKey: number;
+  evaluationKeys: number;
+  request: number;
+  reply: number;
+}
+
+/** Bytes of the bit-packed residues of `limbs` limbs and, for keys, the special prime. */
+function packedPolynomial(parameters: Parameters, primes: number[]): number {
+  return primes.reduce((sum, q) => sum + packedSize(parameters.n, bitLength(q)), 0);
+}
+
+/** Bytes of one key-switching key: per digit one polynomial and a seed. */
+export function switchingKeySize(parameters: Parameters, limbs: number): number {
+  const primes = [...parameters.primes.slice(0, limbs), parameters.special];
+  return limbs * (packedPolynomial(parameters, primes) + SEED_SIZE);
+}
+
+/** Bytes of the public key with which the server re-randomises its reply: the first and the special limb. */
+export function publicKeySize(parameters: Parameters): number {
+  return packedPolynomial(parameters, [parameters.primes[0], parameters.special]) + SEED_SIZE;
+}
+
+/** Lengths of the bodies of all files. */
+export function bodySizes(manifest: Pick<Manifest, 'parameters' | 'keys' | 'reply'>): WireSizes {
+  const { parameters, keys, reply } = manifest;
+  const replyPolynomial = packedPolynomial(parameters, [parameters.primes[0]]);
+  return {
+    secretKey: packedPolynomial(parameters, [...parameters.primes, parameters.special]),
+    evaluationKeys: [keys.relinearisation, ...keys.galois].reduce(
+      (sum, key) => sum + switchingKeySize(parameters, key.limbs),
+      publicKeySize(parameters),
+    ),
+    request: packedPolynomial(parameters, parameters.primes) + SEED_SIZE,
+    reply: 4 * 2 * reply.group + replyPolynomial * (reply.map ? 3 : 1),
+  };
+}
+
+/** Lengths of the files. */
+export function wireSizes(manifest: Manifest): WireSizes {
+  const sizes = bodySizes(manifest);
+  const header = { planHash: manifest.planHash, keyId: '0'.repeat(32) };
+  const file = (bodyBytes: number) => containerSize({ ...header, bodyBytes });
+  return {
+    secretKey: file(sizes.secretKey),
+    evaluationKeys: file(sizes.evaluationKeys),
+    request: file(sizes.request),
+    reply: file(sizes.reply),
+  };
+}
+
+/**
+ * Checks a manifest that came from elsewhere, security included.
+ *
+ * @throws BlindbeatError FORMAT that lists all that is wrong
+ */
+export function parseManifest(value: unknown): Manifest {
+  const problems: string[] = [];
+  const require = (condition: boolean, problem: string) => {
+    if (!condition) problems.push(problem);
+  };
+  const m = (value ?? {}) as Manifest;
+  require(m.format ===
+    'blindbeat manifest', `format should be "blindbeat manifest" and is ${JSON.stringify(m.format)}`);
+  require(m.version === 1, `version should be 1 and is ${JSON.stringify(m.version)}`);
+  if (problems.length === 0) {
+    require(Array.isArray(m.classes) &&
+      m.classes.every((c) => typeof c === 'string'), 'classes should be a list of names');
+    require(Number.isInteger(m.samples) && m.samples > 0, 'samples should be a positive integer');
+    require(typeof m.model?.name === 'string' &&
+      typeof m.model?.fingerprint === 'string', 'model should have name and fingerprint');
+    require(typeof m.preprocessing === 'object' && m.preprocessing !== null, 'preprocessing is missing');
+    for (const name of ['inputScale', 'scoreBound', 'scoreLimit'] as const) {
+      require(Number.isFinite(m[name]) && m[name] > 0, `${name} should be a positive number`);
+    }
+    problems.push(...parameterProblems(m.parameters), ...keyProblems(m));
+    require(Number.isInteger(m.reply?.group) &&
+      Number.isInteger(m.reply?.offset) &&
+      m.reply.scale > 0, 'reply should have group, offset and scale');
+  }
+  if (problems.length === 0) {
+    const { planHash, ...content } = m;
+    require(planHash ===
+      hashOf(content), 'planHash does not fit the content: the manifest was changed or damaged');
+  }
+  if (problems.length > 0)
+    throw new BlindbeatError('FORMAT', `not a usable manifest:\n  - ${problems.join('\n  - ')}`);
+  return m;
+}
+
+/** All that is wrong with CKKS parameters; 128-bit security is not negotiable. */
+export function parameterProblems(p: Parameters): string[] {
+  if (!p || !Array.isArray(p.primes)) return ['parameters should have n, primes and special'];
+  const bound = MAX_LOG_QP[p.n];
+  if (bound === undefined) return [`ring degree ${p.n} is none of ${Object.keys(MAX_LOG_QP).join(', ')}`];
+  const problems: string[] = [];
+  const all = [...p.primes, p.special];
+  if (new Set(all).size !== all.length) problems.push('the primes are not distinct');
+  for (const q of all) {
+    if (
+      !Number.isInteger(q) ||
+      q < 2 ** 16 ||
+      q >= 2 ** MAX_PRIME_BITS ||
+      q % (2 * p.n) !== 1 ||
+      !isPrime(q)
+    ) {
+      problems.push(`${q} is no prime = 1 mod ${2 * p.n} between 2^16 and 2^${MAX_PRIME_BITS}`);
+    }
+  }
+  const log = log2Product(all);
+  if (!(log <= bound))
+    problems.push(
+      `log2(QP) = ${log.toFixed(1)} is above ${bound}, the limit for 128-bit security at n = ${p.n}`,
+    );
+  return problems;
+}
+
+function keyProblems({ keys, parameters }: Manifest): string[] {
+  if (!keys || !Array.isArray(keys.galois) || !keys.relinearisation)
+    return ['keys should have relinearisation and galois'];
+  const limbs = parameters?.primes?.length ?? 0;
+  const problems: string[] = [];
+  for (const key of [keys.relinearisation, ...keys.galois]) {
+    if (!Number.isInteger(key.limbs) || key.limbs < 1 || key.limbs > limbs)
+      problems.push(`a key of ${key.limbs} limbs does not fit ${limbs} primes`);
+  }
+  for (const { step } of keys.galois) {
+    if (!Number.isInteger(step) || step < 1 || step >= parameters.n / 2)
+      problems.push(`a rotation by ${step} slots does not exist`);
+  }
+  return problems;
+}

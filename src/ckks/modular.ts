@@ -1,0 +1,122 @@
+/** Arithmetic modulo primes below 2^30, in plain numbers: for planning, weights and single limbs, not for the hot path. */
+
+/**
+ * `a * b mod q` for 0 <= a, b < q < 2^30. The quotient estimated in floating point is off by at most one,
+ * so the remainder computed modulo 2^32 is exact after one correction.
+ */
+export function multiplyMod(a: number, b: number, q: number): number {
+  const quotient = Math.floor((a * b) / q);
+  let r = (Math.imul(a, b) - Math.imul(quotient, q)) | 0;
+  if (r < 0) r += q;
+  else if (r >= q) r -= q;
+  return r;
+}
+
+/** `base^exponent mod q` for a non-negative integer exponent. */
+export function powerMod(base: number, exponent: number, q: number): number {
+  let result = 1;
+  for (let b = base % q, e = exponent; e > 0; e = Math.floor(e / 2), b = multiplyMod(b, b, q)) {
+    if (e % 2 === 1) result = multiplyMod(result, b, q);
+  }
+  return result;
+}
+
+/** Inverse of `a` modulo the prime q (Fermat). */
+export function inverseMod(a: number, q: number): number {
+  return powerMod(a, q - 2, q);
+}
+
+/** `x mod q` in [0, q) for any integer |x| < 2^53. */
+export function reduce(x: number, q: number): number {
+  const r = x % q;
+  return r < 0 ? r + q : r;
+}
+
+/** Index with its lowest `bits` bits reversed: bitReverse(0b001, 3) = 0b100. */
+function bitReverse(index: number, bits: number): number {
+  let r = 0;
+  for (let i = 0; i < bits; i++) r |= ((index >> i) & 1) << (bits - 1 - i);
+  return r;
+}
+
+/**
+ * The smallest primitive 2n-th root of unity modulo q, which is the one that SEAL's NTT tables use
+ * (SEAL native/src/seal/util/numth.cpp, try_minimal_primitive_root).
+ */
+export function minimalPrimitiveRoot(n: number, q: number): number {
+  const order = 2 * n;
+  let root = 0;
+  for (let g = 2; ; g++) {
+    root = powerMod(g, (q - 1) / order, q);
+    if (powerMod(root, n, q) === q - 1) break;
+  }
+  const square = multiplyMod(root, root, q);
+  let smallest = root;
+  for (let i = 1, r = root; i < n; i++) {
+    r = multiplyMod(r, square, q);
+    if (r < smallest) smallest = r;
+  }
+  return smallest;
+}
+
+/**
+ * Negacyclic number-theoretic transform modulo q of length n, in SEAL's order: output i is the polynomial's
+ * value at root^(2 bitReverse(i) + 1) (Longa and Naehrig 2016, algorithms 1 and 2).
+ */
+export class Ntt {
+  readonly n: number;
+  readonly q: number;
+  readonly #powers: Uint32Array;
+  readonly #inversePowers: Uint32Array;
+  readonly #inverseOfN: number;
+
+  /** `root` must be a primitive 2n-th root of unity modulo q. */
+  constructor(n: number, q: number, root: number) {
+    this.n = n;
+    this.q = q;
+    const bits = Math.log2(n);
+    const inverse = inverseMod(root, q);
+    this.#powers = new Uint32Array(n);
+    this.#inversePowers = new Uint32Array(n);
+    for (let i = 0, p = 1, r = 1; i < n; i++) {
+      this.#powers[bitReverse(i, bits)] = p;
+      this.#inversePowers[bitReverse(i, bits)] = r;
+      p = multiplyMod(p, root, q);
+      r = multiplyMod(r, inverse, q);
+    }
+    this.#inverseOfN = inverseMod(n, q);
+  }
+
+  /** Coefficients to values, in place. */
+  forward(a: Uint32Array): void {
+    const { n, q } = this;
+    for (let m = 1, t = n >> 1; m < n; m <<= 1, t >>= 1) {
+      for (let i = 0; i < m; i++) {
+        const w = this.#powers[m + i];
+        for (let j = 2 * i * t, end = j + t; j < end; j++) {
+          const v = multiplyMod(a[j + t], w, q);
+          const u = a[j];
+          a[j] = u + v >= q ? u + v - q : u + v;
+          a[j + t] = u >= v ? u - v : u + q - v;
+        }
+      }
+    }
+  }
+
+  /** Values to coefficients, in place. */
+  inverse(a: Uint32Array): void {
+    const { n, q } = this;
+    for (let m = n >> 1, t = 1; m >= 1; m >>= 1, t <<= 1) {
+      for (let i = 0; i < m; i++) {
+        const w = this.#inversePowers[m + i];
+        for (let j = 2 * i * t, end = j + t; j < end; j++) {
+          const u = a[j];
+          const v = a[j + t];
+          a[j] = u + v >= q ? u + v - q : u + v;
+          a[j + t] = multiplyMod(u >= v ? u - v : u + q - v, w, q);
+        }
+      }
+    }
+    for (let i = 0; i < n; i++) a[i] = multiplyMod(a[i], this.#inverseOfN, q);
+  }
+}

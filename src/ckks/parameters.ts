@@ -1,0 +1,92 @@
+import { BlindbeatError } from '../errors.ts';
+import { multiplyMod, powerMod } from './modular.ts';
+
+/**
+ * Largest log2(Q P) at 128-bit security for a uniform ternary secret, by ring degree
+ * (Bossuat et al. 2024, Security Guidelines for Implementing Homomorphic Encryption, eprint 2024/463, table 5.2;
+ * a little below SEAL's own limits).
+ */
+export const MAX_LOG_QP: Readonly<Record<number, number>> = {
+  4096: 106,
+  8192: 214,
+  16384: 430,
+  32768: 868,
+};
+
+/** Primes stay below 2^30 so that 32-bit lanes can hold lazy sums of residues. */
+export const MAX_PRIME_BITS = 30;
+
+/** CKKS parameters: the ring degree and the chain of primes. */
+export interface Parameters {
+  /** Ring degree N; a ciphertext has N / 2 slots. */
+  n: number;
+  /** The data primes q_0, q_1, ...; a ciphertext at l limbs is modulo the first l. Rescaling drops the last. */
+  primes: number[];
+  /** The key-switching prime P. */
+  special: number;
+  /** log2 of the product of all primes: what security depends on. */
+  logQP: number;
+  /** Classical security in bits. Always 128. */
+  security: 128;
+}
+
+const MILLER_RABIN_BASES = [2, 3, 5, 7]; // deterministic below 3,215,031,751 (Jaeschke 1993)
+
+/** Whether the odd number 3 < n < 2^30 is prime. */
+export function isPrime(n: number): boolean {
+  if (n < 9) return n === 2 || n === 3 || n === 5 || n === 7;
+  if (n % 2 === 0 || n % 3 === 0 || n % 5 === 0 || n % 7 === 0) return false;
+  let d = n - 1;
+  let r = 0;
+  while (d % 2 === 0) {
+    d /= 2;
+    r++;
+  }
+  return MILLER_RABIN_BASES.every((base) => {
+    let x = powerMod(base, d, n);
+    if (x === 1 || x === n - 1) return true;
+    for (let i = 1; i < r; i++) {
+      x = multiplyMod(x, x, n);
+      if (x === n - 1) return true;
+    }
+    return false;
+  });
+}
+
+/**
+ * Distinct primes = 1 mod 2n, one of each wanted bit size, each the largest below 2^bits that is not taken yet.
+ *
+ * @throws BlindbeatError PLAN when a size has too few such primes.
+ */
+export function choosePrimes(n: number, bits: number[]): number[] {
+  const taken = new Set<number>();
+  return bits.map((size) => {
+    if (size > MAX_PRIME_BITS) {
+      throw new BlindbeatError(
+        'PLAN',
+        `primes must stay below 2^${MAX_PRIME_BITS}, but one of ${size} bits was asked for`,
+      );
+    }
+    const top = 2 ** size;
+    for (let p = top - (top % (2 * n)) + 1; p > top / 2; p -= 2 * n) {
+      if (p < top && !taken.has(p) && isPrime(p)) {
+        taken.add(p);
+        return p;
+      }
+    }
+    throw new BlindbeatError(
+      'PLAN',
+      `too few primes of ${size} bits are 1 mod ${2 * n}: choose larger primes or mix two sizes`,
+    );
+  });
+}
+
+/** log2 of a product of numbers. */
+export function log2Product(factors: number[]): number {
+  return factors.reduce((sum, f) => sum + Math.log2(f), 0);
+}
+
+/** Bits needed to hold a residue modulo q. */
+export function bitLength(q: number): number {
+  return 32 - Math.clz32(q - 1);
+}

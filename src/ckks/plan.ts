@@ -1,0 +1,171 @@
+import { sha256 } from '@noble/hashes/sha2.js';
+import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
+import type { Model } from '../model/model.ts';
+import { type OperationCounts, TraceBackend } from './backends/trace.ts';
+import { type Circuit, compile, type PlanOptions, type Stage } from './circuit.ts';
+import { estimateMs, totals } from './cost.ts';
+import { type KeySet, type Manifest, sealManifest, type WireSizes, wireSizes } from './manifest.ts';
+import { encodeProgram, run } from './run.ts';
+
+/** Everything that is known about an encrypted classification before any key is made. Holds no weights. */
+export interface Plan {
+  manifest: Manifest;
+  stages: StagePlan[];
+  /** Operations of the whole network. */
+  operations: ReturnType<typeof totals>;
+  /** Bytes on the wire. */
+  bytes: WireSizes;
+  estimate: {
+    /** Milliseconds of the server's work on node-seal, one core. */
+    serverMs: number;
+    /** Bytes of live ciphertexts at most, evaluation keys as SEAL holds them, and encoded weights. */
+    memory: { ciphertexts: number; keys: number; weights: number };
+  };
+}
+
+/** One stage: where it stands in the chain of primes, and what it costs. */
+export interface StagePlan {
+  name: string;
+  kind: Stage['kind'];
+  /** Limbs and scale of its input and output. */
+  limbs: [number, number];
+  scale: [number, number];
+  /** Scale of the weights; absent for squares and sums. */
+  weightScale?: number;
+  /** Ciphertexts in and out. */
+  ciphertexts: [number, number];
+  /** Rotation amounts that carry weights, and the baby step; absent for squares. */
+  amounts?: number;
+  babyStep?: number;
+  /** Largest |value| of the output that the validated ranges allow. */
+  bound: number;
+  operations: ReturnType<typeof totals>;
+  estimateMs: number;
+}
+
+/**
+ * Plans the encrypted evaluation of a model: packing, levels, primes, exact scales, rotation keys, sizes, operation
+ * counts and a time estimate, by a dry run of the very program that the server runs. Needs no key.
+ *
+ * @throws BlindbeatError PLAN naming the layer that does not fit and what would help
+ */
+export function plan(model: Model, options: PlanOptions = {}): Plan {
+  return planCircuit(model, compile(model, options));
+}
+
+/** The plan of a circuit that is compiled already. */
+export function planCircuit(model: Model, circuit: Circuit): Plan {
+  const { parameters } = circuit;
+  const trace = new TraceBackend(parameters);
+  const program = encodeProgram(trace, circuit);
+  const perStage: OperationCounts[] = [];
+  const outcome = run(trace, program, trace.input(circuit.inputScale), () =>
+    perStage.push(trace.takeCounts()),
+  );
+  for (const v of [outcome.scores, outcome.map]) if (v) trace.free(v);
+
+  const keys: KeySet = {
+    relinearisation: { limbs: trace.relinearisationLimbs },
+    galois: [...trace.galoisKeys].sort(([a], [b]) => a - b).map(([step, limbs]) => ({ step, limbs })),
+  };
+  const manifest = sealManifest({
+    format: 'blindbeat manifest',
+    version: 1,
+    model: { name: model.name, fingerprint: fingerprint(model) },
+    classes: model.classes,
+    preprocessing: model.preprocessing,
+    samples: model.samples,
+    parameters,
+    outputs: circuit.outputs,
+    inputScale: circuit.inputScale,
+    keys,
+    reply: circuit.reply,
+    scoreBound: circuit.scoreBound,
+    scoreLimit: model.scoreLimit,
+  });
+  const stages = circuit.stages.map((stage, k) => describeStage(stage, perStage[k], parameters.n));
+  const digits = [keys.relinearisation, ...keys.galois].reduce((sum, key) => sum + key.limbs, 0);
+  const residueBytes = 8 * parameters.n;
+  return {
+    manifest,
+    stages,
+    operations: sumTotals(stages.map((s) => s.operations)),
+    bytes: wireSizes(manifest),
+    estimate: {
+      serverMs: stages.reduce((sum, s) => sum + s.estimateMs, 0),
+      memory: {
+        ciphertexts: trace.peakBytes,
+        keys: 2 * digits * (parameters.primes.length + 1) * residueBytes,
+        weights: 4 * trace.plainResidues,
+      },
+    },
+  };
+}
+
+function describeStage(stage: Stage, counts: OperationCounts, n: number): StagePlan {
+  const common = {
+    name: stage.name,
+    kind: stage.kind,
+    scale: [stage.scaleIn, stage.scaleOut] as [number, number],
+    bound: stage.bound,
+    operations: totals(counts),
+    estimateMs: estimateMs(counts, n),
+  };
+  if (stage.kind === 'linear') {
+    const { giants, babyStep } = stage.schedule;
+    const amounts = giants.reduce((sum, g) => sum + amountsOf(g.rows, stage.inputs), 0);
+    const limbsOut = stage.bias.length > 0 ? stage.limbs - 1 : stage.limbs;
+    return {
+      ...common,
+      limbs: [stage.limbs, limbsOut],
+      weightScale: stage.weightScale,
+      ciphertexts: [stage.inputs, stage.outputs],
+      amounts,
+      babyStep,
+    };
+  }
+  const ciphertexts = stage.kind === 'square' ? stage.ciphertexts : 1;
+  return { ...common, limbs: [stage.limbs, stage.limbs - 1], ciphertexts: [ciphertexts, ciphertexts] };
+}
+
+/** Baby amounts with a non-zero weight in any output or input of one giant step. */
+function amountsOf(rows: (Float64Array | null)[][], inputs: number): number {
+  const used = new Set<number>();
+  for (const row of rows) {
+    row.forEach((vector, column) => {
+      if (vector) used.add(Math.floor(column / inputs));
+    });
+  }
+  return used.size;
+}
+
+function sumTotals(all: Plan['operations'][]): Plan['operations'] {
+  const sum = { ...all[0] };
+  for (const totals of all.slice(1))
+    for (const name of Object.keys(sum) as (keyof typeof sum)[]) sum[name] += totals[name];
+  return sum;
+}
+
+/** SHA-256 of what a model computes: architecture, weights, polynomials, preprocessing, classes. */
+export function fingerprint(model: Model): string {
+  const hash = sha256.create();
+  const add = (values: Float32Array) =>
+    hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  const shape = model.blocks.map(({ inChannels, outChannels, kernel, dilation, pool, activation }) => [
+    inChannels,
+    outChannels,
+    kernel,
+    dilation,
+    pool,
+    activation.degree,
+    ...activation.range,
+  ]);
+  hash.update(
+    utf8ToBytes(JSON.stringify([model.samples, model.classes, model.preprocessing, model.scoreLimit, shape])),
+  );
+  for (const block of model.blocks)
+    for (const part of [block.weights, block.bias, block.activation.coefficients]) add(part);
+  add(model.dense.weights);
+  add(model.dense.bias);
+  return bytesToHex(hash.digest());
+}

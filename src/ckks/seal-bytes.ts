@@ -1,0 +1,164 @@
+import { BlindbeatError } from '../errors.ts';
+
+/**
+ * SEAL 4.1's uncompressed byte layout of ciphertexts, plaintexts and key-switching keys (native/src/seal/serialization.h,
+ * ciphertext.cpp, kswitchkeys.cpp): a 16-byte header, then little-endian fields, then 64-bit residues. A seeded object
+ * has only its first polynomial, followed by the seed from which SEAL's generator makes the second.
+ */
+const HEADER = 16;
+const MAGIC = 0xa15e;
+/** From the start of a ciphertext to its residues. */
+const CIPHERTEXT_DATA = HEADER + 32 + 1 + 8 * 5 + HEADER + 8;
+/** From the start of a plaintext to its residues. */
+export const PLAINTEXT_DATA = HEADER + 32 + 8 + 8 + HEADER + 8;
+const SEED_BYTES = 64;
+const GENERATOR_BLAKE2XB = 1;
+const GENERATOR_INFO = HEADER + 1 + SEED_BYTES;
+
+/** Bytes of the seed that stands for a uniform polynomial. */
+export const SEED_SIZE = SEED_BYTES;
+
+/** A ciphertext's fields as SEAL writes them. */
+export interface CiphertextFields {
+  parmsId: Uint8Array;
+  polynomials: number;
+  n: number;
+  limbs: number;
+  scale: number;
+  ntt: boolean;
+}
+
+/** One polynomial or several, residues as pairs of 32-bit words (the high word is zero), and perhaps a seed. */
+export interface RawCiphertext extends CiphertextFields {
+  /** `[polynomials or 1 when seeded][limbs][n][2]` */
+  words: Uint32Array;
+  seed?: Uint8Array;
+}
+
+function header(view: DataView, at: number, size: number) {
+  view.setUint16(at, MAGIC, true);
+  view.setUint8(at + 2, HEADER);
+  view.setUint8(at + 3, 4); // SEAL major and minor version
+  view.setUint8(at + 4, 1);
+  view.setBigUint64(at + 8, BigInt(size), true);
+}
+
+/** Bytes that SEAL loads as a ciphertext; a public key has the same layout. */
+export function writeCiphertext(raw: RawCiphertext): Uint8Array<ArrayBuffer> {
+  const residues = raw.words.length / 2;
+  const size = CIPHERTEXT_DATA + 8 * residues + (raw.seed ? GENERATOR_INFO : 0);
+  const bytes = new Uint8Array(size);
+  const view = new DataView(bytes.buffer);
+  header(view, 0, size);
+  bytes.set(raw.parmsId, 16);
+  view.setUint8(48, raw.ntt ? 1 : 0);
+  view.setBigUint64(49, BigInt(raw.polynomials), true);
+  view.setBigUint64(57, BigInt(raw.n), true);
+  view.setBigUint64(65, BigInt(raw.limbs), true);
+  view.setFloat64(73, raw.scale, true);
+  view.setBigUint64(81, 1n, true); // correction factor
+  header(view, 89, HEADER + 8 + 8 * residues);
+  view.setBigUint64(105, BigInt(residues), true);
+  bytes.set(new Uint8Array(raw.words.buffer, raw.words.byteOffset, raw.words.byteLength), CIPHERTEXT_DATA);
+  if (raw.seed) {
+    const at = CIPHERTEXT_DATA + 8 * residues;
+    header(view, at, GENERATOR_INFO);
+    view.setUint8(at + HEADER, GENERATOR_BLAKE2XB);
+    bytes.set(raw.seed, at + HEADER + 1);
+  }
+  return bytes;
+}
+
+/** Reads what SEAL saved as a ciphertext, public key or one digit of a key-switching key, at an offset. */
+export function readCiphertext(bytes: Uint8Array, at = 0): RawCiphertext & { end: number } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (view.getUint16(at, true) !== MAGIC || view.getUint8(at + 5) !== 0) {
+    throw new BlindbeatError('INTERNAL', 'expected an uncompressed SEAL object');
+  }
+  const end = at + Number(view.getBigUint64(at + 8, true));
+  const residues = Number(view.getBigUint64(at + 105, true));
+  const data = at + CIPHERTEXT_DATA;
+  const seeded = end - data - 8 * residues === GENERATOR_INFO;
+  return {
+    parmsId: bytes.slice(at + 16, at + 48),
+    ntt: view.getUint8(at + 48) === 1,
+    polynomials: Number(view.getBigUint64(at + 49, true)),
+    n: Number(view.getBigUint64(at + 57, true)),
+    limbs: Number(view.getBigUint64(at + 65, true)),
+    scale: view.getFloat64(at + 73, true),
+    words: new Uint32Array(bytes.slice(data, data + 8 * residues).buffer),
+    ...(seeded && { seed: bytes.slice(end - SEED_BYTES, end) }),
+    end,
+  };
+}
+
+/** The digits of the one key in what SEAL saved as relinearisation or Galois keys. */
+export function readSwitchingKey(bytes: Uint8Array): RawCiphertext[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const slots = Number(view.getBigUint64(48, true));
+  let at = 56;
+  for (let i = 0; i < slots; i++) {
+    const digits = Number(view.getBigUint64(at, true));
+    at += 8;
+    if (digits === 0) continue;
+    return Array.from({ length: digits }, () => {
+      const raw = readCiphertext(bytes, at);
+      at = raw.end;
+      return raw;
+    });
+  }
+  throw new BlindbeatError('INTERNAL', 'SEAL saved no key-switching key');
+}
+
+/** Bytes that SEAL loads as key-switching keys with one key at position `index` of `slots` positions. */
+export function writeSwitchingKey(
+  parmsId: Uint8Array,
+  slots: number,
+  index: number,
+  digits: Uint8Array[],
+): Uint8Array<ArrayBuffer> {
+  const size = 56 + 8 * slots + digits.reduce((sum, d) => sum + d.length, 0);
+  const bytes = new Uint8Array(size);
+  const view = new DataView(bytes.buffer);
+  header(view, 0, size);
+  bytes.set(parmsId, 16);
+  view.setBigUint64(48, BigInt(slots), true);
+  let at = 56 + 8 * index;
+  view.setBigUint64(at, BigInt(digits.length), true);
+  at += 8;
+  for (const digit of digits) {
+    bytes.set(digit, at);
+    at += digit.length;
+  }
+  return bytes;
+}
+
+/** A buffer that SEAL loads as an NTT-form plaintext, with its residues as a view to fill: `[limbs][n]`. */
+export function plaintextBuffer(parmsId: Uint8Array, n: number, limbs: number) {
+  const residues = n * limbs;
+  const size = PLAINTEXT_DATA + 8 * residues;
+  const bytes = new Uint8Array(size);
+  const view = new DataView(bytes.buffer);
+  header(view, 0, size);
+  bytes.set(parmsId, 16);
+  view.setBigUint64(48, BigInt(residues), true);
+  header(view, 64, HEADER + 8 + 8 * residues);
+  view.setBigUint64(80, BigInt(residues), true);
+  return {
+    bytes,
+    residues: new BigUint64Array(bytes.buffer, PLAINTEXT_DATA, residues),
+    setScale: (scale: number) => view.setFloat64(56, scale, true),
+  };
+}
+
+/** The residues of what SEAL saved as an NTT-form plaintext or secret key, as pairs of 32-bit words. */
+export function readPlaintextWords(bytes: Uint8Array): Uint32Array {
+  return new Uint32Array(bytes.slice(PLAINTEXT_DATA).buffer);
+}
+
+/** Position of the Galois key for a rotation by `step` slots: (3^step mod 2n - 1) / 2 (native/src/seal/galoiskeys.h). */
+export function galoisIndex(step: number, n: number): number {
+  let element = 1;
+  for (let i = 0; i < step; i++) element = (element * 3) % (2 * n);
+  return (element - 1) / 2;
+}

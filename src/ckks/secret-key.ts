@@ -1,0 +1,66 @@
+import { BlindbeatError } from '../errors.ts';
+import { packBits, packedSize, unpackBits } from './bits.ts';
+import { concat, readContainer, writeContainer } from './container.ts';
+import { bodySizes, type Manifest } from './manifest.ts';
+import { bitLength } from './parameters.ts';
+import { allPrimes } from './seal.ts';
+import { readPlaintextWords } from './seal-bytes.ts';
+
+/**
+ * A secret key, with the name of its key pair. Lives on the client only: nothing that a server runs imports this file.
+ * Its content is the ternary secret in NTT form modulo every prime, as SEAL made it.
+ */
+export class SecretKey {
+  readonly keyId: string;
+  /** `[primes][n]` residues, the special prime last. */
+  readonly residues: Uint32Array;
+
+  constructor(keyId: string, residues: Uint32Array) {
+    this.keyId = keyId;
+    this.residues = residues;
+  }
+
+  /** From the bytes that SEAL saves. */
+  static fromSeal(bytes: Uint8Array, keyId: string): SecretKey {
+    return new SecretKey(
+      keyId,
+      readPlaintextWords(bytes).filter((_, i) => i % 2 === 0),
+    );
+  }
+
+  /** Overwrites the key in memory. */
+  [Symbol.dispose](): void {
+    this.residues.fill(0);
+  }
+}
+
+/** The secret key as a file. Keep it to yourself: whoever has it reads every ECG encrypted with it. */
+export function writeSecretKey(key: SecretKey, manifest: Manifest): Uint8Array {
+  const { n } = manifest.parameters;
+  const body = allPrimes(manifest.parameters).map((q, i) =>
+    packBits(key.residues, i * n, n, 1, bitLength(q)),
+  );
+  const header = { planHash: manifest.planHash, keyId: key.keyId, bodyBytes: bodySizes(manifest).secretKey };
+  return concat(writeContainer('secret key', header, body));
+}
+
+/**
+ * @throws BlindbeatError FORMAT or MISMATCH
+ */
+export function readSecretKey(bytes: Uint8Array, manifest: Manifest): SecretKey {
+  const { planHash, parameters } = manifest;
+  const { header, body } = readContainer(bytes, 'secret key', {
+    planHash,
+    bodyBytes: bodySizes(manifest).secretKey,
+  });
+  const residues = new Uint32Array((parameters.primes.length + 1) * parameters.n);
+  let at = 0;
+  allPrimes(parameters).forEach((q, i) => {
+    const size = packedSize(parameters.n, bitLength(q));
+    unpackBits(body.subarray(at, at + size), parameters.n, bitLength(q), q, residues, i * parameters.n, 1);
+    at += size;
+  });
+  if (residues.every((r) => r === 0))
+    throw new BlindbeatError('FORMAT', 'the secret key is zero: make new keys');
+  return new SecretKey(header.keyId, residues);
+}

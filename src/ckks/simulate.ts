@@ -1,0 +1,23 @@
+import type { Model } from '../model/model.ts';
+import { ClearBackend } from './backends/clear.ts';
+import { compile, type PlanOptions } from './circuit.ts';
+import type { Decrypted } from './client.ts';
+import { encodeProgram, run } from './run.ts';
+import { packSegment, readMap, readScores } from './slots.ts';
+
+/**
+ * The packed computation without encryption: the same program, rotations and periodic weights, on floats.
+ *
+ * @throws BlindbeatError PLAN when the model does not fit
+ */
+export function simulate(model: Model, segment: Float32Array, options: PlanOptions = {}): Decrypted {
+  const circuit = compile(model, options);
+  const backend = new ClearBackend();
+  const input = packSegment(segment, circuit.parameters.n / 2);
+  const { scores, map } = run(backend, encodeProgram(backend, circuit), input);
+  const classes = model.classes.length;
+  return {
+    scores: readScores(scores, circuit.reply, classes),
+    ...(map && { map: readMap(map, circuit.reply, classes) }),
+  };
+}

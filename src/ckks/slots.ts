@@ -1,0 +1,27 @@
+import type { ReplyLayout } from './circuit.ts';
+
+/** The slots of the encrypted input: each sample repeated until all are full. */
+export function packSegment(segment: Float32Array, slots: number): Float64Array {
+  const copies = slots / segment.length;
+  return Float64Array.from({ length: slots }, (_, j) => segment[Math.floor(j / copies)]);
+}
+
+/** The scores, from slots that repeat with the group's period. */
+export function readScores(slots: Float64Array, reply: ReplyLayout, classes: number): number[] {
+  return Array.from({ length: classes }, (_, c) => slots[mod(c - reply.offset, reply.group)]);
+}
+
+/** `[windows][classes]` contributions, from all slots. They overlap, so their sum is not the scores. */
+export function readMap(slots: Float64Array, reply: ReplyLayout, classes: number): number[][] {
+  const { windows, hop, interleave } = reply.map!;
+  return Array.from({ length: windows }, (_, w) =>
+    Array.from(
+      { length: classes },
+      (_, c) => slots[mod(w * hop * interleave + c - reply.offset, slots.length)],
+    ),
+  );
+}
+
+function mod(a: number, m: number): number {
+  return ((a % m) + m) % m;
+}

@@ -1,0 +1,96 @@
+import type { Diagonals } from './packing.ts';
+import { rotatePeriod } from './packing.ts';
+
+/**
+ * Baby-step/giant-step schedule of a linear map with non-negative amounts a = g B + b (Halevi and Shoup 2014):
+ * out = sum_g rotate(sum_b w' . rotate(in, b), g B), the weights rotated by -g B beforehand. Giant steps are taken in
+ * Horner fashion from the largest g down, so one key serves them all. All key steps are powers of two; a rotation by
+ * another amount is made from a smaller one that is there already.
+ */
+export interface Schedule {
+  babyStep: number;
+  /** In order; each is one key switch of every input ciphertext. */
+  babies: { amount: number; from: number; step: number }[];
+  /** The rotation amounts b that carry weights, in the order of each giant step's columns. */
+  used: number[];
+  /** From the largest down. */
+  giants: Giant[];
+}
+
+export interface Giant {
+  amount: number;
+  /** Key steps that the accumulators are rotated by before this giant step's sum is added. */
+  rotate: number[];
+  /** `[output][used.length * inputs]`, column k * inputs + i for the k-th used baby amount and input i. */
+  rows: (Float64Array | null)[][];
+}
+
+/** The powers of two that make up a non-negative amount, largest first: 11 -> [8, 2, 1]. */
+export function powersOfTwo(amount: number): number[] {
+  const out: number[] = [];
+  for (let step = 2 ** Math.floor(Math.log2(Math.max(1, amount))); step >= 1; step /= 2) {
+    if (amount >= step) {
+      out.push(step);
+      amount -= step;
+    }
+  }
+  return out;
+}
+
+/** Baby rotations that reach all `amounts`: each takes one key step from an amount that was reached before. */
+function babyRotations(amounts: number[]): Schedule['babies'] {
+  const reached = new Set([0]);
+  const babies: Schedule['babies'] = [];
+  const reach = (amount: number) => {
+    if (reached.has(amount)) return;
+    const step = powersOfTwo(amount)[0];
+    reach(amount - step);
+    babies.push({ amount, from: amount - step, step });
+    reached.add(amount);
+  };
+  for (const amount of amounts) reach(amount);
+  return babies;
+}
+
+/** The schedule with baby steps below `babyStep`, a power of two. */
+function scheduleWith(map: Diagonals, babyStep: number): Schedule {
+  const amounts = [...map.weights.keys()].sort((a, b) => a - b);
+  const used = [...new Set(amounts.map((a) => a % babyStep))].sort((a, b) => a - b);
+  const giantAmounts = [...new Set(amounts.map((a) => a - (a % babyStep)))].sort((a, b) => b - a);
+  const giants = giantAmounts.map((amount, k) => ({
+    amount,
+    rotate: k === 0 ? [] : powersOfTwo(giantAmounts[k - 1] - amount),
+    rows: Array.from({ length: map.outputs }, (_, o) =>
+      used.flatMap((baby) => {
+        const row = map.weights.get(amount + baby)?.[o];
+        return Array.from({ length: map.inputs }, (_, i) => {
+          const vector = row?.[i];
+          return vector ? rotatePeriod(vector, -amount) : null;
+        });
+      }),
+    ),
+  }));
+  const last = giantAmounts.at(-1) ?? 0;
+  if (last > 0) {
+    // Not reached while amounts start at zero; keeps the schedule correct for any map.
+    giants.push({ amount: 0, rotate: powersOfTwo(last), rows: giants[0].rows.map((r) => r.map(() => null)) });
+  }
+  return { babyStep, babies: babyRotations(used), used, giants };
+}
+
+/** Key switches that a schedule takes, over all ciphertexts. */
+export function rotationCount(schedule: Schedule, map: Diagonals): number {
+  const giantRotations = schedule.giants.reduce((sum, g) => sum + g.rotate.length, 0);
+  return schedule.babies.length * map.inputs + giantRotations * map.outputs;
+}
+
+/** The schedule with the fewest key switches; of equals the one with the smaller baby step (less memory). */
+export function bestSchedule(map: Diagonals): Schedule {
+  const largest = Math.max(...map.weights.keys());
+  let best = scheduleWith(map, 1);
+  for (let babyStep = 2; babyStep <= 2 * largest; babyStep *= 2) {
+    const next = scheduleWith(map, babyStep);
+    if (rotationCount(next, map) < rotationCount(best, map)) best = next;
+  }
+  return best;
+}
