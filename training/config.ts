@@ -20,7 +20,7 @@ export interface TrainingConfig {
   averageDecay: number;
   /** Training records from which the batch-norm statistics of an evaluation are taken. */
   statisticsRecords: number;
-  /** The exported model refuses beyond this |score|. An epoch is a candidate for export up to half of it. */
+  /** The exported model refuses beyond this |score|. An epoch is a candidate for export up to 3/4 of it. */
   scoreLimit: number;
   augmentation: Augmentation;
   /** How a teacher is listened to: its share of the loss, and the temperature of both softmaxes. */

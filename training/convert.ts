@@ -87,6 +87,12 @@ export function fromModel(model: Model): Network {
     const n = b.outChannels;
     const a = coefficients.slice(2 * n, 3 * n);
     const h = a.map((value, c) => coefficients[n + c] / (2 * value));
+    if (a.some((value, c) => !(Math.abs(coefficients[c] - value * h[c] ** 2) <= 1e-4))) {
+      throw new BlindbeatError(
+        'MODEL',
+        `Model ${model.name} cannot be trained on: the polynomials of block ${i + 1} are not of the form a (x + h)^2.`,
+      );
+    }
     return [
       {
         name: name('conv'),

@@ -38,6 +38,8 @@ export interface ExportOptions {
   parts: Parts;
   preprocessing: Preprocessing;
   scoreLimit: number;
+  /** Another limit of the range gate than its own. */
+  preActivationLimit?: number;
   /** Folder of the model; its last part is the model's name. */
   out: string;
   name: string;
@@ -65,7 +67,7 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
   onProgress?.('ranges', 0, 1);
   const ranges = rangesOf(network, corpus, p);
   const all = unionOf(ranges.records, ranges.hostile);
-  checkRanges(all, scoreLimit);
+  checkRanges(all, scoreLimit, options.preActivationLimit);
   const draft = toModel(network, {
     name: options.name,
     preprocessing: p,

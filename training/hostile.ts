@@ -1,5 +1,6 @@
 import { normaliseSegment, type Preprocessing } from '../src/ecg/preprocess.ts';
 import { Random } from '../src/ecg/random.ts';
+import { BlindbeatError } from '../src/errors.ts';
 
 export interface HostileInput {
   kind: string;
@@ -18,13 +19,13 @@ export function hostileInputs(p: Preprocessing, record: Float64Array, seed: numb
   const rate = p.samples / p.seconds;
   const inputs: HostileInput[] = [];
   const add = (kind: string, f: (i: number) => number) => {
-    inputs.push({
-      kind,
-      segment: normaliseSegment(
-        Float64Array.from({ length: n }, (_, i) => f(i)),
-        p,
-      ),
-    });
+    const samples = Float64Array.from({ length: n }, (_, i) => f(i));
+    try {
+      inputs.push({ kind, segment: normaliseSegment(samples, p) });
+    } catch (error) {
+      // What the client refuses (no signal to scale) never becomes a segment.
+      if (!(error instanceof BlindbeatError) || error.code !== 'ECG') throw error;
+    }
   };
   for (let k = 0; k < 8; k++) add('white noise', () => random.normal());
   for (let k = 0; k < 8; k++) add('random signs', () => (random.next() < 0.5 ? -1 : 1));
@@ -54,7 +55,10 @@ export function hostileInputs(p: Preprocessing, record: Float64Array, seed: numb
   for (const every of [8, 32, 128, 512, 2048, 4096]) {
     for (const sign of [-1, 1]) {
       add('spikes', (i) => (i % every === 0 ? sign : 0) + 1e-3 * Math.sin(i));
-      add('double spikes', (i) => (i % every === 0 ? sign : i % every === 1 ? -sign : 0));
+      add(
+        'double spikes',
+        (i) => (i % every === 0 ? sign : i % every === 1 ? -sign : 0) + 1e-3 * Math.cos(i),
+      );
     }
   }
   for (const sign of [-1, 1]) add('constant', () => sign);

@@ -187,7 +187,7 @@ function judge(state: TrainingState, record: EpochRecord, options: LoopOptions):
     candidates.push({ network: state.average, ...averaged });
   }
   for (const candidate of candidates) {
-    if (candidate.largest > options.config.scoreLimit / 2) continue; // it has escaped, however well it scores
+    if (candidate.largest > options.config.scoreLimit * 0.75) continue; // it has escaped, however well it scores
     if (state.best && candidate.score <= state.best.score) continue;
     state.best = { network: copyOf(candidate.network), score: candidate.score, epoch: state.epoch };
   }

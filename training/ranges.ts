@@ -50,23 +50,27 @@ export function unionOf(a: Ranges, b: Ranges): Ranges {
   };
 }
 
-/** Largest pre-activation that a gate lets pass: beyond it a square amplifies what little error there is. */
+/** Largest pre-activation that the gate lets pass: beyond it a square amplifies what little error there is. */
 const PRE_ACTIVATION_LIMIT = 32;
 
 /**
  * The gate before an export.
  *
- * @throws BlindbeatError MODEL if a score exceeds `scoreLimit` or a pre-activation +-32, with the figures
+ * @throws BlindbeatError MODEL if a score exceeds `scoreLimit` or a pre-activation its limit, with the figures
  */
-export function checkRanges(ranges: Ranges, scoreLimit: number): void {
+export function checkRanges(
+  ranges: Ranges,
+  scoreLimit: number,
+  preActivationLimit = PRE_ACTIVATION_LIMIT,
+): void {
   const problems: string[] = [];
   if (!(ranges.largestScore <= scoreLimit)) {
     problems.push(`largest |score| ${ranges.largestScore.toPrecision(3)}, at most ${scoreLimit} allowed`);
   }
   ranges.preActivations.forEach(([low, high], i) => {
-    if (!(Math.max(-low, high) <= PRE_ACTIVATION_LIMIT)) {
+    if (!(Math.max(-low, high) <= preActivationLimit)) {
       problems.push(
-        `block ${i + 1}: pre-activations ${low.toPrecision(3)} to ${high.toPrecision(3)}, at most +-${PRE_ACTIVATION_LIMIT} allowed`,
+        `block ${i + 1}: pre-activations ${low.toPrecision(3)} to ${high.toPrecision(3)}, at most +-${preActivationLimit} allowed`,
       );
     }
   });

@@ -30,19 +30,17 @@ export function makeSplit(
   const random = new Random(seed);
   const validation: string[] = [];
   const test: string[] = [];
+  const times = new Map<string, number>();
+  for (const r of records) times.set(r.content, (times.get(r.content) ?? 0) + 1);
   const labels = [...new Set(records.map((r) => r.label))].sort();
   for (const label of labels) {
-    const groups = new Map<string, string[]>();
-    for (const r of records.filter((record) => record.label === label)) {
-      groups.set(r.content, [...(groups.get(r.content) ?? []), r.name]);
-    }
+    const all = records.filter((r) => r.label === label);
     // Twins stay together in training: a part for judging gains nothing from the same record twice.
-    const single = [...groups.values()].filter((names) => names.length === 1).map((names) => names[0]);
-    const total = [...groups.values()].flat().length;
+    const single = all.filter((r) => times.get(r.content) === 1).map((r) => r.name);
     const shuffled = random.shuffle(single.sort());
-    const tests = Math.round(total * shares.test);
+    const tests = Math.round(all.length * shares.test);
     test.push(...shuffled.slice(0, tests));
-    validation.push(...shuffled.slice(tests, tests + Math.round(total * shares.validation)));
+    validation.push(...shuffled.slice(tests, tests + Math.round(all.length * shares.validation)));
   }
   return { format: 'blindbeat-split', version: 1, seed, validation: validation.sort(), test: test.sort() };
 }

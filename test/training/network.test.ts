@@ -1,0 +1,153 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { DEFAULT_PREPROCESSING } from '../../src/ecg/preprocess.ts';
+import { Random } from '../../src/ecg/random.ts';
+import { rootMeanSquare } from '../../src/ecg/scale.ts';
+import { loadModel, shippedModels } from '../../src/model/files.ts';
+import { forward } from '../../src/model/forward.ts';
+import { loadBackend } from '../../training/backend.ts';
+import { fromModel, toModel } from '../../training/convert.ts';
+import { hostileInputs } from '../../training/hostile.ts';
+import {
+  type Architecture,
+  batchStatistics,
+  computeScores,
+  createNetwork,
+  foldBatchNorm,
+  type Network,
+} from '../../training/network.ts';
+import { checkRanges, measureRanges } from '../../training/ranges.ts';
+import { randomModel } from '../helpers/random-model.ts';
+
+const SMALL: Architecture = {
+  samples: 64,
+  classes: ['N', 'A', 'O', '~'],
+  channels: [3, 4, 5],
+  kernel: 5,
+  dilations: [1, 2, 4],
+  pool: 2,
+  activation: 'square',
+};
+
+/** A network whose batch norm is no identity. */
+function network(activation: Architecture['activation'] = 'square'): Network {
+  const made = createNetwork({ ...SMALL, activation }, new Random(1));
+  const random = new Random(2);
+  for (const p of made.parameters) {
+    if (p.name.endsWith('conv')) continue;
+    p.values.forEach((v, i) => {
+      p.values[i] = v + 0.1 * random.normal();
+    });
+  }
+  return made;
+}
+
+function noise(records: number, samples: number, seed: number): Float32Array {
+  const random = new Random(seed);
+  return Float32Array.from({ length: records * samples }, () => 0.5 * random.normal());
+}
+
+const details = (blocks: number) => ({
+  name: 'test',
+  preprocessing: { ...DEFAULT_PREPROCESSING, samples: 64, seconds: 0.46875, minimumSeconds: 0.4 },
+  scoreLimit: 32,
+  ranges: Array.from({ length: blocks }, (): [number, number] => [-9, 9]),
+  provenance: { data: '', seed: 1, command: '', createdAt: '', metrics: {} },
+});
+
+describe('on the wasm backend, which every machine has', () => {
+  beforeAll(async () => {
+    await loadBackend('wasm');
+  });
+
+  test.each(['square', 'relu'] as const)('folding batch norm is exact: %s', (activation) => {
+    const made = network(activation);
+    const segments = noise(6, 64, 3);
+    // Folded with the very batch's statistics, the exact network computes what the normalised one does.
+    const folded = foldBatchNorm(made, batchStatistics(made, segments));
+    const expected = computeScores(made, segments);
+    computeScores(folded, segments).forEach((score, i) => {
+      expect(Math.abs(score - expected[i])).toBeLessThan(1e-4);
+    });
+  });
+
+  test('an exported network computes in src/model/forward.ts what TensorFlow.js computes', () => {
+    const made = network();
+    const segments = noise(4, 64, 4);
+    const folded = foldBatchNorm(made, batchStatistics(made, noise(8, 64, 5)));
+    const model = toModel(folded, details(3));
+    const expected = computeScores(folded, segments);
+    for (let i = 0; i < 4; i++) {
+      forward(model, segments.subarray(64 * i, 64 * (i + 1))).scores.forEach((score, j) => {
+        expect(Math.abs(score - expected[4 * i + j])).toBeLessThan(1e-4);
+      });
+    }
+  });
+
+  test('a network survives the way through a model', () => {
+    const made = foldBatchNorm(network(), batchStatistics(network(), noise(8, 64, 5)));
+    const again = fromModel(toModel(made, details(3)));
+    expect(again.architecture).toEqual(made.architecture);
+    again.parameters.forEach((p, k) => {
+      expect(p).toMatchObject({ name: made.parameters[k].name, shape: made.parameters[k].shape });
+      p.values.forEach((v, i) => {
+        expect(v).toBeCloseTo(made.parameters[k].values[i], 5);
+      });
+    });
+  });
+
+  test('models that training cannot make are refused', () => {
+    expect(() => fromModel(randomModel({ degree: 3 }))).toThrow(expect.objectContaining({ code: 'MODEL' }));
+    expect(() => fromModel(randomModel({ pool: [2, 4] }))).toThrow(
+      expect.objectContaining({ code: 'MODEL' }),
+    );
+    expect(() => fromModel(randomModel())).toThrow(/a \(x \+ h\)\^2/); // its constants are anything
+    expect(() => toModel(network(), details(3))).toThrow(expect.objectContaining({ code: 'INTERNAL' }));
+  });
+
+  test('the range gate lets a tame network pass and stops one that escapes', () => {
+    const tame = foldBatchNorm(network(), batchStatistics(network(), noise(8, 64, 5)));
+    const segments = noise(8, 64, 6);
+    const ranges = measureRanges(tame, segments, 3);
+    expect(ranges.inputs).toBe(8);
+    expect(ranges.preActivations).toHaveLength(3);
+    expect(() => checkRanges(ranges, 1e6)).not.toThrow();
+    expect(() => checkRanges(ranges, ranges.largestScore * 0.99)).toThrow(/largest \|score\|/);
+    const loud = measureRanges(
+      tame,
+      segments.map((x) => 40 * x),
+    );
+    expect(() => checkRanges(loud, 32)).toThrow(/block 3: pre-activations/);
+  });
+
+  test('the shipped models agree with TensorFlow.js to 1e-4 on hostile and ordinary segments', async () => {
+    for (const name of await shippedModels()) {
+      const model = await loadModel(name);
+      const { preprocessing: p, samples, classes } = model;
+      const record = Float64Array.from({ length: samples }, (_, i) => Math.exp(-(((i % 110) - 50) ** 2) / 8));
+      const chosen = hostileInputs(p, record, 1).filter((_, i) => i % 29 === 0);
+      const segments = new Float32Array(chosen.length * samples);
+      chosen.forEach((input, i) => {
+        segments.set(input.segment, i * samples);
+      });
+      const expected = computeScores(fromModel(model), segments, 2);
+      chosen.forEach(({ segment }, i) => {
+        forward(model, segment).scores.forEach((score, j) => {
+          const tensorflow = expected[classes.length * i + j];
+          expect(Math.abs(score - tensorflow)).toBeLessThan(1e-4 * Math.max(1, Math.abs(score)));
+        });
+      });
+    }
+  });
+});
+
+test('hostile inputs keep to the bounds of the client', () => {
+  const p = DEFAULT_PREPROCESSING;
+  const record = Float64Array.from({ length: p.samples }, (_, i) => Math.sin(i));
+  const inputs = hostileInputs(p, record, 1);
+  expect(new Set(inputs.map((input) => input.kind)).size).toBeGreaterThanOrEqual(15);
+  for (const { segment } of inputs) {
+    expect(segment).toHaveLength(p.samples);
+    expect(segment.every((x) => Math.abs(x) <= p.bound)).toBe(true);
+    expect(rootMeanSquare(segment)).toBeLessThanOrEqual(p.rmsLimit);
+  }
+});
