@@ -16,6 +16,8 @@ export interface TrainingConfig {
   labelSmoothing: number;
   /** In phase `exact` the loss sees bound * tanh(score / bound). */
   scoreBound: number;
+  /** In phase `exact` weight * relu(|score| - start)^2 is added: no record may come near the limit. */
+  scoreExcess: { start: number; weight: number };
   /** Decay per step of the average of the weights in phase `exact`; its network is judged beside the raw one. */
   averageDecay: number;
   /** Training records from which the batch-norm statistics of an evaluation are taken. */
@@ -61,6 +63,7 @@ export async function loadConfig(nameOrPath: string): Promise<TrainingConfig> {
     'classWeightExponent',
     'labelSmoothing',
     'scoreBound',
+    'scoreExcess',
     'averageDecay',
     'statisticsRecords',
     'scoreLimit',

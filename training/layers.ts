@@ -83,28 +83,42 @@ export function reluPool(x: tf.Tensor3D, pool: number): tf.Tensor3D {
   );
 }
 
+/** What the loss of a batch is made of beside the scores. */
+export interface LossTerms {
+  /** [batch, classes]: class probabilities times the record's weight. */
+  targets: tf.Tensor2D;
+  /** Scores go through s = bound * tanh(score / bound) first. */
+  bound?: number;
+  /** A teacher's probabilities at a temperature, times their weight. */
+  teacher?: { targets: tf.Tensor2D; temperature: number };
+  /** weight * the mean over records of the sum of relu(|score| - start)^2 is added. */
+  excess?: { start: number; weight: number };
+}
+
 /**
- * Sum over records and classes of -targets log softmax(s), s = bound tanh(scores / bound) (or the scores), with
- * `teacher` (class probabilities times the weight of that part) as further targets at a temperature:
- * -temperature teacher log softmax(s / temperature). scores, targets, teacher [batch, classes].
+ * Sum over records and classes of -targets log softmax(s) - temperature teacher log softmax(s / temperature), plus
+ * the scores' excess. scores [batch, classes].
  */
-export function crossEntropy(
-  scores: tf.Tensor2D,
-  targets: tf.Tensor2D,
-  bound: number | undefined,
-  teacher?: { targets: tf.Tensor2D; temperature: number },
-): tf.Scalar {
+export function crossEntropy(scores: tf.Tensor2D, terms: LossTerms): tf.Scalar {
+  const { targets, bound, teacher, excess } = terms;
   const squash = (s: tf.Tensor) => (bound === undefined ? s : tf.mul(tf.tanh(tf.div(s, bound)), bound));
   const log = (s: tf.Tensor) => tf.logSoftmax(s as tf.Tensor2D);
+  const beyond = (s: tf.Tensor, start: number) => tf.sub(s, tf.clipByValue(s, -start, start));
   return withGradient(
     [scores],
     (raw) => {
       const s = squash(raw);
-      const hard = tf.neg(tf.sum(tf.mul(targets, log(s))));
-      if (!teacher) return hard as tf.Scalar;
-      const { temperature } = teacher;
-      const soft = tf.sum(tf.mul(teacher.targets, log(tf.div(s, temperature))));
-      return tf.sub(hard, tf.mul(soft, temperature)) as tf.Scalar;
+      let loss = tf.neg(tf.sum(tf.mul(targets, log(s))));
+      if (teacher) {
+        const { temperature } = teacher;
+        const soft = tf.sum(tf.mul(teacher.targets, log(tf.div(s, temperature))));
+        loss = tf.sub(loss, tf.mul(soft, temperature));
+      }
+      if (excess) {
+        const sum = tf.sum(tf.square(beyond(raw, excess.start)));
+        loss = tf.add(loss, tf.mul(sum, excess.weight / raw.shape[0]));
+      }
+      return loss as tf.Scalar;
     },
     (dy, [raw]) => {
       const s = squash(raw);
@@ -113,6 +127,7 @@ export function crossEntropy(
       let ds = slope(targets, s);
       if (teacher) ds = tf.add(ds, slope(teacher.targets, tf.div(s, teacher.temperature)));
       if (bound !== undefined) ds = tf.mul(ds, tf.sub(1, tf.square(tf.div(s, bound))));
+      if (excess) ds = tf.add(ds, tf.mul(beyond(raw, excess.start), (2 * excess.weight) / raw.shape[0]));
       return [tf.mul(ds, dy)];
     },
   );

@@ -167,6 +167,7 @@ function lossOptions(
     classWeights: raw.map((w) => w / mean),
     labelSmoothing: config.labelSmoothing,
     scoreBound: kind === 'exact' ? config.scoreBound : undefined,
+    scoreExcess: kind === 'exact' ? config.scoreExcess : undefined,
     control: phase.control,
   };
 }

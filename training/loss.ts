@@ -10,6 +10,8 @@ export interface LossOptions {
   labelSmoothing: number;
   /** In the loss only, scores go through bound * tanh(s / bound); undefined: as they are. */
   scoreBound?: number;
+  /** weight * mean over records of the sum of relu(|score| - start)^2 is added to the loss. */
+  scoreExcess?: { start: number; weight: number };
   control?: RangeControl;
   /** Scores of a teacher for the same segments [batch * classes], with the share and temperature of its loss. */
   teacher?: Teacher;
@@ -56,7 +58,7 @@ export function lossAndGradients(
         onStatistics: (mean, variance) => tf.dispose([mean, variance]),
       });
       scores = tf.keep(s);
-      return crossEntropy(s, targets, options.scoreBound, teacher);
+      return crossEntropy(s, { targets, teacher, bound: options.scoreBound, excess: options.scoreExcess });
     };
     return tf.valueAndGrads(f)(tensors);
   });

@@ -137,7 +137,12 @@ describe.each<BackendName>(['wasm', 'tfjs-node'])('on %s', (name) => {
     if (!loads) return;
     const [targets, soft] = [5, 6].map((seed) => tf.tensor2d(values([3, 4], seed).values, [3, 4]));
     check({ s: values([3, 4], 7) }, ({ s }) =>
-      crossEntropy(s as tf.Tensor2D, targets, bound, { targets: soft, temperature: 2 }),
+      crossEntropy(s as tf.Tensor2D, {
+        targets,
+        bound,
+        teacher: { targets: soft, temperature: 2 },
+        excess: { start: 0.5, weight: 0.3 },
+      }),
     );
   });
 });

@@ -32,6 +32,7 @@ const config: TrainingConfig = {
   classWeightExponent: 0.3,
   labelSmoothing: 0.05,
   scoreBound: 30,
+  scoreExcess: { start: 8, weight: 0.05 },
   averageDecay: 0.998,
   statisticsRecords: 800,
   scoreLimit: 32,
