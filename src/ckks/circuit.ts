@@ -1,6 +1,7 @@
 import { BlindbeatError } from '../errors.ts';
 import type { Model } from '../model/model.ts';
 import { foldModel } from './fold.ts';
+import type { Outputs, ReplyLayout } from './manifest.ts';
 import {
   biasVector,
   convolutionDiagonals,
@@ -15,9 +16,6 @@ import {
 } from './packing.ts';
 import { choosePrimes, log2Product, MAX_LOG_QP, type Parameters } from './parameters.ts';
 import { bestSchedule, type Schedule } from './steps.ts';
-
-/** What the reply carries: the scores, or also where in the recording the evidence for them is. */
-export type Outputs = 'scores' | 'scores+map';
 
 /** What a user may choose about a plan. */
 export interface PlanOptions {
@@ -76,25 +74,6 @@ export interface SumStage {
 
 export type Stage = LinearStage | SquareStage | SumStage;
 
-/** Where the client finds the results in the reply's slots. */
-export interface ReplyLayout {
-  /** Scale of the decrypted values. */
-  scale: number;
-  /** Slots per copy of the scores; slot j holds class (j + offset) mod group. */
-  group: number;
-  offset: number;
-  /** Windows of the map; absent for outputs 'scores'. */
-  map?: {
-    /** Number of windows, positions (of the last layer) per window, and from one window to the next. */
-    windows: number;
-    width: number;
-    hop: number;
-    positions: number;
-    /** Slots per position. */
-    interleave: number;
-  };
-}
-
 /** The whole encrypted computation, weights included: what a server runs. Holds no key. */
 export interface Circuit {
   parameters: Parameters;
@@ -130,35 +109,41 @@ function chooseParameters(model: Model, n?: number): Parameters {
   const bits = primeBits(model.blocks.length);
   const total = bits.reduce((a, b) => a + b, 0);
   const degrees = Object.keys(MAX_LOG_QP).map(Number);
-  const fits = (degree: number) => total <= MAX_LOG_QP[degree] && degree / 2 >= model.samples;
-  const need = `${model.blocks.length} blocks and a dense layer take ${bits.length - 2} levels and ${total} bits of primes`;
-  if (n !== undefined) {
-    if (!(n in MAX_LOG_QP))
-      throw new BlindbeatError('PLAN', `ring degree ${n} is none of ${degrees.join(', ')}`);
-    if (!fits(n)) {
-      throw new BlindbeatError(
-        'PLAN',
-        n / 2 < model.samples
-          ? `ring degree ${n} has ${n / 2} slots, but the segment has ${model.samples} samples: use n = ${2 * model.samples} or more`
-          : `${need}, but ring degree ${n} has only ${MAX_LOG_QP[n]} at 128-bit security: use a larger n or fewer blocks`,
+  if (n !== undefined && !degrees.includes(n)) {
+    throw new BlindbeatError('PLAN', `ring degree ${n} is none of ${degrees.join(', ')}`);
+  }
+  // The dense layer needs a slot per class at each time position of the last block.
+  const classes = groupSize(model.classes.length);
+  const positions = model.blocks.slice(0, -1).reduce((length, block) => length / block.pool, model.samples);
+  const problem = (degree: number): string | null => {
+    if (degree / 2 < model.samples) {
+      return `ring degree ${degree} has ${degree / 2} slots, but the segment has ${model.samples} samples: use n = ${2 * model.samples} or more, or resample to fewer`;
+    }
+    if (total > MAX_LOG_QP[degree]) {
+      return (
+        `${deepestBlock(degree)} is too deep: ${model.blocks.length} blocks and a dense layer take ${bits.length - 2} levels and ${total} bits of primes, ` +
+        `but ring degree ${degree} has only ${MAX_LOG_QP[degree]} at 128-bit security: use a larger n or fewer blocks`
       );
     }
-  }
-  const degree = n ?? degrees.find(fits);
-  if (degree === undefined) {
-    const largest = degrees.at(-1)!;
-    const tooDeep = total > MAX_LOG_QP[largest];
-    throw new BlindbeatError(
-      'PLAN',
-      tooDeep
-        ? `block ${Math.floor((MAX_LOG_QP[largest] - 120) / (PRIME_BITS.square + PRIME_BITS.convolution)) + 1} is too deep: ${need}, ` +
-            `but the largest ring (n = ${largest}) has ${MAX_LOG_QP[largest]} at 128-bit security: use fewer blocks`
-        : `a segment of ${model.samples} samples does not fit the ${largest / 2} slots of the largest ring: resample to fewer`,
-    );
-  }
+    if (degree / 2 < positions * classes) {
+      return `the dense layer needs ${classes} slots at each of ${positions} time positions, but ring degree ${degree} has ${degree / 2}: pool more or use a larger n`;
+    }
+    return null;
+  };
+  const degree = n ?? degrees.find((d) => problem(d) === null) ?? degrees.at(-1)!;
+  const reason = problem(degree);
+  if (reason) throw new BlindbeatError('PLAN', reason);
   const primes = choosePrimes(degree, bits);
   const special = primes.pop()!;
   return { n: degree, primes, special, logQP: log2Product([...primes, special]), security: 128 };
+}
+
+/** The first block that has no room left at a ring degree. */
+function deepestBlock(n: number): string {
+  let blocks = 1;
+  const bits = (count: number) => primeBits(count).reduce((a, b) => a + b, 0);
+  while (bits(blocks) <= MAX_LOG_QP[n]) blocks++;
+  return `block ${blocks}`;
 }
 
 function requirePowerOfTwo(value: number, what: string, max: number) {
@@ -240,12 +225,6 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
 
   const classes = model.classes.length;
   const group = groupSize(classes);
-  if (group > layout.interleave) {
-    throw new BlindbeatError(
-      'PLAN',
-      `the dense layer's ${classes} classes need ${group} slots per time position, but the last block leaves ${layout.interleave}: pool more or use a larger n`,
-    );
-  }
   const positions = slots / layout.interleave;
   const perPosition = folded.denseWeights.map((w) => w / positions);
   const { map, schedule: steps } = schedule('dense', denseDiagonals(perPosition, classes, layout));

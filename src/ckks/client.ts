@@ -15,15 +15,7 @@ import {
   writeCiphertext,
 } from './seal-bytes.ts';
 import { SecretKey } from './secret-key.ts';
-import { packSegment, readMap, readScores } from './slots.ts';
-
-/** What the client reads from a reply. */
-export interface Decrypted {
-  /** One number per class, before the softmax. */
-  scores: number[];
-  /** `[windows][classes]` contributions in time order; present when planned. */
-  map?: number[][];
-}
+import { type Decrypted, packSegment, readMap, readScores } from './slots.ts';
 
 /**
  * The client's side of one plan: makes keys, encrypts segments, decrypts replies. Holds no weights.

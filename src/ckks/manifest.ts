@@ -3,7 +3,6 @@ import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
 import type { Preprocessing } from '../ecg/preprocess.ts';
 import { BlindbeatError } from '../errors.ts';
 import { packedSize } from './bits.ts';
-import type { Outputs, ReplyLayout } from './circuit.ts';
 import { containerSize } from './container.ts';
 import {
   bitLength,
@@ -14,6 +13,28 @@ import {
   type Parameters,
 } from './parameters.ts';
 import { SEED_SIZE } from './seal-bytes.ts';
+
+/** What the reply carries: the scores, or also where in the recording the evidence for them is. */
+export type Outputs = 'scores' | 'scores+map';
+
+/** Where the client finds the results in the reply's slots. */
+export interface ReplyLayout {
+  /** Scale of the decrypted values. */
+  scale: number;
+  /** Slots per copy of the scores; slot j holds class (j + offset) mod group. */
+  group: number;
+  offset: number;
+  /** Windows of the map; absent for outputs 'scores'. */
+  map?: {
+    /** Number of windows, positions (of the last layer) per window, and from one window to the next. */
+    windows: number;
+    width: number;
+    hop: number;
+    positions: number;
+    /** Slots per position. */
+    interleave: number;
+  };
+}
 
 /**
  * What a client needs to take part, and all that it gets: parameters, keys to make, input format, where the results
@@ -185,14 +206,14 @@ export function parameterProblems(p: Parameters): string[] {
 function keyProblems({ keys, parameters }: Manifest): string[] {
   if (!keys || !Array.isArray(keys.galois) || !keys.relinearisation)
     return ['keys should have relinearisation and galois'];
-  const limbs = parameters?.primes?.length ?? 0;
   const problems: string[] = [];
+  const limbs = parameters?.primes?.length ?? 0;
   for (const key of [keys.relinearisation, ...keys.galois]) {
     if (!Number.isInteger(key.limbs) || key.limbs < 1 || key.limbs > limbs)
       problems.push(`a key of ${key.limbs} limbs does not fit ${limbs} primes`);
   }
   for (const { step } of keys.galois) {
-    if (!Number.isInteger(step) || step < 1 || step >= parameters.n / 2)
+    if (!Number.isInteger(step) || step < 1 || step >= (parameters?.n ?? 0) / 2)
       problems.push(`a rotation by ${step} slots does not exist`);
   }
   return problems;

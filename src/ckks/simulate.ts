@@ -1,9 +1,8 @@
 import type { Model } from '../model/model.ts';
 import { ClearBackend } from './backends/clear.ts';
 import { compile, type PlanOptions } from './circuit.ts';
-import type { Decrypted } from './client.ts';
 import { encodeProgram, run } from './run.ts';
-import { packSegment, readMap, readScores } from './slots.ts';
+import { type Decrypted, packSegment, readMap, readScores } from './slots.ts';
 
 /**
  * The packed computation without encryption: the same program, rotations and periodic weights, on floats.

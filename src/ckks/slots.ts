@@ -1,4 +1,12 @@
-import type { ReplyLayout } from './circuit.ts';
+import type { ReplyLayout } from './manifest.ts';
+
+/** What the client reads from a reply. */
+export interface Decrypted {
+  /** One number per class, before the softmax. */
+  scores: number[];
+  /** `[windows][classes]` contributions in time order; present when planned. */
+  map?: number[][];
+}
 
 /** The slots of the encrypted input: each sample repeated until all are full. */
 export function packSegment(segment: Float32Array, slots: number): Float64Array {

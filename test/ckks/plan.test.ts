@@ -1,0 +1,372 @@
+import { describe, expect, test } from 'vitest';
+import { TraceBackend } from '../../src/ckks/backends/trace.ts';
+import { check } from '../../src/ckks/check.ts';
+import { compile } from '../../src/ckks/circuit.ts';
+import { parseManifest } from '../../src/ckks/manifest.ts';
+import { log2Product, MAX_LOG_QP } from '../../src/ckks/parameters.ts';
+import { type Plan, plan } from '../../src/ckks/plan.ts';
+import { randomModel } from '../helpers/random-model.ts';
+
+const CHANNELS = [8, 16, 32, 64, 128, 256];
+const DILATIONS = [1, 1, 1, 1, 2, 4];
+/** The architecture of models/deepcardio-deg2; a plan depends on weights only through those that are zero. */
+const shipped = () => randomModel({ samples: 4096, channels: CHANNELS, dilation: DILATIONS });
+
+describe('the plan of the shipped architecture', () => {
+  const planned = plan(shipped());
+  const { parameters, keys } = planned.manifest;
+
+  test('when it is planned, then its parameters are N = 16384 and 128 bit', () => {
+    expect(parameters.n).toBe(16384);
+    expect(parameters.security).toBe(128);
+    expect(parameters.logQP).toBeLessThanOrEqual(430);
+    expect(parameters.primes).toHaveLength(14);
+    expect([...parameters.primes, parameters.special]).toMatchInlineSnapshot(`
+      [
+        1073643521,
+        1073479681,
+        1073184769,
+        16580609,
+        133857281,
+        16515073,
+        132710401,
+        16384001,
+        132612097,
+        16121857,
+        132120577,
+        15630337,
+        131923969,
+        14942209,
+        1073053697,
+      ]
+    `);
+  });
+
+  test('when it is planned, then it costs exactly these operations', () => {
+    expect(planned.operations).toMatchInlineSnapshot(`
+      {
+        "add": 18110,
+        "addPlain": 25,
+        "multiplyPlain": 18128,
+        "relinearise": 24,
+        "rescale": 49,
+        "rotate": 543,
+        "square": 24,
+      }
+    `);
+    expect(
+      planned.stages.map(
+        (s) =>
+          `${s.name}: ${s.limbs.join('>')} limbs, ${s.amounts ?? 0} amounts, ${s.operations.rotate} rotations`,
+      ),
+    ).toMatchInlineSnapshot(`
+      [
+        "block 1: 14>13 limbs, 5 amounts, 4 rotations",
+        "square 1: 13>12 limbs, 0 amounts, 0 rotations",
+        "block 2: 12>11 limbs, 23 amounts, 32 rotations",
+        "square 2: 11>10 limbs, 0 amounts, 0 rotations",
+        "block 3: 10>9 limbs, 47 amounts, 48 rotations",
+        "square 3: 9>8 limbs, 0 amounts, 0 rotations",
+        "block 4: 8>7 limbs, 95 amounts, 72 rotations",
+        "square 4: 7>6 limbs, 0 amounts, 0 rotations",
+        "block 5: 6>5 limbs, 315 amounts, 136 rotations",
+        "square 5: 5>4 limbs, 0 amounts, 0 rotations",
+        "block 6: 4>3 limbs, 635 amounts, 216 rotations",
+        "square 6: 3>2 limbs, 0 amounts, 0 rotations",
+        "dense: 2>2 limbs, 67 amounts, 28 rotations",
+        "mean over time: 2>1 limbs, 0 amounts, 7 rotations",
+      ]
+    `);
+  });
+
+  test('when it is planned, then it needs exactly these keys and bytes', () => {
+    expect(keys.relinearisation.limbs).toBe(13);
+    expect(keys.galois.map((k) => `${k.step}@${k.limbs}`).join(' ')).toMatchInlineSnapshot(
+      `"1@12 2@14 4@14 8@14 16@6 32@4 64@2 128@4 256@2 512@2 1024@2 2048@2 4096@2"`,
+    );
+    expect(planned.bytes).toMatchInlineSnapshot(`
+      {
+        "evaluationKeys": 59953215,
+        "reply": 61660,
+        "request": 755965,
+        "secretKey": 817341,
+      }
+    `);
+    expect(planned.bytes.request).toBeLessThanOrEqual(1e6);
+    expect(planned.bytes.reply).toBeLessThanOrEqual(0.3e6);
+    expect(planned.bytes.evaluationKeys).toBeLessThanOrEqual(350e6);
+  });
+
+  test('when the plain network without dilation is planned, then layers 2 to 6 have 23 to 383 amounts', () => {
+    const plain = plan(randomModel({ samples: 4096, channels: CHANNELS }));
+    const amounts = plain.stages.filter((s) => s.name.startsWith('block')).map((s) => s.amounts);
+    expect(amounts).toEqual([5, 23, 47, 95, 191, 383]);
+  });
+
+  test('when the map is planned too, then only the reply grows', () => {
+    const withMap = plan(shipped(), { outputs: 'scores+map' });
+    expect(withMap.bytes.request).toBe(planned.bytes.request);
+    expect(withMap.bytes.evaluationKeys).toBe(planned.bytes.evaluationKeys);
+    expect(withMap.bytes.reply).toBeGreaterThan(planned.bytes.reply);
+    expect(withMap.bytes.reply).toBeLessThanOrEqual(0.3e6);
+  });
+});
+
+describe('choosing parameters', () => {
+  test('when the network is small, then the ring is the smallest that fits', () => {
+    expect(plan(randomModel({ samples: 2048, channels: [4, 8] })).manifest.parameters.n).toBe(8192);
+    expect(plan(randomModel({ samples: 256, channels: [4, 8, 8] })).manifest.parameters.n).toBe(16384);
+    expect(plan(randomModel({ samples: 8192, channels: [4, 4, 4], pool: 2 })).manifest.parameters.n).toBe(
+      16384,
+    );
+  });
+
+  test('when zero weights are whole diagonals, then these are not multiplied', () => {
+    const model = randomModel({ samples: 256, channels: [4, 8], kernel: 3 });
+    const full = plan(model).operations.multiplyPlain;
+    const { weights, inChannels, outChannels } = model.blocks[1];
+    weights.fill(0, 0, inChannels * outChannels); // the first tap
+    expect(plan(model).operations.multiplyPlain).toBeLessThan(full);
+  });
+
+  test.each([
+    [
+      'the network is too deep',
+      () => compile(randomModel({ samples: 64, channels: Array(18).fill(2), pool: 1 })),
+      /block \d+ is too deep.*fewer blocks/,
+    ],
+    [
+      'n is too small for the levels',
+      () => compile(shipped(), { n: 8192 }),
+      /block 3 is too deep: .*13 levels and 399 bits/,
+    ],
+    [
+      'n has too few slots',
+      () => compile(randomModel({ samples: 8192, channels: [4] }), { n: 8192 }),
+      /4096 slots.*8192 samples/,
+    ],
+    ['n is no ring degree', () => compile(shipped(), { n: 10000 }), /10000 is none of/],
+    [
+      'the segment is no power of two',
+      () => compile({ ...randomModel({ samples: 64, channels: [2] }), samples: 96 }),
+      /power of two/,
+    ],
+    [
+      'an activation has degree 3',
+      () => compile(randomModel({ samples: 64, channels: [2, 2], degree: 3 })),
+      /block 1: its activation has degree 3/,
+    ],
+    [
+      'the score limit leaves no margin',
+      () => compile({ ...shipped(), scoreLimit: 400 }),
+      /leaves no margin/,
+    ],
+    [
+      'too many classes are asked for',
+      () => compile(randomModel({ samples: 4096, channels: [1], pool: 1, classes: 5 }), { n: 16384 }),
+      /needs 8 slots at each of 4096 time positions/,
+    ],
+  ])('when %s, then the error names it', (_, act, message) => {
+    expect(act).toThrow(message);
+  });
+
+  test('when a range is too wide for the primes, then the error names the layer', () => {
+    const model = shipped();
+    model.blocks[5].activation.range = [-1e9, 1e9];
+    expect(() => compile(model)).toThrow(/square 6: values up to .* train with a tighter range/);
+  });
+
+  test('when all weights of a layer are zero, then the error names it', () => {
+    const model = shipped();
+    model.blocks[2].weights.fill(0);
+    expect(() => compile(model)).toThrow(/block 3: all its weights are zero/);
+  });
+
+  test('when a quadratic coefficient almost vanishes, then the error names the channel', () => {
+    const model = shipped();
+    model.blocks[0].activation.coefficients[2 * 8 + 3] = 0;
+    expect(() => compile(model)).toThrow(/block 1: channel 3/);
+  });
+});
+
+describe('the independent check', () => {
+  const sound = plan(shipped());
+  const broken = (change: (p: Plan) => void): Plan => {
+    const copy = structuredClone(sound);
+    change(copy);
+    return copy;
+  };
+
+  test('when a plan is sound, then it passes', () => {
+    expect(() => check(sound)).not.toThrow();
+  });
+
+  test.each<[string, (p: Plan) => void, RegExp]>([
+    [
+      'a scale drifts',
+      (p) => {
+        p.stages[4].scale[1] *= 1.01;
+      },
+      /arithmetic gives/,
+    ],
+    [
+      'a level is skipped',
+      (p) => {
+        p.stages[3].limbs[1] -= 1;
+      },
+      /goes from/,
+    ],
+    [
+      'a prime is composite',
+      (p) => {
+        p.manifest.parameters.primes[3] += 32768 * 2;
+      },
+      /is no prime/,
+    ],
+    [
+      'a prime is used twice',
+      (p) => {
+        p.manifest.parameters.primes[3] = p.manifest.parameters.primes[5];
+      },
+      /not distinct/,
+    ],
+    [
+      'security is short',
+      (p) => {
+        p.manifest.parameters.n = 8192;
+      },
+      /limit for 128-bit/,
+    ],
+    [
+      'a value does not fit',
+      (p) => {
+        p.stages[12].bound *= 4;
+      },
+      /do not fit/,
+    ],
+    [
+      'a relinearisation key is short',
+      (p) => {
+        p.manifest.keys.relinearisation.limbs = 12;
+      },
+      /relinearisation key covers only 12/,
+    ],
+    [
+      'rotation keys are missing',
+      (p) => {
+        p.manifest.keys.galois = [];
+      },
+      /no rotation key/,
+    ],
+    [
+      'the score limit is too wide',
+      (p) => {
+        p.manifest.scoreLimit = 500;
+      },
+      /leaves no margin/,
+    ],
+    [
+      'the reply scale is another',
+      (p) => {
+        p.manifest.reply.scale *= 2;
+      },
+      /client reads it at/,
+    ],
+  ])('when %s, then it says so', (_, change, message) => {
+    expect(() => check(broken(change))).toThrow(message);
+  });
+});
+
+describe('the dry run', () => {
+  const parameters = plan(randomModel({ samples: 2048, channels: [4, 8] })).manifest.parameters;
+
+  test('when operations do not fit together, then it refuses as SEAL would', () => {
+    const trace = new TraceBackend(parameters);
+    const v = trace.input(2 ** 30);
+    expect(() => trace.addPlain(v, trace.encode(Float64Array.of(1), 2 ** 29, 6))).toThrow(/equal scales/);
+    expect(() => trace.addPlain(v, trace.encode(Float64Array.of(1), 2 ** 30, 5))).toThrow(/equal levels/);
+    expect(() => trace.relinearise(v)).toThrow(/squared/);
+    expect(() => trace.rotate(trace.square(v), 1)).toThrow(/relinearised/);
+    expect(() => trace.rotate(v, 4096)).toThrow(/out of range/);
+    expect(() => trace.rescale(v, 2 ** 30)).toThrow(/is planned/);
+    trace.free(v);
+    expect(() => trace.free(v)).toThrow(/twice/);
+  });
+
+  test('when the bound is looked up, then it grows with the ring', () => {
+    const bounds = Object.values(MAX_LOG_QP);
+    expect(bounds).toEqual([...bounds].sort((a, b) => a - b));
+    expect(log2Product([4, 8])).toBe(5);
+  });
+});
+
+describe('the manifest', () => {
+  const { manifest } = plan(randomModel({ samples: 2048, channels: [4, 8] }));
+  const changed = (change: (m: Record<string, unknown>) => void) => {
+    const copy = structuredClone(manifest) as unknown as Record<string, unknown>;
+    change(copy);
+    return copy;
+  };
+
+  test('when it is written and read, then it is the same and holds no weights', () => {
+    expect(parseManifest(JSON.parse(JSON.stringify(manifest)))).toEqual(manifest);
+    expect(JSON.stringify(manifest)).not.toMatch(/weights|bias|stages/);
+  });
+
+  test.each<[string, unknown, RegExp]>([
+    ['nothing', null, /format should be/],
+    ['another format', { format: 'x' }, /format should be "blindbeat manifest" and is "x"/],
+    [
+      'a later version',
+      changed((m) => {
+        m.version = 2;
+      }),
+      /version should be 1 and is 2/,
+    ],
+    [
+      'a changed scale',
+      changed((m) => {
+        m.inputScale = 12;
+      }),
+      /planHash does not fit/,
+    ],
+    [
+      'several faults',
+      changed((m) => {
+        m.classes = 3;
+        m.samples = -1;
+      }),
+      /classes should.*\n.*samples should/,
+    ],
+    [
+      'insecure primes',
+      changed((m) => {
+        (m.parameters as { n: number }).n = 4096;
+      }),
+      /128-bit/,
+    ],
+    [
+      'a huge ring',
+      changed((m) => {
+        (m.parameters as { n: number }).n = 1 << 24;
+      }),
+      /none of 4096/,
+    ],
+    [
+      'no parameters',
+      changed((m) => {
+        delete m.parameters;
+      }),
+      /parameters should have/,
+    ],
+    [
+      'an impossible rotation',
+      changed((m) => {
+        (m.keys as typeof manifest.keys).galois[0].step = 1e6;
+      }),
+      /rotation by 1000000/,
+    ],
+  ])('when it is %s, then all that is wrong is listed', (_, value, message) => {
+    expect(() => parseManifest(value)).toThrow(message);
+  });
+});
