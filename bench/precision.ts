@@ -1,0 +1,138 @@
+/**
+ * Where precision goes: the error of every slot after each stage, decrypted beside the same computation on floats.
+ *
+ *   node bench/precision.ts [--model NAME|DIR] [--rhythm normal]
+ *
+ * Uses the secret key in the middle of the network, which only a benchmark may.
+ */
+import { parseArgs } from 'node:util';
+import type { Backend } from '../src/ckks/backend.ts';
+import { ClearBackend } from '../src/ckks/backends/clear.ts';
+import { type PeriodicPlain, SealBackend, SealEngine } from '../src/ckks/backends/seal.ts';
+import { compile } from '../src/ckks/circuit.ts';
+import { planCircuit } from '../src/ckks/plan.ts';
+import { encodeProgram, run } from '../src/ckks/run.ts';
+import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal.ts';
+import { packSegment } from '../src/ckks/slots.ts';
+import { prepareSegment } from '../src/ecg/preprocess.ts';
+import { type Rhythm, synthesise } from '../src/ecg/synth.ts';
+import { loadModel } from '../src/model/files.ts';
+import { machine } from './machine.ts';
+
+const SEED = 1;
+const { values } = parseArgs({
+  options: {
+    model: { type: 'string', default: 'deepcardio-deg2' },
+    rhythm: { type: 'string', default: 'normal' },
+  },
+});
+const model = await loadModel(values.model);
+const circuit = compile(model);
+const { manifest } = planCircuit(model, circuit);
+const seal = await loadSeal<ClientModule>();
+const { module } = seal;
+using engine = new SealEngine(seal, circuit.parameters);
+const { context } = engine;
+const generator = seal.own(new module.KeyGenerator(context));
+const secret = seal.own(generator.secretKey());
+const decryptor = seal.own(new module.Decryptor(context, secret));
+const encoder = seal.own(new module.CKKSEncoder(context));
+using encrypted = new SealBackend(engine, {
+  relinearisation: seal.own(generator.createRelinKeys()),
+  galois: new Map(
+    manifest.keys.galois.map(({ step }) => [
+      step,
+      seal.own(generator.createGaloisKeysWithSteps(Int32Array.of(step))),
+    ]),
+  ),
+});
+const clear = new ClearBackend();
+
+/** A ciphertext beside what it should hold. */
+interface Pair {
+  ciphertext: Ciphertext;
+  slots: Float64Array;
+}
+
+interface PlainPair {
+  residues: PeriodicPlain;
+  values: Float64Array;
+}
+
+/** Errors of the values rescaled since the last stage ended. */
+let rescaled: { errors: Float64Array; slots: Float64Array }[] = [];
+
+function decrypt(ciphertext: Ciphertext): Float64Array {
+  return seal.using(new module.Plaintext(), (plain) => {
+    decryptor.decrypt(ciphertext, plain);
+    return encoder.decodeFloat64(plain) as Float64Array;
+  });
+}
+
+/** Runs both computations side by side. */
+const pairs: Backend<Pair, PlainPair> = {
+  encode: (v, scale, limbs) => ({ residues: encrypted.encode(v, scale, limbs), values: v }),
+  rotate: (v, step) => ({
+    ciphertext: encrypted.rotate(v.ciphertext, step),
+    slots: clear.rotate(v.slots, step),
+  }),
+  add: (a, b) => ({
+    ciphertext: encrypted.add(a.ciphertext, b.ciphertext),
+    slots: clear.add(a.slots, b.slots),
+  }),
+  addPlain: (v, p) => ({
+    ciphertext: encrypted.addPlain(v.ciphertext, p.residues),
+    slots: clear.addPlain(v.slots, p.values),
+  }),
+  multiplySum: (vs, rows) => {
+    const ciphertexts = encrypted.multiplySum(
+      vs.map((v) => v.ciphertext),
+      rows.map((row) => row.map((p) => p?.residues ?? null)),
+    );
+    const slots = clear.multiplySum(
+      vs.map((v) => v.slots),
+      rows.map((row) => row.map((p) => p?.values ?? null)),
+    );
+    return ciphertexts.map((ciphertext, o) => ciphertext && { ciphertext, slots: slots[o]! });
+  },
+  square: (v) => ({ ciphertext: encrypted.square(v.ciphertext), slots: clear.square(v.slots) }),
+  relinearise: (v) => ({ ciphertext: encrypted.relinearise(v.ciphertext), slots: v.slots }),
+  rescale: (v, scale) => {
+    const pair = { ciphertext: encrypted.rescale(v.ciphertext, scale), slots: v.slots };
+    const decrypted = decrypt(pair.ciphertext);
+    rescaled.push({ errors: decrypted.map((x, j) => x - pair.slots[j]), slots: pair.slots });
+    return pair;
+  },
+  free: (v) => encrypted.free(v.ciphertext),
+};
+
+const recording = synthesise({ rhythm: values.rhythm as Rhythm, seconds: 30, rate: 300, seed: SEED });
+const { samples } = prepareSegment(recording.leads[0].mv, recording.rate, model.preprocessing);
+const slots = packSegment(samples, circuit.parameters.n / 2);
+const publicKey = seal.own(generator.createPublicKey());
+const encryptor = seal.own(new module.Encryptor(context, publicKey, secret));
+const plain = seal.own(new module.Plaintext());
+encoder.encode(slots, circuit.inputScale, plain);
+const ciphertext = seal.own(new module.Ciphertext());
+encryptor.encryptSymmetric(plain, ciphertext);
+
+console.log(machine());
+console.log(`${model.name}, synthetic ECG (${values.rhythm}, seed ${SEED}), log2 of errors over all slots`);
+const log = (x: number) => Number(Math.log2(x).toFixed(1));
+const rows: object[] = [];
+run(pairs, encodeProgram(pairs, circuit), { ciphertext, slots }, (stage) => {
+  if (rescaled.length > 0) {
+    const errors = rescaled.flatMap((r) => [...r.errors]);
+    const exact = rescaled.flatMap((r) => [...r.slots]);
+    const rms = (v: number[]) => Math.sqrt(v.reduce((sum, x) => sum + x * x, 0) / v.length);
+    rows.push({
+      stage: stage.name,
+      'scale (bits)': log(stage.scaleOut),
+      'rms value': Number(rms(exact).toPrecision(3)),
+      'rms error': log(rms(errors)),
+      'largest error': log(errors.reduce((most, e) => Math.max(most, Math.abs(e)), 0)),
+    });
+  }
+  rescaled = [];
+});
+console.table(rows);
