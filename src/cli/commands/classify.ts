@@ -1,0 +1,287 @@
+import type { Command } from 'commander';
+import { Client } from '../../ckks/client.ts';
+import type { Outputs } from '../../ckks/manifest.ts';
+import { parseManifest } from '../../ckks/manifest.ts';
+import { type Plan, plan } from '../../ckks/plan.ts';
+import { simulate } from '../../ckks/simulate.ts';
+import type { Decrypted } from '../../ckks/slots.ts';
+import { BlindbeatError } from '../../errors.ts';
+import { loadModel } from '../../model/files.ts';
+import { forward } from '../../model/forward.ts';
+import type { Model } from '../../model/model.ts';
+import {
+  describeMemory,
+  describeParameters,
+  mergeLayers,
+  paramsJson,
+  profileLines,
+} from '../describe-plan.ts';
+import { describeEcg, type EcgInput, type EcgOptions, ecgOptions, readEcg } from '../ecg-input.ts';
+import { formatBytes, formatMs } from '../format.ts';
+import { interruptible } from '../interrupt.ts';
+import { type Colours, coloursOf, type Io, printJson, printLines, warn, widthOf } from '../io.ts';
+import { exactOption, examples, jsonOption, modelOption, outputsOption } from '../options.ts';
+import { progressOn, type StartTask } from '../progress.ts';
+import { RemoteServer } from '../remote-server.ts';
+import { byClass, evidenceOf, resultJson, resultLines } from '../result.ts';
+import { peakMemory, roundMs, type StageTime, timed } from '../stages.ts';
+import { table } from '../table.ts';
+import { drawTrace } from '../trace-drawing.ts';
+
+interface ClassifyOptions extends EcgOptions {
+  model: string;
+  outputs: Outputs;
+  simulate?: boolean;
+  profile?: boolean;
+  exact?: boolean;
+  json?: boolean;
+}
+
+/** `blindbeat classify`: both roles on this machine, the server in a process of its own. */
+export function addClassify(program: Command, io: Io): void {
+  const command = program
+    .command('classify')
+    .summary('classify an ECG in one encrypted round trip')
+    .description(
+      'Classify an ECG in one encrypted round trip, both roles on this machine: this process is the client (makes ' +
+        'keys, encrypts, decrypts), a second one is the server (has the network, sees ciphertexts only). ' +
+        'Without an ECG a built-in synthetic one is used.',
+    )
+    .argument(
+      '[ecg]',
+      'WFDB record (.hea, .mat, .dat or its name) or table of numbers (.csv, .tsv, .txt) in mV',
+    )
+    .addOption(modelOption());
+  ecgOptions(command)
+    .addOption(outputsOption())
+    .option('--simulate', 'the same packed computation without encryption: fast, and shows the same class')
+    .option('--profile', 'time and operations of every stage')
+    .addOption(exactOption())
+    .addOption(jsonOption())
+    .action(async (path: string | undefined, options: ClassifyOptions) => {
+      await interruptible((signal) => classifyEcg(path, options, io, signal));
+    });
+  examples(command, [
+    'blindbeat classify',
+    'blindbeat classify --rhythm af --seed 7 --outputs scores+map',
+    'blindbeat classify records/A00001.hea',
+    'blindbeat classify holter.csv --rate 250 --lead 2 --start 600',
+    'blindbeat classify --json | jq .class',
+  ]).addHelpText(
+    'after',
+    `
+With --json: ms are milliseconds, bytes those on the wire, maxError the largest
+difference between decrypted and clear scores. With --simulate nothing is
+encrypted: simulated is true, ms has only server, bytes and peakMemory are absent.
+If no class can be named (a score beyond the limit that the model was validated
+for), the exit code is 9.`,
+  );
+}
+
+/** What came out, and what it took. */
+interface Run {
+  plan: Plan;
+  decrypted: Decrypted;
+  layers: StageTime[];
+  steps: Partial<Record<Step, number>>;
+  peak: { client: number; server: number };
+}
+
+type Step =
+  | 'start'
+  | 'keygen'
+  | 'upKeys'
+  | 'loadKeys'
+  | 'encrypt'
+  | 'upRequest'
+  | 'server'
+  | 'down'
+  | 'decrypt';
+
+async function classifyEcg(
+  path: string | undefined,
+  options: ClassifyOptions,
+  io: Io,
+  signal: AbortSignal,
+): Promise<void> {
+  const model = await loadModel(options.model);
+  const input = await readEcg(path, options, model.preprocessing);
+  warn(io, input.segment.warnings);
+  if (options.simulate) return classifySimulated(model, input, options, io);
+  // What is known is shown at once; with a map the drawing waits for the evidence.
+  const early = !options.json && options.outputs === 'scores';
+  if (early) printLines(io.stdout, drawing(input, model, io));
+  const run = await roundTrip(model, input, options, progressOn(io, options.json), signal);
+  const clear = forward(model, input.segment.samples).scores;
+  const maxError = largestDifference(run.decrypted.scores, clear);
+  if (options.json) {
+    const { keygen, encrypt, server, decrypt } = run.steps;
+    const { evaluationKeys, request, reply } = run.plan.bytes;
+    const { map, ...result } = resultJson(run.decrypted, model, options.exact);
+    printJson(io, {
+      model: model.name,
+      ...result,
+      clearScores: byClass(clear, model),
+      maxError,
+      ms: { keygen, encrypt, server, decrypt, layers: run.layers },
+      bytes: { evaluationKeys, request, reply },
+      params: paramsJson(run.plan.manifest),
+      operations: run.plan.operations,
+      peakMemory: run.peak,
+      ...(map && { map }),
+      warnings: input.segment.warnings,
+    });
+    return;
+  }
+  const colours = coloursOf(io.stdout);
+  printLines(io.stdout, [
+    ...(early ? [] : drawing(input, model, io, run.decrypted)),
+    ...resultLines(run.decrypted, model, colours, options.exact),
+    '',
+    ...stepLines(run, colours),
+    '',
+    ...(options.profile ? [...profileLines(run.plan.stages, run.layers, colours), ''] : []),
+    `  ${colours.dim('precision')}   ${describePrecision(maxError)}`,
+    `  ${colours.dim('parameters')}  ${describeParameters(run.plan.manifest)}`,
+    `  ${colours.dim('memory')}      ${describeMemory(run.peak)}, at most`,
+  ]);
+}
+
+/** The whole protocol, with the server in its own process. */
+async function roundTrip(
+  model: Model,
+  { segment }: EcgInput,
+  options: ClassifyOptions,
+  start: StartTask,
+  signal: AbortSignal,
+): Promise<Run> {
+  const steps: Run['steps'] = {};
+  using server = RemoteServer.start(signal);
+  const plan = await timed(steps, 'start', async () => {
+    using _task = start('starting the server', { total: 1 });
+    return server.open(options.model, options.outputs);
+  });
+  const manifest = parseManifest(plan.manifest);
+  const keyCount = manifest.keys.galois.length + 2;
+  using client = await Client.open(manifest);
+  using secret = await timed(steps, 'keygen', () => client.createSecretKey());
+  {
+    using task = start('making keys', { total: keyCount });
+    const pieces = client.evaluationKeys(secret, (done) => task.update(done));
+    for (;;) {
+      const { value, done } = await timed(steps, 'keygen', () => pieces.next());
+      if (done) break;
+      await timed(steps, 'upKeys', () => server.sendKeys(value));
+      signal.throwIfAborted();
+    }
+  }
+  await timed(steps, 'loadKeys', () => {
+    using task = start('loading keys on the server', { total: keyCount });
+    return server.loadKeys((done) => task.update(done));
+  });
+  const request = await timed(steps, 'encrypt', () => client.encrypt(secret, segment.samples));
+  const answer = await evaluateRemotely(server, request, plan, start);
+  steps.server = answer.ms;
+  steps.upRequest = answer.upMs;
+  steps.down = answer.downMs;
+  const decrypted = await timed(steps, 'decrypt', () => client.decrypt(secret, answer.reply));
+  if (manifest.model.name !== model.name) {
+    throw new BlindbeatError('MISMATCH', 'the model changed while it was used: try again');
+  }
+  return {
+    plan,
+    decrypted,
+    layers: answer.layers,
+    steps,
+    peak: { client: peakMemory(), server: answer.peakMemory },
+  };
+}
+
+async function evaluateRemotely(server: RemoteServer, request: Uint8Array, plan: Plan, start: StartTask) {
+  const units = plan.stages.map((stage) => stage.estimateMs);
+  const { serverMs } = plan.estimate;
+  using task = start('classifying, encrypted', { total: serverMs, estimateMs: serverMs, units });
+  return server.infer(request, (done) => task.update(units.slice(0, done).reduce((a, b) => a + b, 0)));
+}
+
+function classifySimulated(model: Model, input: EcgInput, options: ClassifyOptions, io: Io): void {
+  const { outputs } = options;
+  const planned = plan(model, { outputs });
+  const started = performance.now();
+  const decrypted = simulate(model, input.segment.samples, { outputs });
+  const server = roundMs(performance.now() - started);
+  const clear = forward(model, input.segment.samples).scores;
+  const maxError = largestDifference(decrypted.scores, clear);
+  const { map, ...result } = resultJson(decrypted, model, options.exact);
+  if (options.json) {
+    printJson(io, {
+      model: model.name,
+      ...result,
+      clearScores: byClass(clear, model),
+      maxError,
+      ms: { server },
+      params: paramsJson(planned.manifest),
+      operations: planned.operations,
+      ...(map && { map }),
+      warnings: input.segment.warnings,
+      simulated: true,
+    });
+    return;
+  }
+  const colours = coloursOf(io.stdout);
+  printLines(io.stdout, [
+    ...drawing(input, model, io, decrypted),
+    ...resultLines(decrypted, model, colours, options.exact),
+    '',
+    `  ${colours.yellow('simulated: nothing was encrypted')}, ${formatMs(server)}`,
+    `  ${colours.dim('precision')}   ${describePrecision(maxError)}`,
+    `  ${colours.dim('parameters')}  ${describeParameters(planned.manifest)}`,
+  ]);
+}
+
+function drawing(input: EcgInput, model: Model, io: Io, decrypted?: Decrypted): string[] {
+  const colours = coloursOf(io.stdout);
+  const { samples } = input.segment;
+  const { seconds } = model.preprocessing;
+  const evidence = decrypted && evidenceOf(decrypted, model);
+  return [
+    '',
+    `  ${colours.bold(model.name)}  ${colours.dim(describeEcg(input))}`,
+    '',
+    ...drawTrace(samples, seconds, widthOf(io.stdout), colours, evidence),
+    '',
+  ];
+}
+
+function stepLines({ plan, steps, layers }: Run, colours: Colours): string[] {
+  const ms = (step: Step) => formatMs(steps[step] ?? 0);
+  const { evaluationKeys, request, reply } = plan.bytes;
+  const rows = [
+    ['server', 'start', ms('start'), ''],
+    ['client', 'key generation', ms('keygen'), ''],
+    ['up', 'evaluation keys (once)', ms('upKeys'), formatBytes(evaluationKeys)],
+    ['server', 'load keys (once)', ms('loadKeys'), ''],
+    ['client', 'encrypt', ms('encrypt'), ''],
+    ['up', 'request', ms('upRequest'), formatBytes(request)],
+    ...mergeLayers(plan.stages, layers).map(({ name, ms }) => ['server', name, formatMs(ms), '']),
+    ['server', 'all layers', ms('server'), ''],
+    ['down', 'reply', ms('down'), formatBytes(reply)],
+    ['client', 'decrypt', ms('decrypt'), ''],
+  ].map((row) => (row[1] === 'all layers' ? row.map((cell) => colours.bold(cell)) : row));
+  const columns = [
+    { title: 'where' },
+    { title: 'step' },
+    { title: 'time', align: 'right' as const },
+    { title: 'bytes', align: 'right' as const },
+  ];
+  return table(columns, rows, colours);
+}
+
+function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  return Array.from(a).reduce((most, x, i) => Math.max(most, Math.abs(x - b[i])), 0);
+}
+
+function describePrecision(maxError: number): string {
+  if (maxError === 0) return 'scores equal those of the clear model';
+  return `${(-Math.log2(maxError)).toFixed(1)} bits: largest score error ${maxError.toExponential(1)} against the clear model`;
+}

@@ -1,0 +1,129 @@
+import { open, readFile, stat } from 'node:fs/promises';
+import { type Kind, readContainer } from '../ckks/container.ts';
+import { bodySizes, type Manifest, parseManifest, type WireSizes, wireSizes } from '../ckks/manifest.ts';
+import { BlindbeatError } from '../errors.ts';
+import { formatBytes } from './format.ts';
+
+/** Larger than any header: what is read of a file before it is known to be of the right kind and size. */
+const HEAD_BYTES = 8192;
+const MAX_MANIFEST_BYTES = 1 << 20;
+/** No text or record of one lead is larger; a day at 1000 Hz as CSV is not either. */
+const MAX_ECG_BYTES = 500e6;
+
+const SIZE_OF: Record<Kind, keyof WireSizes> = {
+  'secret key': 'secretKey',
+  'evaluation keys': 'evaluationKeys',
+  request: 'request',
+  reply: 'reply',
+};
+
+/**
+ * Reads a key or ciphertext file. Its size is known from the plan: of a larger file only the head is read, to say
+ * what it is instead.
+ *
+ * @throws BlindbeatError FILE, or FORMAT or MISMATCH for a larger file
+ */
+export async function readContainerFile(path: string, kind: Kind, manifest: Manifest): Promise<Uint8Array> {
+  const size = await sizeOf(path, `a blindbeat ${kind}`);
+  const name = SIZE_OF[kind];
+  const most = wireSizes(manifest)[name];
+  if (size > most) {
+    const { planHash } = manifest;
+    await inFile(path, async () => {
+      readContainer(await readHead(path), kind, { planHash, bodyBytes: bodySizes(manifest)[name] });
+    });
+    throw new BlindbeatError(
+      'FORMAT',
+      `${path}: expected a blindbeat ${kind} of ${formatBytes(most)}, but the file has ${formatBytes(size)}`,
+    );
+  }
+  return read(path);
+}
+
+/** The first bytes of a file. */
+export async function readHead(path: string): Promise<Uint8Array> {
+  const file = await open(path);
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
+    return new Uint8Array(buffer.buffer, buffer.byteOffset, bytesRead);
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Reads and checks a manifest.
+ *
+ * @throws BlindbeatError FILE or FORMAT
+ */
+export async function readManifest(path: string): Promise<Manifest> {
+  const size = await sizeOf(path, 'a blindbeat manifest');
+  if (size > MAX_MANIFEST_BYTES) {
+    throw new BlindbeatError(
+      'FORMAT',
+      `${path}: expected a blindbeat manifest of a few kB, but the file has ${formatBytes(size)}`,
+    );
+  }
+  const text = new TextDecoder().decode(await read(path));
+  return inFile(path, async () => parseManifest(parseJson(text)));
+}
+
+/**
+ * Refuses ECG files that are larger than any ECG, before they are read.
+ *
+ * @throws BlindbeatError ECG
+ */
+export async function requireEcgSize(path: string): Promise<void> {
+  const size = await stat(path).then(
+    (s) => s.size,
+    () => 0, // what is missing is for the reader to explain
+  );
+  if (size > MAX_ECG_BYTES) {
+    throw new BlindbeatError(
+      'ECG',
+      `${path} has ${formatBytes(size)}; an ECG file may have up to ${formatBytes(MAX_ECG_BYTES)}. Cut the part out that matters.`,
+    );
+  }
+}
+
+/** Whether others may read a file; false where the system does not say. */
+export async function isReadableByOthers(path: string): Promise<boolean> {
+  return process.platform !== 'win32' && ((await stat(path)).mode & 0o077) !== 0;
+}
+
+/** Runs what reads a file's content; its errors name the file. */
+export async function inFile<T>(path: string, f: () => T | Promise<T>): Promise<T> {
+  try {
+    return await f();
+  } catch (cause) {
+    if (!(cause instanceof BlindbeatError) || cause.message.startsWith(path)) throw cause;
+    throw new BlindbeatError(cause.code, `${path}: ${cause.message}`, { cause });
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new BlindbeatError('FORMAT', 'not a usable manifest: it is no JSON', { cause });
+  }
+}
+
+async function sizeOf(path: string, what: string): Promise<number> {
+  const found = await stat(path).catch((cause) => {
+    const reason = cause.code === 'ENOENT' ? 'there is no such file' : `it cannot be read (${cause.code})`;
+    throw new BlindbeatError('FILE', `Expected ${what} at ${path}: ${reason}. Check the path.`, { cause });
+  });
+  if (found.isFile()) return found.size;
+  const kind = found.isDirectory() ? 'a folder' : 'no ordinary file';
+  throw new BlindbeatError('FILE', `Expected ${what} at ${path}, which is ${kind}. Give the file itself.`);
+}
+
+async function read(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new BlindbeatError('FILE', `${path} cannot be read (${code}). Check its permissions.`, { cause });
+  }
+}

@@ -1,0 +1,46 @@
+import pc from 'picocolors';
+
+/** Where a command writes; the process's own streams, or a test's. */
+export interface Output {
+  write(text: string): unknown;
+  isTTY?: boolean;
+  columns?: number;
+}
+
+export interface Io {
+  /** Results. With --json one object and nothing else. */
+  stdout: Output;
+  /** Progress, warnings, errors. */
+  stderr: Output;
+}
+
+export type Colours = ReturnType<typeof pc.createColors>;
+
+/** Colours on a terminal unless NO_COLOR is set; none elsewhere. */
+export function coloursOf(output: Output): Colours {
+  return pc.createColors(output.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb');
+}
+
+/** Columns to fill: the terminal's, at most 80. */
+export function widthOf(output: Output): number {
+  return Math.max(40, Math.min(80, output.columns ?? 80));
+}
+
+/** One object, lists of numbers on one line. A line break within JSON text is never part of a string. */
+export function printJson(io: Io, value: object): void {
+  const text = JSON.stringify(value, null, 2);
+  const compact = text.replace(/\[\n[-+.\deE,\s]+\]/g, (list) =>
+    list.replace(/\s+/g, '').replaceAll(',', ', '),
+  );
+  io.stdout.write(`${compact}\n`);
+}
+
+export function printLines(output: Output, lines: string[]): void {
+  output.write(`${lines.join('\n')}\n`);
+}
+
+/** Sentences that do not stop a command, on standard error. */
+export function warn(io: Io, warnings: string[]): void {
+  const colours = coloursOf(io.stderr);
+  for (const warning of warnings) io.stderr.write(`${colours.yellow('warning:')} ${warning}\n`);
+}

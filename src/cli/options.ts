@@ -1,0 +1,54 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Outputs } from '../ckks/manifest.ts';
+
+/** The model that commands take when none is named. */
+export const DEFAULT_MODEL = 'deepcardio-deg2';
+
+export function modelOption(): Option {
+  return new Option('-m, --model <name|dir>', 'name of a shipped model, or a folder with one').default(
+    DEFAULT_MODEL,
+  );
+}
+
+export function jsonOption(): Option {
+  return new Option('--json', 'print one JSON object on standard output, errors included');
+}
+
+export function outputsOption(): Option {
+  return new Option('--outputs <what>', 'what the reply carries: the scores, or also where the evidence is')
+    .choices(['scores', 'scores+map'] satisfies Outputs[])
+    .default('scores');
+}
+
+export function exactOption(): Option {
+  return new Option(
+    '--exact',
+    'print scores unrounded. Never publish them or send them back: their noise tells about the secret key',
+  );
+}
+
+/** Text after a command's options. */
+export function examples(command: Command, lines: string[]): Command {
+  return command.addHelpText('after', `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}`);
+}
+
+export function wholeNumber(low: number, high = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = /^[+-]?\d+$/.test(text.trim()) ? Number(text) : Number.NaN;
+    if (value >= low && value <= high) return value;
+    throw new InvalidArgumentError(`Expected a whole number${range(low, high)}.`);
+  };
+}
+
+export function number(low: number, high = Number.MAX_VALUE): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === '' ? Number.NaN : Number(text);
+    if (value >= low && value <= high) return value;
+    throw new InvalidArgumentError(`Expected a number${range(low, high)}.`);
+  };
+}
+
+function range(low: number, high: number): string {
+  if (high < Number.MAX_SAFE_INTEGER) return ` from ${low} to ${high}`;
+  return low > Number.MIN_SAFE_INTEGER ? ` of at least ${low}` : '';
+}

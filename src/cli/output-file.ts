@@ -1,0 +1,120 @@
+import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { BlindbeatError } from '../errors.ts';
+
+type Content = string | Uint8Array | Iterable<Uint8Array>;
+
+export interface OutputOptions {
+  /** Permissions; default those of the user's umask. */
+  mode?: number;
+  /** Called between the pieces of a long file, so that it can be given up. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Files that appear together or not at all: each is written under a temporary name in its own folder, and `commit`
+ * renames them. Without a commit the old files stay as they were and nothing is left behind.
+ */
+export class OutputFiles implements AsyncDisposable {
+  readonly #written: { temporary: string; path: string }[] = [];
+
+  /**
+   * @throws BlindbeatError FILE if the folder cannot be written, INTERRUPTED when the signal is aborted
+   */
+  async write(path: string, content: Content, options: OutputOptions = {}): Promise<void> {
+    const temporary = join(dirname(path), `.${basename(path)}.${randomUUID().slice(0, 8)}.tmp`);
+    this.#written.push({ temporary, path });
+    await explain(path, async () => {
+      const file = await open(temporary, 'wx', options.mode ?? 0o666);
+      try {
+        for (const piece of pieces(content)) {
+          await file.writeFile(piece);
+          if (options.signal?.aborted)
+            throw new BlindbeatError('INTERRUPTED', 'interrupted; nothing was written');
+        }
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+    });
+  }
+
+  /** Gives every file its name. */
+  async commit(): Promise<void> {
+    while (this.#written.length > 0) {
+      const { temporary, path } = this.#written[0];
+      await explain(path, () => rename(temporary, path));
+      this.#written.shift();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { temporary } of this.#written.splice(0)) await rm(temporary, { force: true }).catch(() => {});
+  }
+}
+
+/** Writes one file; an older one of that name is replaced only by a complete new one. */
+export async function writeOutput(
+  path: string,
+  content: Content,
+  options: OutputOptions = {},
+): Promise<void> {
+  await using files = new OutputFiles();
+  await files.write(path, content, options);
+  await files.commit();
+}
+
+/**
+ * For commands whose output must not replace their input.
+ *
+ * @throws BlindbeatError USAGE
+ */
+export function requireDistinct(out: string, input: string | undefined): void {
+  if (input !== undefined && resolve(out) === resolve(input)) {
+    throw new BlindbeatError('USAGE', `--out ${out} is the input itself: choose another name`);
+  }
+}
+
+/**
+ * Before long work: the folder of a file that will be written must be there.
+ *
+ * @throws BlindbeatError FILE
+ */
+export function requireFolder(path: string): void {
+  const folder = dirname(resolve(path));
+  if (!existsSync(folder)) {
+    throw new BlindbeatError(
+      'FILE',
+      `${path} cannot be written: there is no folder ${folder}. Make it first.`,
+    );
+  }
+}
+
+function* pieces(content: Content): Iterable<string | Uint8Array> {
+  if (typeof content === 'string' || content instanceof Uint8Array) yield content;
+  else yield* content;
+}
+
+async function explain<T>(path: string, f: () => Promise<T>): Promise<T> {
+  try {
+    return await f();
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    if (cause instanceof BlindbeatError || code === undefined || !(code in REASONS)) throw cause;
+    throw new BlindbeatError('FILE', `${path} cannot be written: ${REASONS[code]}.`, { cause });
+  }
+}
+
+const REASONS: Record<string, string> = {
+  ENOENT: 'its folder does not exist',
+  ENOTDIR: 'a part of the path is no folder',
+  EISDIR: 'there is a folder of this name',
+  EACCES: 'it is not yours to write',
+  EPERM: 'it is not yours to write',
+  EROFS: 'the file system is read-only',
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'your share of the disk is full',
+  ENAMETOOLONG: 'the name is too long',
+};

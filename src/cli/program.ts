@@ -1,0 +1,55 @@
+import { Command } from 'commander';
+import { addClassify } from './commands/classify.ts';
+import { addSynth } from './commands/synth.ts';
+import type { Io } from './io.ts';
+import { reportError } from './report.ts';
+import { packageVersion } from './version.ts';
+
+/** All commands. They write to `io` and throw; `runCli` turns errors into words and exit codes. */
+export function buildProgram(io: Io): Command {
+  const program = new Command('blindbeat')
+    .description(
+      'Arrhythmia detection on a homomorphically encrypted ECG: one ciphertext up, a whole neural network under ' +
+        'CKKS, one ciphertext down. Not a medical device.',
+    )
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'show help')
+    .helpCommand('help [command]', 'show help of a command')
+    .showHelpAfterError('(add --help for the options and examples)')
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+    })
+    .exitOverride();
+  for (const add of [addClassify, addSynth]) add(program, io);
+  return program.addHelpText('after', HELP);
+}
+
+const HELP = `
+Everything on this machine:
+  $ blindbeat classify               a built-in ECG and the shipped model
+  $ blindbeat classify record.hea    an ECG of yours
+
+Client and server apart:
+  server  $ blindbeat plan --manifest manifest.json
+          (what clients need; no weights in it)
+  client  $ blindbeat keygen --manifest manifest.json --out my.keys
+  client  $ blindbeat encrypt record.hea --keys my.keys --out request.bin
+          (send my.keys/evaluation.keys, once, and request.bin; secret.key stays)
+  server  $ blindbeat infer request.bin --keys evaluation.keys --out reply.bin
+  client  $ blindbeat decrypt reply.bin --keys my.keys
+
+Exit codes:
+  0 done   2 usage   3 ECG   4 model   5 plan   6 damaged or foreign file
+  7 files that do not belong together   8 file system   9 no class can be named
+  10 something is missing on this machine   70 a fault of ours   130 interrupted`;
+
+/** Runs one command line and gives the exit code. */
+export async function runCli(args: string[], io: Io): Promise<number> {
+  try {
+    await buildProgram(io).parseAsync(args, { from: 'user' });
+    return 0;
+  } catch (error) {
+    return reportError(error, args, io);
+  }
+}

@@ -1,0 +1,39 @@
+import { CommanderError } from 'commander';
+import { BlindbeatError, ERROR_CODES, type ErrorCode } from '../errors.ts';
+import { coloursOf, type Io, printJson } from './io.ts';
+
+/**
+ * Tells an error and gives the exit code of the one error table: in words on standard error, or with --json as
+ * `{ error: { code, message } }` on standard output, so that there is always exactly one object.
+ */
+export function reportError(error: unknown, args: string[], io: Io): number {
+  if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
+  const json = args.includes('--json');
+  const { code, message } = describe(error);
+  if (json) printJson(io, { error: { code, message } });
+  else if (!(error instanceof CommanderError)) {
+    const { red, dim } = coloursOf(io.stderr);
+    io.stderr.write(`${red('error:')} ${message}\n`);
+    if (code === 'INTERNAL') io.stderr.write(`${dim(stackOf(error))}\n`);
+  }
+  return ERROR_CODES[code].exit;
+}
+
+function describe(error: unknown): { code: ErrorCode; message: string } {
+  if (error instanceof BlindbeatError) return { code: error.code, message: error.message };
+  if (error instanceof CommanderError) {
+    return { code: 'USAGE', message: error.message.replace(/^error: /, '') };
+  }
+  return {
+    code: 'INTERNAL',
+    message: `${firstLine(error)}\nThis is a fault of blindbeat, not yours. Please report it with the command and what follows here.`,
+  };
+}
+
+function firstLine(error: unknown): string {
+  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? '').split('\n').slice(1).join('\n') : '';
+}

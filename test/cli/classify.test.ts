@@ -1,0 +1,196 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { loadModel, saveModel } from '../../src/model/files.ts';
+import { blindbeat, blindbeatJson, saveSmallModel, temporaryFolder } from './helpers.ts';
+
+const folder = temporaryFolder();
+const model = join(folder, 'small');
+
+beforeAll(async () => {
+  await saveSmallModel(model);
+});
+
+describe('classify, encrypted', () => {
+  test('when the built-in ECG is classified with --json then one object tells everything', async () => {
+    const { code, json, stderr } = await blindbeatJson('classify', '--model', model);
+    expect(stderr).toBe('');
+    expect(code).toBe(0);
+    expect(Object.keys(json)).toEqual([
+      'model',
+      'class',
+      'scores',
+      'probabilities',
+      'clearScores',
+      'maxError',
+      'ms',
+      'bytes',
+      'params',
+      'operations',
+      'peakMemory',
+      'warnings',
+    ]);
+    expect(json.model).toBe('random-1');
+    for (const part of ['scores', 'probabilities', 'clearScores']) {
+      expect(Object.keys(json[part])).toEqual(['N', 'A', 'O', '~']);
+    }
+    expect(json.maxError).toBeGreaterThan(0);
+    expect(json.maxError).toBeLessThan(1e-2);
+    for (const name of Object.keys(json.scores)) {
+      expect(Math.abs(json.scores[name] - json.clearScores[name])).toBeLessThanOrEqual(
+        json.maxError + 0.0005,
+      );
+    }
+    expect(Object.keys(json.ms)).toEqual(['keygen', 'encrypt', 'server', 'decrypt', 'layers']);
+    expect(json.ms.layers.map((layer: { name: string }) => layer.name)).toEqual([
+      'block 1',
+      'square 1',
+      'block 2',
+      'square 2',
+      'dense',
+      'mean over time',
+    ]);
+    const sum = json.ms.layers.reduce((total: number, layer: { ms: number }) => total + layer.ms, 0);
+    expect(sum).toBeGreaterThan(0);
+    expect(sum).toBeLessThanOrEqual(json.ms.server);
+    expect(Object.keys(json.bytes)).toEqual(['evaluationKeys', 'request', 'reply']);
+    expect(json.params).toMatchObject({ n: 8192, security: 128 });
+    expect(json.params.primeBits).toHaveLength(7);
+    expect(json.operations.rotate).toBeGreaterThan(0);
+    expect(json.peakMemory.client).toBeGreaterThan(1e7);
+    expect(json.peakMemory.server).toBeGreaterThan(1e7);
+    expect(json.warnings).toEqual([]);
+  });
+
+  test('when it prints for people then the class, the steps, the precision and the disclaimer are there', async () => {
+    const { code, stdout, stderr } = await blindbeat(
+      ...['classify', '--model', model, '--rhythm', 'af', '--outputs', 'scores+map', '--profile'],
+    );
+    expect(code).toBe(0);
+    expect(stdout).toContain('synthetic af, seed 1');
+    expect(stdout).toMatch(/[\u2801-\u28ff]{3}/);
+    expect(stdout).toMatch(/^ {5}[NAO~] [ ▁▂▃▄▅▆▇█]+$/m);
+    expect(stdout).toContain('atrial fibrillation');
+    expect(stdout).toContain('not a medical device');
+    for (const step of ['key generation', 'encrypt', 'request', 'block 1', 'dense', 'reply', 'decrypt']) {
+      expect(stdout).toContain(step);
+    }
+    expect(stdout).toMatch(/precision +\d+\.\d bits/);
+    expect(stdout).toContain('square 2'); // --profile shows every stage
+    for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+    expect(stderr).toContain('making keys');
+    expect(stderr).toContain('classifying, encrypted');
+  });
+
+  test('when a score is beyond the limit then no class is named and the exit code says so', async () => {
+    const strict = await loadModel(model);
+    strict.scoreLimit = 0.01;
+    await saveModel(strict, join(folder, 'strict'));
+    const { code, json } = await blindbeatJson('classify', '--model', join(folder, 'strict'));
+    expect(code).toBe(9);
+    expect(json).toEqual({ error: { code: 'UNCLASSIFIABLE', message: expect.stringContaining('limit') } });
+  });
+});
+
+describe('classify --simulate', () => {
+  test('when nothing is encrypted then the object has no times, bytes or memory of encryption', async () => {
+    const { code, json } = await blindbeatJson('classify', '--model', model, '--simulate');
+    expect(code).toBe(0);
+    expect(json).toMatchObject({ model: 'random-1', simulated: true, ms: { server: expect.any(Number) } });
+    expect(Object.keys(json.ms)).toEqual(['server']);
+    expect(json.bytes).toBeUndefined();
+    expect(json.peakMemory).toBeUndefined();
+    expect(json.maxError).toBeLessThan(1e-9);
+  });
+
+  test('when a map is planned then --json has 25 windows of scores', async () => {
+    const { json } = await blindbeatJson(
+      'classify',
+      '--model',
+      model,
+      '--simulate',
+      '--outputs',
+      'scores+map',
+    );
+    expect(json.map).toHaveLength(25);
+    for (const window of json.map) expect(window).toHaveLength(4);
+  });
+
+  test('when --exact is given then scores are not rounded', async () => {
+    const rounded = await blindbeatJson('classify', '--model', model, '--simulate');
+    const exact = await blindbeatJson('classify', '--model', model, '--simulate', '--exact');
+    expect(rounded.json.scores.N * 1000).toBeCloseTo(Math.round(rounded.json.scores.N * 1000), 9);
+    expect(exact.json.scores.N).toBeCloseTo(exact.json.clearScores.N, 9);
+    expect(exact.json.scores.N).not.toBe(rounded.json.scores.N);
+  });
+
+  test('when a short record is given then it is repeated and a warning says so', async () => {
+    const path = join(folder, 'short.csv');
+    await blindbeat('synth', '--seconds', '9', '--out', path);
+    const { json, stderr } = await blindbeatJson('classify', path, '--model', model, '--simulate');
+    expect(json.warnings).toEqual([expect.stringContaining('9.0 s of signal')]);
+    expect(stderr).toContain('warning: Only 9.0 s of signal');
+  });
+});
+
+describe('classify, wrong use', () => {
+  const cases: [string, string[], number, RegExp][] = [
+    ['no such ECG', ['nowhere.csv'], 8, /no ECG|no such file/i],
+    ['an unknown kind of file', ['package.json'], 3, /unknown kind/],
+    ['an unknown rhythm', ['--rhythm', 'samba'], 2, /normal, af, ectopic, noise/],
+    ['a seed that is no number', ['--seed', 'one'], 2, /whole number/],
+    ['a negative start', ['--start', '-3'], 2, /at least 0/],
+    ['a start that is no number', ['--start', ''], 2, /number/],
+    ['a rate of nothing', ['--rate', '0'], 2, /from 1 to 100000/],
+    ['unknown outputs', ['--outputs', 'everything'], 2, /scores\+map/],
+    ['an unknown option', ['--fast'], 2, /unknown option/],
+    ['two ECGs', ['a.csv', 'b.csv'], 2, /too many arguments/],
+    ['a lead that is not there', ['--lead', 'V9'], 3, /no lead "V9"/],
+    ['an ECG and a rhythm', ['package.json', '--rhythm', 'af'], 2, /either/],
+  ];
+  test.each(cases)('when there is %s then it is refused with words', async (_, args, code, words) => {
+    const plain = await blindbeat('classify', ...args, '--model', model, '--simulate');
+    expect(plain.stderr).toMatch(words);
+    expect(plain.code).toBe(code);
+    expect(plain.stdout).toBe('');
+    const { json, code: again } = await blindbeatJson('classify', ...args, '--model', model, '--simulate');
+    expect(again).toBe(code);
+    expect(json.error.message).toMatch(words);
+  });
+
+  test('when the model is missing then its name and the shipped ones are told', async () => {
+    const { code, stderr } = await blindbeat('classify', '--model', 'nobody');
+    expect(code).toBe(8);
+    expect(stderr).toContain('no model "nobody"');
+  });
+
+  test('when the record is too short then the least length is told', async () => {
+    const path = join(folder, 'tiny.csv');
+    await writeFile(path, Array.from({ length: 600 }, (_, i) => Math.sin(i / 20).toFixed(3)).join('\n'));
+    const { code, stderr } = await blindbeat('classify', path, '--rate', '300', '--model', model);
+    expect(code).toBe(3);
+    expect(stderr).toContain('at least 5 s');
+  });
+
+  test('when a file of one column comes without --rate then the option is named', async () => {
+    const { code, stderr } = await blindbeat('classify', join(folder, 'tiny.csv'), '--model', model);
+    expect(code).toBe(3);
+    expect(stderr).toContain('--rate');
+  });
+
+  test('when --rate contradicts the file then neither is believed', async () => {
+    const path = join(folder, 'rated.csv');
+    await blindbeat('synth', '--seconds', '20', '--out', path);
+    const { code, stderr } = await blindbeat(
+      'classify',
+      path,
+      '--rate',
+      '250',
+      '--model',
+      model,
+      '--simulate',
+    );
+    expect(code).toBe(3);
+    expect(stderr).toMatch(/300|250/);
+  });
+});

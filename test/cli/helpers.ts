@@ -1,0 +1,51 @@
+import { mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll } from 'vitest';
+import type { Output } from '../../src/cli/io.ts';
+import { runCli } from '../../src/cli/program.ts';
+import { saveModel } from '../../src/model/files.ts';
+import { type RandomModelOptions, randomModel } from '../helpers/random-model.ts';
+
+/** Runs a command in this process, as a shell without a terminal would. */
+export async function blindbeat(...args: string[]) {
+  const stdout = collect();
+  const stderr = collect();
+  const code = await runCli(args, { stdout, stderr });
+  return { code, stdout: stdout.text, stderr: stderr.text };
+}
+
+/** As `blindbeat`, for commands with --json: the object that they print. */
+export async function blindbeatJson(...args: string[]) {
+  const result = await blindbeat(...args, '--json');
+  return { ...result, json: JSON.parse(result.stdout) };
+}
+
+export class Collected implements Output {
+  text = '';
+  isTTY = false;
+  columns = 80;
+
+  write(text: string): boolean {
+    this.text += text;
+    return true;
+  }
+}
+
+function collect(): Collected {
+  return new Collected();
+}
+
+/** A folder of the test file's own, removed after it. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'blindbeat-cli-'));
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Saves a network so small that a round trip takes seconds: N = 8192. */
+export async function saveSmallModel(folder: string, options: RandomModelOptions = {}): Promise<string> {
+  await saveModel(randomModel({ samples: 2048, channels: [4, 8], ...options }), folder);
+  return folder;
+}
