@@ -77,20 +77,27 @@ export function concat(pieces: Iterable<Uint8Array>): Uint8Array {
   return out;
 }
 
+/** What a container must be; what is left out may be anything. */
+interface Expected {
+  /** The plan that it belongs to. */
+  planHash?: string;
+  /** The key pair that it belongs to. */
+  keyId?: string;
+  /** Size of its body. */
+  bodyBytes?: number;
+}
+
 /**
- * Reads and checks a container.
+ * Reads and checks the header of a container, of which no more than the first 8 kB need be there.
  *
- * @param expected the plan and (unless any will do) the key pair that it must belong to, and the size of its body
  * @throws BlindbeatError FORMAT for damaged or foreign bytes, MISMATCH for another plan's or key pair's
  */
-export function readContainer(
+export function readHeader(
   bytes: Uint8Array,
   kind: Kind,
-  expected: { planHash: string; keyId?: string; bodyBytes: number },
-): { header: Header; body: Uint8Array } {
-  const fail = (problem: string): never => {
-    throw new BlindbeatError('FORMAT', `expected a blindbeat ${kind}, but ${problem}`);
-  };
+  expected: Expected,
+): { header: Header; bodyStart: number } {
+  const fail = failure(kind);
   if (bytes.length < PREFIX || MAGIC.some((m, i) => bytes[i] !== m)) fail('the file does not start like one');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const version = view.getUint16(8, true);
@@ -102,9 +109,10 @@ export function readContainer(
   const found = KINDS[view.getUint16(10, true)];
   if (found !== kind) fail(`this is a ${found ?? 'file of an unknown kind'}`);
   const headerBytes = view.getUint32(12, true);
-  if (headerBytes > MAX_HEADER || PREFIX + headerBytes > bytes.length) fail('it is cut off in its header');
-  const header = parseHeader(bytes.subarray(PREFIX, PREFIX + headerBytes), fail);
-  if (header.planHash !== expected.planHash) {
+  const bodyStart = PREFIX + headerBytes;
+  if (headerBytes > MAX_HEADER || bodyStart > bytes.length) fail('it is cut off in its header');
+  const header = parseHeader(bytes.subarray(PREFIX, bodyStart), fail);
+  if (expected.planHash !== undefined && header.planHash !== expected.planHash) {
     throw new BlindbeatError(
       'MISMATCH',
       `the ${kind} was made for plan ${header.planHash.slice(0, 12)}, but the plan here is ${expected.planHash.slice(0, 12)}: ` +
@@ -117,8 +125,24 @@ export function readContainer(
       `the ${kind} belongs to key pair ${header.keyId}, but the keys here are ${expected.keyId}: use the keys that it was made with`,
     );
   }
-  if (header.bodyBytes !== expected.bodyBytes)
+  if (expected.bodyBytes !== undefined && header.bodyBytes !== expected.bodyBytes) {
     fail(`its body should have ${expected.bodyBytes} bytes and has ${header.bodyBytes}`);
+  }
+  return { header, bodyStart };
+}
+
+/**
+ * Reads and checks a container.
+ *
+ * @throws BlindbeatError FORMAT for damaged or foreign bytes, MISMATCH for another plan's or key pair's
+ */
+export function readContainer(
+  bytes: Uint8Array,
+  kind: Kind,
+  expected: Expected & { planHash: string; bodyBytes: number },
+): { header: Header; body: Uint8Array } {
+  const fail = failure(kind);
+  const { header, bodyStart } = readHeader(bytes, kind, expected);
   const size = containerSize(header);
   if (bytes.length !== size)
     fail(`it should have ${size} bytes and has ${bytes.length}: it was cut off or added to`);
@@ -126,7 +150,13 @@ export function readContainer(
   const checksum = sha256(bytes.subarray(0, end));
   if (checksum.some((b, i) => b !== bytes[end + i]))
     fail('its checksum does not fit: the file is damaged, make or send it again');
-  return { header, body: bytes.subarray(PREFIX + headerBytes, end) };
+  return { header, body: bytes.subarray(bodyStart, end) };
+}
+
+function failure(kind: Kind): (problem: string) => never {
+  return (problem) => {
+    throw new BlindbeatError('FORMAT', `expected a blindbeat ${kind}, but ${problem}`);
+  };
 }
 
 function parseHeader(bytes: Uint8Array, fail: (problem: string) => never): Header {
