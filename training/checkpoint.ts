@@ -14,6 +14,8 @@ export interface EpochRecord {
   penalty: number;
   /** CinC score of the augmented training batches, as they were seen. */
   trainScore: number;
+  /** Largest |score| of a batch, hostile inputs included. */
+  trainLargest: number;
   /** CinC score and largest |score| on the validation part, through the exact network. */
   validationScore: number;
   validationLargest: number;

@@ -16,7 +16,7 @@ export interface TrainingConfig {
   labelSmoothing: number;
   /** In phase `exact` the loss sees bound * tanh(score / bound). */
   scoreBound: number;
-  /** In phase `exact` weight * relu(|score| - start)^2 is added: no record may come near the limit. */
+  /** In phase `exact` weight * log(1 + relu(|score| - start)^2) is added: no record may come near the limit. */
   scoreExcess: { start: number; weight: number };
   /** Decay per step of the average of the weights in phase `exact`; its network is judged beside the raw one. */
   averageDecay: number;
@@ -25,6 +25,8 @@ export interface TrainingConfig {
   /** The exported model refuses beyond this |score|. An epoch is a candidate for export up to 3/4 of it. */
   scoreLimit: number;
   augmentation: Augmentation;
+  /** In phase `exact` so many inputs that are no ECG join every batch, for the range penalty only. */
+  hostilePerBatch: number;
   /** How a teacher is listened to: its share of the loss, and the temperature of both softmaxes. */
   distillation?: { share: number; temperature: number };
 }
@@ -68,6 +70,7 @@ export async function loadConfig(nameOrPath: string): Promise<TrainingConfig> {
     'statisticsRecords',
     'scoreLimit',
     'augmentation',
+    'hostilePerBatch',
   ];
   const missing = needed.filter((key) => config?.[key] === undefined);
   if (missing.length > 0) {

@@ -155,6 +155,7 @@ function logOf(history: EpochRecord[]): string {
     'loss',
     'penalty',
     'trainScore',
+    'trainLargest',
     'validationScore',
     'validationLargest',
     'averageScore',

@@ -1,6 +1,8 @@
 import { normaliseSegment, type Preprocessing } from '../src/ecg/preprocess.ts';
 import { Random } from '../src/ecg/random.ts';
+import { rootMeanSquare } from '../src/ecg/scale.ts';
 import { BlindbeatError } from '../src/errors.ts';
+import { addBurst } from './augment.ts';
 
 export interface HostileInput {
   kind: string;
@@ -10,8 +12,8 @@ export interface HostileInput {
 
 /**
  * What a client could send that is no ECG, through the client's own bounds (`normaliseSegment`): noise, steps,
- * square waves, sines, spikes, constants, a lead that falls off, saturation. None is band-passed: that is more
- * than any client can send. `record` [p.samples] is a real or synthetic ECG in mV for the last two.
+ * square waves, sines, spikes, constants, and `record` [p.samples], an ECG in mV, disturbed. None is band-passed:
+ * that is more than any client can send.
  */
 export function hostileInputs(p: Preprocessing, record: Float64Array, seed: number): HostileInput[] {
   const random = new Random(seed);
@@ -19,13 +21,12 @@ export function hostileInputs(p: Preprocessing, record: Float64Array, seed: numb
   const rate = p.samples / p.seconds;
   const inputs: HostileInput[] = [];
   const add = (kind: string, f: (i: number) => number) => {
-    const samples = Float64Array.from({ length: n }, (_, i) => f(i));
-    try {
-      inputs.push({ kind, segment: normaliseSegment(samples, p) });
-    } catch (error) {
-      // What the client refuses (no signal to scale) never becomes a segment.
-      if (!(error instanceof BlindbeatError) || error.code !== 'ECG') throw error;
-    }
+    addIfAccepted(
+      inputs,
+      kind,
+      Float64Array.from({ length: n }, (_, i) => f(i)),
+      p,
+    );
   };
   for (let k = 0; k < 8; k++) add('white noise', () => random.normal());
   for (let k = 0; k < 8; k++) add('random signs', () => (random.next() < 0.5 ? -1 : 1));
@@ -45,14 +46,15 @@ export function hostileInputs(p: Preprocessing, record: Float64Array, seed: numb
   }
   // The circular network sees whole periods; off-grid frequencies add a jump at the seam.
   for (let f = 0.1; f < rate / 2; f *= 1.25) {
-    const pace = (2 * Math.PI * f) / rate;
+    const pace = (2 * Math.PI * Math.min(f * random.between(0.9, 1.1), rate / 2)) / rate;
     add('sine', (i) => Math.sin(pace * i));
     add('square wave', (i) => Math.sign(Math.sin(pace * i + 0.1)));
     add('sawtooth', (i) => ((pace * i) / Math.PI) % 2);
   }
   add('alternating signs', (i) => (i % 2 === 0 ? 1 : -1));
   add('chirp', (i) => Math.sin((Math.PI * rate * (i / n) ** 2 * n) / 2 / rate));
-  for (const every of [8, 32, 128, 512, 2048, 4096]) {
+  for (const spacing of [8, 32, 128, 512, 2048, 4096]) {
+    const every = Math.round(spacing * random.between(0.75, 1));
     for (const sign of [-1, 1]) {
       add('spikes', (i) => (i % every === 0 ? sign : 0) + 1e-3 * Math.sin(i));
       add(
@@ -62,13 +64,48 @@ export function hostileInputs(p: Preprocessing, record: Float64Array, seed: numb
     }
   }
   for (const sign of [-1, 1]) add('constant', () => sign);
+  inputs.push(...disturbedRecords(p, record, random));
+  return inputs;
+}
+
+/** A record [p.samples] in mV with what goes wrong in practice: motion, a lead that falls off, saturation. */
+export function disturbedRecords(p: Preprocessing, record: Float64Array, random: Random): HostileInput[] {
+  const inputs: HostileInput[] = [];
+  const add = (kind: string, samples: Float64Array) => addIfAccepted(inputs, kind, samples, p);
+  for (const bursts of [1, 1, 1, 1, 1, 1, 2, 2, 3, 5, 10, 20]) {
+    const moved = record.slice();
+    for (let k = 0; k < bursts; k++) addBurst(moved, rootMeanSquare(record), p.samples / p.seconds, random);
+    add('motion', moved);
+  }
   for (const keep of [0.02, 0.1, 0.5, 0.9]) {
-    add('lead off', (i) => (i < keep * n ? record[i] : 0));
-    add('lead off, rail', (i) => (i < keep * n ? record[i] : 5));
+    const end = keep * p.samples;
+    add(
+      'lead off',
+      record.map((x, i) => (i < end ? x : 0)),
+    );
+    add(
+      'lead off, rail',
+      record.map((x, i) => (i < end ? x : 5)),
+    );
   }
   for (const gain of [3, 10, 100]) {
-    add('saturated', (i) => Math.min(Math.max(gain * record[i], -1), 1));
-    add('saturated on one side', (i) => Math.min(gain * record[i], 0.3));
+    add(
+      'saturated',
+      record.map((x) => Math.min(Math.max(gain * x, -1), 1)),
+    );
+    add(
+      'saturated on one side',
+      record.map((x) => Math.min(gain * x, 0.3)),
+    );
   }
   return inputs;
+}
+
+function addIfAccepted(inputs: HostileInput[], kind: string, samples: Float64Array, p: Preprocessing): void {
+  try {
+    inputs.push({ kind, segment: normaliseSegment(samples, p) });
+  } catch (error) {
+    // What the client refuses (no signal to scale) never becomes a segment.
+    if (!(error instanceof BlindbeatError) || error.code !== 'ECG') throw error;
+  }
 }

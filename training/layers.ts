@@ -91,7 +91,7 @@ export interface LossTerms {
   bound?: number;
   /** A teacher's probabilities at a temperature, times their weight. */
   teacher?: { targets: tf.Tensor2D; temperature: number };
-  /** weight * the mean over records of the sum of relu(|score| - start)^2 is added. */
+  /** weight * the mean over records of the sum of log(1 + relu(|score| - start)^2) is added. */
   excess?: { start: number; weight: number };
 }
 
@@ -115,7 +115,7 @@ export function crossEntropy(scores: tf.Tensor2D, terms: LossTerms): tf.Scalar {
         loss = tf.sub(loss, tf.mul(soft, temperature));
       }
       if (excess) {
-        const sum = tf.sum(tf.square(beyond(raw, excess.start)));
+        const sum = tf.sum(tf.log1p(tf.square(beyond(raw, excess.start))));
         loss = tf.add(loss, tf.mul(sum, excess.weight / raw.shape[0]));
       }
       return loss as tf.Scalar;
@@ -127,7 +127,11 @@ export function crossEntropy(scores: tf.Tensor2D, terms: LossTerms): tf.Scalar {
       let ds = slope(targets, s);
       if (teacher) ds = tf.add(ds, slope(teacher.targets, tf.div(s, teacher.temperature)));
       if (bound !== undefined) ds = tf.mul(ds, tf.sub(1, tf.square(tf.div(s, bound))));
-      if (excess) ds = tf.add(ds, tf.mul(beyond(raw, excess.start), (2 * excess.weight) / raw.shape[0]));
+      if (excess) {
+        const e = beyond(raw, excess.start);
+        const steep = tf.div(e, tf.add(tf.square(e), 1));
+        ds = tf.add(ds, tf.mul(steep, (2 * excess.weight) / raw.shape[0]));
+      }
       return [tf.mul(ds, dy)];
     },
   );

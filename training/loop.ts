@@ -1,10 +1,11 @@
-import type { Preprocessing } from '../src/ecg/preprocess.ts';
+import { cropSegment, type Preprocessing } from '../src/ecg/preprocess.ts';
 import { Random } from '../src/ecg/random.ts';
 import { BlindbeatError } from '../src/errors.ts';
 import { augmentedSegment } from './augment.ts';
 import type { EpochRecord, TrainingState } from './checkpoint.ts';
 import type { Phase, TrainingConfig } from './config.ts';
 import { type Corpus, type Parts, rowsOf } from './data.ts';
+import { disturbedRecords, hostileInputs } from './hostile.ts';
 import { type LossOptions, lossAndGradients } from './loss.ts';
 import { argmaxRows, computeMetrics } from './metrics.ts';
 import { batchStatistics, computeScores, createNetwork, foldBatchNorm, type Network } from './network.ts';
@@ -96,12 +97,15 @@ async function trainEpoch(
   const order = random.shuffle(parts.train.slice());
   const steps = Math.floor(order.length / config.batch);
   const loss = lossOptions(config, phase, state.network.phase, corpus, parts);
-  const segments = new Float32Array(config.batch * samples);
-  const labels = new Uint8Array(config.batch);
+  const hostile = hostilePool(state, options, random);
+  const rows = config.batch + (hostile.length > 0 ? config.hostilePerBatch : 0);
+  const segments = new Float32Array(rows * samples);
+  const labels = new Uint8Array(rows).fill(NO_LABEL);
   const seen: number[] = [];
   const named: number[] = [];
   let sumLoss = 0;
   let sumPenalty = 0;
+  let largest = 0;
   let rate = 0;
   const began = performance.now();
   for (let step = 0; step < steps; step++) {
@@ -110,6 +114,9 @@ async function trainEpoch(
       const signal = corpus.signals.subarray(record.offset, record.offset + record.length);
       segments.set(augmentedSegment(signal, preprocessing, config.augmentation, random), i * samples);
       labels[i] = classes.indexOf(record.label);
+    }
+    for (let i = config.batch; i < rows; i++) {
+      segments.set(varied(hostile[random.below(hostile.length)], random), i * samples);
     }
     if (options.teacher && config.distillation) {
       loss.teacher = { scores: computeScores(options.teacher, segments), ...config.distillation };
@@ -121,8 +128,9 @@ async function trainEpoch(
     if (state.average) average(state.average, state.network, config.averageDecay);
     sumLoss += result.loss;
     sumPenalty += result.penalty;
-    seen.push(...labels);
-    named.push(...argmaxRows(result.scores, classes.length));
+    largest = result.scores.reduce((most, s) => Math.max(most, Math.abs(s)), largest);
+    seen.push(...labels.subarray(0, config.batch));
+    named.push(...argmaxRows(result.scores, classes.length).subarray(0, config.batch));
     const perStep = (performance.now() - began) / 1000 / (step + 1);
     options.onStep?.({
       epoch: state.epoch + 1,
@@ -146,9 +154,34 @@ async function trainEpoch(
     loss: sumLoss / steps,
     penalty: sumPenalty / steps,
     trainScore: computeMetrics(seen, named, classes).cincScore,
+    trainLargest: largest,
     validationScore: 0,
     validationLargest: 0,
   };
+}
+
+/** Marks a segment that has no class. */
+const NO_LABEL = 255;
+
+/** Inputs that are no ECG, fresh in every epoch: the exact network is to stay in range on them too. */
+function hostilePool(state: TrainingState, options: LoopOptions, random: Random): Float32Array[] {
+  const { corpus, parts, preprocessing, config } = options;
+  if (state.network.phase !== 'exact' || config.hostilePerBatch === 0) return [];
+  const crop = () => {
+    const record = corpus.records[parts.train[random.below(parts.train.length)]];
+    const signal = Float64Array.from(corpus.signals.subarray(record.offset, record.offset + record.length));
+    return cropSegment(signal, preprocessing).samples;
+  };
+  const pool = hostileInputs(preprocessing, crop(), random.word());
+  for (let k = 0; k < 8; k++) pool.push(...disturbedRecords(preprocessing, crop(), random));
+  return pool.map((input) => input.segment);
+}
+
+/** A hostile input with another sign, size and position. */
+function varied(segment: Float32Array, random: Random): Float32Array {
+  const shift = random.below(segment.length);
+  const gain = (random.next() < 0.5 ? -1 : 1) * random.between(0.7, 1);
+  return segment.map((_, i) => gain * segment[(i + shift) % segment.length]);
 }
 
 function lossOptions(

@@ -10,7 +10,7 @@ export interface LossOptions {
   labelSmoothing: number;
   /** In the loss only, scores go through bound * tanh(s / bound); undefined: as they are. */
   scoreBound?: number;
-  /** weight * mean over records of the sum of relu(|score| - start)^2 is added to the loss. */
+  /** weight * mean over records of the sum of log(1 + relu(|score| - start)^2) is added to the loss. */
   scoreExcess?: { start: number; weight: number };
   control?: RangeControl;
   /** Scores of a teacher for the same segments [batch * classes], with the share and temperature of its loss. */
@@ -32,7 +32,10 @@ export interface StepResult {
   gradients: Float32Array[];
 }
 
-/** Loss and gradients of one batch: segments [batch * samples], labels [batch]. */
+/**
+ * Loss and gradients of one batch: segments [batch * samples], labels [batch]. A label that is no class leaves its
+ * segment out of the cross-entropy: it counts for the range penalty and the scores' excess only.
+ */
 export function lossAndGradients(
   network: Network,
   segments: Float32Array,
@@ -48,7 +51,7 @@ export function lossAndGradients(
     const x = tf.tensor3d(segments, [batch, samples, 1]);
     const targets = tf.tensor2d(weightedTargets(labels, classes.length, options), [batch, classes.length]);
     const teacher = options.teacher && {
-      targets: teacherTargets(options.teacher, [batch, classes.length]),
+      targets: teacherTargets(options.teacher, labels, classes.length),
       temperature: options.teacher.temperature,
     };
     const f = (...args: tf.Tensor[]): tf.Scalar => {
@@ -79,7 +82,7 @@ function weightedTargets(labels: ArrayLike<number>, classes: number, options: Lo
   const even = options.labelSmoothing / classes;
   const share = 1 - (options.teacher?.share ?? 0);
   for (let i = 0; i < labels.length; i++) {
-    const weight = (options.classWeights[labels[i]] * share) / labels.length;
+    const weight = ((options.classWeights[labels[i]] ?? 0) * share) / labels.length;
     for (let c = 0; c < classes; c++) {
       const one = c === labels[i] ? 1 - options.labelSmoothing : 0;
       targets[i * classes + c] = weight * (one + even);
@@ -89,7 +92,11 @@ function weightedTargets(labels: ArrayLike<number>, classes: number, options: Lo
 }
 
 /** The teacher's probabilities at the temperature, times their part in the mean over records. */
-function teacherTargets(teacher: Teacher, shape: [number, number]): tf.Tensor2D {
-  const probabilities = tf.softmax(tf.div(tf.tensor2d(teacher.scores, shape), teacher.temperature));
-  return tf.mul(probabilities, teacher.share / shape[0]) as tf.Tensor2D;
+function teacherTargets(teacher: Teacher, labels: ArrayLike<number>, classes: number): tf.Tensor2D {
+  const batch = labels.length;
+  const probabilities = tf.softmax(
+    tf.div(tf.tensor2d(teacher.scores, [batch, classes]), teacher.temperature),
+  );
+  const weights = Array.from(labels, (label) => (label < classes ? teacher.share / batch : 0));
+  return tf.mul(probabilities, tf.tensor2d(weights, [batch, 1])) as tf.Tensor2D;
 }
