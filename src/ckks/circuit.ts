@@ -86,23 +86,31 @@ export interface Circuit {
 }
 
 /**
- * Bits of the primes, one kind per use. Convolutions need little precision in their weights, so their primes are short;
- * what counts for noise is the scale of a ciphertext when it is rotated (after a square), so squares get primes
- * shorter than the scale and their output's scale grows to 2^33. The last square brings the scale down to 2^25: the dense
- * layer's weights, a mean over time included, need the room under the last prime, and its noise is averaged out.
- * docs/parameters.md has the measurements.
+ * Bits of the primes, one kind per use. What limits precision is the rounding of the convolutions' weights, whose scale is
+ * q_convolution q_square / 2^SCALE_BITS.convolution, then the noise of rotating a convolution's input, which counts
+ * relative to the scale after the square before it: squares get primes shorter than the scale, so that it grows to 2^33.
+ * The last square brings it down to 2^25: the dense layer's weights, a mean over time included, need the room under the
+ * last prime, and the noise there is averaged out. docs/parameters.md has the measurements.
  */
-const PRIME_BITS = { base: 30, dense: 30, lastSquare: 30, square: 27, convolution: 24, special: 30 };
+const PRIME_BITS = {
+  base: 30,
+  dense: 30,
+  lastSquare: 30,
+  lastConvolution: 28,
+  square: 27,
+  convolution: 26,
+  special: 30,
+};
 /** log2 of the scales: fresh ciphertexts, after a convolution, after the last convolution, scores. */
 const SCALE_BITS = { input: 33, convolution: 30, lastConvolution: 27.5, score: 20 };
 /** Windows of the evidence map, as in DeepCardio's 25 windows per classification. */
 const MAP_WINDOWS = 25;
 
+/** Sizes of all primes for a number of blocks, the first data prime first and the special one last. */
 function primeBits(blocks: number): number[] {
-  const bits = [PRIME_BITS.base, PRIME_BITS.dense];
-  for (let k = blocks; k >= 1; k--)
-    bits.push(k === blocks ? PRIME_BITS.lastSquare : PRIME_BITS.square, PRIME_BITS.convolution);
-  return [...bits, PRIME_BITS.special];
+  const { base, dense, lastSquare, lastConvolution, square, convolution, special } = PRIME_BITS;
+  const earlier = Array.from({ length: blocks - 1 }, () => [square, convolution]).flat();
+  return [base, dense, lastSquare, lastConvolution, ...earlier, special];
 }
 
 function chooseParameters(model: Model, n?: number): Parameters {

@@ -26,17 +26,17 @@ describe('the plan of the shipped architecture', () => {
         1073643521,
         1073479681,
         1073184769,
-        16580609,
+        268369921,
         133857281,
-        16515073,
+        67043329,
         132710401,
-        16384001,
+        66813953,
         132612097,
-        16121857,
+        66551809,
         132120577,
-        15630337,
+        66420737,
         131923969,
-        14942209,
+        65929217,
         1073053697,
       ]
     `);
@@ -86,10 +86,10 @@ describe('the plan of the shipped architecture', () => {
     );
     expect(planned.bytes).toMatchInlineSnapshot(`
       {
-        "evaluationKeys": 59953215,
+        "evaluationKeys": 61911103,
         "reply": 61660,
-        "request": 755965,
-        "secretKey": 817341,
+        "request": 784637,
+        "secretKey": 846013,
       }
     `);
     expect(planned.bytes.request).toBeLessThanOrEqual(1e6);
@@ -138,7 +138,7 @@ describe('choosing parameters', () => {
     [
       'n is too small for the levels',
       () => compile(shipped(), { n: 8192 }),
-      /block 3 is too deep: .*13 levels and 399 bits/,
+      /block 3 is too deep: .*13 levels and 413 bits/,
     ],
     [
       'n has too few slots',

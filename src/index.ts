@@ -1,0 +1,21 @@
+/** What blindbeat offers to programs, in Node and in the browser. File access for Node is in `blindbeat/node`. */
+export { Client } from './ckks/client.ts';
+export { check } from './ckks/check.ts';
+export { concat } from './ckks/container.ts';
+export { type Manifest, type Outputs, parseManifest } from './ckks/manifest.ts';
+export type { PlanOptions } from './ckks/circuit.ts';
+export { type Plan, plan, type StagePlan } from './ckks/plan.ts';
+export { readSecretKey, type SecretKey, writeSecretKey } from './ckks/secret-key.ts';
+export { type EvaluationKeys, Server } from './ckks/server.ts';
+export { simulate } from './ckks/simulate.ts';
+export type { Decrypted } from './ckks/slots.ts';
+export { parseCsv } from './ecg/csv.ts';
+export { type Preprocessing, prepareSegment, type Segment } from './ecg/preprocess.ts';
+export { type Recording, selectLead } from './ecg/recording.ts';
+export { type Rhythm, synthesise, toCsv } from './ecg/synth.ts';
+export { decodeWfdb, parseHeader } from './ecg/wfdb.ts';
+export { BlindbeatError, ERROR_CODES, type ErrorCode } from './errors.ts';
+export { type Classification, classify, softmax } from './model/classify.ts';
+export { parseModel, serialiseModel } from './model/format.ts';
+export { forward } from './model/forward.ts';
+export type { Block, Dense, Model, Polynomial, Provenance } from './model/model.ts';
