@@ -31,7 +31,7 @@ function multiplications({ operations }: StagePlan): number {
 export const STAGE_COLUMNS = [
   { title: 'rotations', align: 'right' as const },
   { title: 'key switches', align: 'right' as const },
-  { title: 'multiplications', align: 'right' as const },
+  { title: 'products', align: 'right' as const },
 ];
 
 export function stageCells(stage: StagePlan): string[] {

@@ -5,6 +5,7 @@ import { type Lead, type Recording, selectLead } from '../ecg/recording.ts';
 import { RHYTHMS, type Rhythm, synthesise } from '../ecg/synth.ts';
 import { BlindbeatError } from '../errors.ts';
 import { requireEcgSize } from './input-file.ts';
+import { printable } from './io.ts';
 import { number, wholeNumber } from './options.ts';
 
 /** What a user says about the ECG. */
@@ -79,5 +80,5 @@ export function describeEcg({ recording, lead, segment }: EcgInput): string {
   if (leads.length > 1) parts.push(`lead ${lead.name} of ${leads.length}`);
   const start = segment.startSeconds > 0 ? ` from ${segment.startSeconds.toFixed(1)} s` : '';
   parts.push(`${segment.seconds.toFixed(1)} s${start}${segment.repeated ? ', repeated' : ''}`);
-  return parts.join(' · ');
+  return printable(parts.join(' · '));
 }

@@ -1,5 +1,5 @@
 import { open, readFile, stat } from 'node:fs/promises';
-import { type Kind, readContainer } from '../ckks/container.ts';
+import { type Header, type Kind, readContainer, readHeader } from '../ckks/container.ts';
 import { bodySizes, type Manifest, parseManifest, type WireSizes, wireSizes } from '../ckks/manifest.ts';
 import { BlindbeatError } from '../errors.ts';
 import { formatBytes } from './format.ts';
@@ -18,31 +18,53 @@ const SIZE_OF: Record<Kind, keyof WireSizes> = {
 };
 
 /**
- * Reads a key or ciphertext file. Its size is known from the plan: of a larger file only the head is read, to say
- * what it is instead.
+ * Reads a key or ciphertext file. Its header and size are checked before the rest is read: a file of
+ * another kind or plan is not.
  *
- * @throws BlindbeatError FILE, or FORMAT or MISMATCH for a larger file
+ * @param keyId the key pair that it must belong to, if that is known
+ * @throws BlindbeatError FILE, FORMAT or MISMATCH
  */
-export async function readContainerFile(path: string, kind: Kind, manifest: Manifest): Promise<Uint8Array> {
-  const size = await sizeOf(path, `a blindbeat ${kind}`);
+export async function readContainerFile(
+  path: string,
+  kind: Kind,
+  manifest: Manifest,
+  keyId?: string,
+): Promise<Uint8Array> {
   const name = SIZE_OF[kind];
-  const most = wireSizes(manifest)[name];
-  if (size > most) {
-    const { planHash } = manifest;
-    await inFile(path, async () => {
-      readContainer(await readHead(path), kind, { planHash, bodyBytes: bodySizes(manifest)[name] });
-    });
+  const expected = { planHash: manifest.planHash, keyId, bodyBytes: bodySizes(manifest)[name] };
+  await readHeaderFile(path, kind, expected);
+  const size = await sizeOf(path, kind);
+  const right = wireSizes(manifest)[name];
+  if (size !== right) {
     throw new BlindbeatError(
       'FORMAT',
-      `${path}: expected a blindbeat ${kind} of ${formatBytes(most)}, but the file has ${formatBytes(size)}`,
+      `${path}: expected a blindbeat ${kind} of ${right} bytes, but it has ${size}: it was cut off or added to`,
     );
   }
-  return read(path);
+  const bytes = await read(path);
+  // Before long work. Evaluation keys are large, and checked when they are loaded.
+  if (kind !== 'evaluation keys') await inFile(path, () => readContainer(bytes, kind, expected));
+  return bytes;
 }
 
-/** The first bytes of a file. */
-export async function readHead(path: string): Promise<Uint8Array> {
-  const file = await open(path);
+/**
+ * Reads only the header of a key or ciphertext file.
+ *
+ * @throws BlindbeatError FILE, FORMAT or MISMATCH
+ */
+export async function readHeaderFile(
+  path: string,
+  kind: Kind,
+  expected: Partial<Header> = {},
+): Promise<Header> {
+  await sizeOf(path, kind);
+  return inFile(path, async () => readHeader(await readHead(path), kind, expected).header);
+}
+
+async function readHead(path: string): Promise<Uint8Array> {
+  const file = await open(path).catch((cause) => {
+    throw unreadable(path, cause);
+  });
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
     return new Uint8Array(buffer.buffer, buffer.byteOffset, bytesRead);
@@ -57,7 +79,7 @@ export async function readHead(path: string): Promise<Uint8Array> {
  * @throws BlindbeatError FILE or FORMAT
  */
 export async function readManifest(path: string): Promise<Manifest> {
-  const size = await sizeOf(path, 'a blindbeat manifest');
+  const size = await sizeOf(path, 'manifest');
   if (size > MAX_MANIFEST_BYTES) {
     throw new BlindbeatError(
       'FORMAT',
@@ -109,21 +131,29 @@ function parseJson(text: string): unknown {
   }
 }
 
-async function sizeOf(path: string, what: string): Promise<number> {
+async function sizeOf(path: string, kind: Kind | 'manifest'): Promise<number> {
   const found = await stat(path).catch((cause) => {
     const reason = cause.code === 'ENOENT' ? 'there is no such file' : `it cannot be read (${cause.code})`;
-    throw new BlindbeatError('FILE', `Expected ${what} at ${path}: ${reason}. Check the path.`, { cause });
+    throw new BlindbeatError('FILE', `Expected a blindbeat ${kind} at ${path}: ${reason}. Check the path.`, {
+      cause,
+    });
   });
   if (found.isFile()) return found.size;
-  const kind = found.isDirectory() ? 'a folder' : 'no ordinary file';
-  throw new BlindbeatError('FILE', `Expected ${what} at ${path}, which is ${kind}. Give the file itself.`);
+  const instead = found.isDirectory() ? 'a folder' : 'no ordinary file';
+  throw new BlindbeatError(
+    'FILE',
+    `Expected a blindbeat ${kind} at ${path}, which is ${instead}. Give the file itself.`,
+  );
 }
 
 async function read(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path);
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new BlindbeatError('FILE', `${path} cannot be read (${code}). Check its permissions.`, { cause });
-  }
+  return readFile(path).catch((cause) => {
+    throw unreadable(path, cause);
+  });
+}
+
+function unreadable(path: string, cause: NodeJS.ErrnoException): BlindbeatError {
+  return new BlindbeatError('FILE', `${path} cannot be read (${cause.code}). Check its permissions.`, {
+    cause,
+  });
 }

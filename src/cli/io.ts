@@ -39,8 +39,13 @@ export function printLines(output: Output, lines: string[]): void {
   output.write(`${lines.join('\n')}\n`);
 }
 
+/** Text of which parts come from files, with control characters (a terminal's commands) replaced. */
+export function printable(text: string): string {
+  return text.replace(/[^\P{Cc}\n]/gu, '?');
+}
+
 /** Sentences that do not stop a command, on standard error. */
 export function warn(io: Io, warnings: string[]): void {
   const colours = coloursOf(io.stderr);
-  for (const warning of warnings) io.stderr.write(`${colours.yellow('warning:')} ${warning}\n`);
+  for (const warning of warnings) io.stderr.write(`${colours.yellow('warning:')} ${printable(warning)}\n`);
 }

@@ -1,6 +1,12 @@
 import { Command } from 'commander';
 import { addClassify } from './commands/classify.ts';
+import { addDecrypt } from './commands/decrypt.ts';
+import { addEncrypt } from './commands/encrypt.ts';
+import { addInfer } from './commands/infer.ts';
+import { addKeygen } from './commands/keygen.ts';
+import { addPlan } from './commands/plan.ts';
 import { addSynth } from './commands/synth.ts';
+import { addTrain } from './commands/train.ts';
 import type { Io } from './io.ts';
 import { reportError } from './report.ts';
 import { packageVersion } from './version.ts';
@@ -21,7 +27,14 @@ export function buildProgram(io: Io): Command {
       writeErr: (text) => io.stderr.write(text),
     })
     .exitOverride();
-  for (const add of [addClassify, addSynth]) add(program, io);
+  addClassify(program, io);
+  addPlan(program, io);
+  addKeygen(program, io);
+  addEncrypt(program, io);
+  addInfer(program, io);
+  addDecrypt(program, io);
+  addSynth(program, io);
+  addTrain(program, io);
   return program.addHelpText('after', HELP);
 }
 

@@ -1,6 +1,6 @@
 import { CommanderError } from 'commander';
 import { BlindbeatError, ERROR_CODES, type ErrorCode } from '../errors.ts';
-import { coloursOf, type Io, printJson } from './io.ts';
+import { coloursOf, type Io, printable, printJson } from './io.ts';
 
 /**
  * Tells an error and gives the exit code of the one error table: in words on standard error, or with --json as
@@ -13,7 +13,7 @@ export function reportError(error: unknown, args: string[], io: Io): number {
   if (json) printJson(io, { error: { code, message } });
   else if (!(error instanceof CommanderError)) {
     const { red, dim } = coloursOf(io.stderr);
-    io.stderr.write(`${red('error:')} ${message}\n`);
+    io.stderr.write(`${red('error:')} ${printable(message)}\n`);
     if (code === 'INTERNAL') io.stderr.write(`${dim(stackOf(error))}\n`);
   }
   return ERROR_CODES[code].exit;

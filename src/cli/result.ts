@@ -3,7 +3,7 @@ import { classify, softmax } from '../model/classify.ts';
 import { bar, formatShare, round } from './format.ts';
 import type { Colours } from './io.ts';
 import { table } from './table.ts';
-import type { Evidence } from './trace-drawing.ts';
+import { drawEvidence, type Evidence } from './trace-drawing.ts';
 
 /** What the classes of the shipped models mean. */
 const MEANINGS: Record<string, string> = {
@@ -77,6 +77,23 @@ export function resultLines(
     ...table(columns, rows, colours),
     '',
     `  ${colours.dim(NOT_A_DEVICE)}`,
+  ];
+}
+
+/** Without the ECG at hand: one line for the whole segment. Nothing if no map was planned. */
+export function evidenceLines(
+  decrypted: Decrypted,
+  manifest: Classes & { preprocessing: { seconds: number } },
+  colours: Colours,
+): string[] {
+  const evidence = evidenceOf(decrypted, manifest);
+  if (!evidence) return [];
+  const { seconds } = manifest.preprocessing;
+  const width = 60;
+  return [
+    `  ${colours.dim(`evidence for ${evidence.label}, 0 s to ${seconds} s of the segment`)}`,
+    `  ${colours.yellow(drawEvidence(evidence, 0, 1, width))}`,
+    '',
   ];
 }
 

@@ -43,16 +43,9 @@ export function drawTrace(
       lines.push(`${row === STRIP_ROWS - 1 ? colours.dim(start) : ' '.repeat(margin - 1)} ${line.trimEnd()}`);
     });
     if (evidence) {
-      const shares = Array.from({ length: columns }, (_, c) => (strip + (c + 0.5) / columns) / strips);
       const label = strip === 0 ? evidence.label.padStart(margin - 1) : ' '.repeat(margin - 1);
-      lines.push(
-        `${label} ${colours.yellow(
-          shares
-            .map((s) => block(evidence.strength, s))
-            .join('')
-            .trimEnd(),
-        )}`,
-      );
+      const blocks = drawEvidence(evidence, strip / strips, (strip + 1) / strips, columns);
+      lines.push(`${label} ${colours.yellow(blocks)}`);
     }
   }
   return lines;
@@ -83,8 +76,12 @@ function drawStrip(samples: number[], columns: number, low: number, high: number
   );
 }
 
-/** The block for the window nearest to `share` of the segment. */
-function block(strength: number[], share: number): string {
-  const window = Math.min(strength.length - 1, Math.floor(share * strength.length));
-  return ' ▁▂▃▄▅▆▇█'[Math.round(8 * Math.max(0, Math.min(1, strength[window])))];
+/** The evidence from one share of the segment to another as a line of blocks, `columns` wide. */
+export function drawEvidence({ strength }: Evidence, from: number, to: number, columns: number): string {
+  const blocks = Array.from({ length: columns }, (_, c) => {
+    const share = from + ((to - from) * (c + 0.5)) / columns;
+    const window = Math.min(strength.length - 1, Math.floor(share * strength.length));
+    return ' ▁▂▃▄▅▆▇█'[Math.round(8 * Math.max(0, Math.min(1, strength[window])))];
+  });
+  return blocks.join('').trimEnd();
 }

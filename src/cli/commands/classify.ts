@@ -19,7 +19,7 @@ import {
 import { describeEcg, type EcgInput, type EcgOptions, ecgOptions, readEcg } from '../ecg-input.ts';
 import { formatBytes, formatMs } from '../format.ts';
 import { interruptible } from '../interrupt.ts';
-import { type Colours, coloursOf, type Io, printJson, printLines, warn, widthOf } from '../io.ts';
+import { type Colours, coloursOf, type Io, printable, printJson, printLines, warn, widthOf } from '../io.ts';
 import { exactOption, examples, jsonOption, modelOption, outputsOption } from '../options.ts';
 import { progressOn, type StartTask } from '../progress.ts';
 import { RemoteServer } from '../remote-server.ts';
@@ -246,7 +246,7 @@ function drawing(input: EcgInput, model: Model, io: Io, decrypted?: Decrypted): 
   const evidence = decrypted && evidenceOf(decrypted, model);
   return [
     '',
-    `  ${colours.bold(model.name)}  ${colours.dim(describeEcg(input))}`,
+    `  ${colours.bold(printable(model.name))}  ${colours.dim(describeEcg(input))}`,
     '',
     ...drawTrace(samples, seconds, widthOf(io.stdout), colours, evidence),
     '',

@@ -1,0 +1,71 @@
+import type { Command } from 'commander';
+import { Client } from '../../ckks/client.ts';
+import { BlindbeatError } from '../../errors.ts';
+import { describeEcg, type EcgOptions, ecgOptions, readEcg } from '../ecg-input.ts';
+import { formatBytes } from '../format.ts';
+import { type Io, printJson, printLines, warn } from '../io.ts';
+import { readKeyFolder } from '../key-folder.ts';
+import { examples, jsonOption } from '../options.ts';
+import { requireDistinct, writeOutput } from '../output-file.ts';
+import { timed } from '../stages.ts';
+
+interface EncryptOptions extends EcgOptions {
+  keys: string;
+  out: string;
+  json?: boolean;
+}
+
+/** `blindbeat encrypt`: the client's request. */
+export function addEncrypt(program: Command, io: Io): void {
+  const command = program
+    .command('encrypt')
+    .summary('encrypt an ECG into a request')
+    .description('Prepare one segment of an ECG and encrypt it into a request for the server.')
+    .argument(
+      '[ecg]',
+      'WFDB record (.hea, .mat, .dat or its name) or table of numbers (.csv, .tsv, .txt) in mV',
+    )
+    .requiredOption('-k, --keys <dir>', 'folder that keygen made')
+    .requiredOption('-o, --out <file>', 'the request to write');
+  ecgOptions(command)
+    .addOption(jsonOption())
+    .action((path: string | undefined, options: EncryptOptions) => encrypt(path, options, io));
+  examples(command, [
+    'blindbeat encrypt record.hea --keys my.keys --out request.bin',
+    'blindbeat encrypt holter.csv --rate 250 --start 600 --keys my.keys --out request.bin',
+    'blindbeat encrypt --rhythm af --keys my.keys --out request.bin',
+  ]);
+}
+
+async function encrypt(path: string | undefined, options: EncryptOptions, io: Io): Promise<void> {
+  const { out } = options;
+  if (path === undefined && options.rhythm === undefined) {
+    throw new BlindbeatError('USAGE', 'which ECG? Give a file, or --rhythm for a synthetic one');
+  }
+  requireDistinct(out, path);
+  const { manifest, secret } = await readKeyFolder(options.keys, io);
+  using _secret = secret;
+  const input = await readEcg(path, options, manifest.preprocessing);
+  const { startSeconds, seconds, warnings } = input.segment;
+  warn(io, warnings);
+  using client = await Client.open(manifest);
+  const times: { encrypt?: number } = {};
+  const request = await timed(times, 'encrypt', () => client.encrypt(secret, input.segment.samples));
+  await writeOutput(out, request);
+  if (options.json) {
+    printJson(io, {
+      model: manifest.model.name,
+      keyId: secret.keyId,
+      path: out,
+      bytes: request.length,
+      ms: times.encrypt,
+      segment: { startSeconds, seconds },
+      warnings,
+    });
+  } else {
+    printLines(io.stdout, [
+      `${describeEcg(input)}`,
+      `${out}: send it to the server (${formatBytes(request.length)})`,
+    ]);
+  }
+}

@@ -1,0 +1,118 @@
+import type { Command } from 'commander';
+import type { Header } from '../../ckks/container.ts';
+import { type Plan, plan } from '../../ckks/plan.ts';
+import { Server } from '../../ckks/server.ts';
+import { loadModel } from '../../model/files.ts';
+import type { Model } from '../../model/model.ts';
+import { describeMemory, profileLines } from '../describe-plan.ts';
+import { formatBytes, formatMs } from '../format.ts';
+import { inFile, readContainerFile, readHeaderFile } from '../input-file.ts';
+import { coloursOf, type Io, printJson, printLines } from '../io.ts';
+import { examples, jsonOption, modelOption } from '../options.ts';
+import { requireDistinct, requireFolder, writeOutput } from '../output-file.ts';
+import { progressOn, type StartTask } from '../progress.ts';
+import { peakMemory, stageClock, timed } from '../stages.ts';
+
+interface InferOptions {
+  keys: string;
+  out: string;
+  model: string;
+  profile?: boolean;
+  json?: boolean;
+}
+
+/** `blindbeat infer`: the server's whole work on one request. */
+export function addInfer(program: Command, io: Io): void {
+  const command = program
+    .command('infer')
+    .summary('run the network on a request, without seeing the ECG')
+    .description(
+      "The server's part: run the whole network on an encrypted ECG with the client's evaluation keys. Needs no " +
+        'secret and sees no ECG, no score, no class.',
+    )
+    .argument('<request>', 'file that encrypt made')
+    .requiredOption('-k, --keys <file>', "the client's evaluation.keys")
+    .requiredOption('-o, --out <file>', 'the reply to write')
+    .addOption(modelOption())
+    .option('--profile', 'time and operations of every stage')
+    .addOption(jsonOption())
+    .action((request: string, options: InferOptions) => infer(request, options, io));
+  examples(command, [
+    'blindbeat infer request.bin --keys my.keys/evaluation.keys --out reply.bin',
+    'blindbeat infer request.bin --keys evaluation.keys --out reply.bin --profile',
+  ]);
+}
+
+async function infer(path: string, options: InferOptions, io: Io): Promise<void> {
+  const { out } = options;
+  requireDistinct(out, path);
+  requireDistinct(out, options.keys);
+  requireFolder(out);
+  const model = await loadModel(options.model);
+  // Whether the files fit is known from their headers, before any of the long work.
+  const header = await readHeaderFile(path, 'request');
+  const planned = planFor(model, header);
+  const { manifest } = planned;
+  const request = await readContainerFile(path, 'request', manifest);
+  const keysFile = await readContainerFile(options.keys, 'evaluation keys', manifest, header.keyId);
+
+  const times: { start?: number; loadKeys?: number } = {};
+  const start = progressOn(io, options.json);
+  using server = await timed(times, 'start', () => {
+    using _task = start('starting the server', { total: 1 });
+    return Server.open(model, { outputs: manifest.outputs });
+  });
+  using keys = await timed(times, 'loadKeys', () => {
+    using task = start('loading keys', { total: manifest.keys.galois.length + 2 });
+    return inFile(options.keys, () => server.loadKeys(keysFile, (done) => task.update(done)));
+  });
+  const { reply, ms, layers } = evaluate(server, request, keys, start);
+  await writeOutput(out, reply);
+
+  const peak = peakMemory();
+  if (options.json) {
+    const { operations, bytes } = planned;
+    printJson(io, {
+      model: model.name,
+      keyId: header.keyId,
+      path: out,
+      bytes: { evaluationKeys: bytes.evaluationKeys, request: bytes.request, reply: reply.length },
+      ms: { start: times.start, loadKeys: times.loadKeys, server: ms, layers },
+      operations,
+      peakMemory: { server: peak },
+    });
+    return;
+  }
+  const colours = coloursOf(io.stdout);
+  printLines(io.stdout, [
+    ...(options.profile ? ['', ...profileLines(planned.stages, layers, colours), ''] : []),
+    `${out}: send it back to the client (${formatBytes(reply.length)})`,
+    `computed in ${formatMs(ms)}, memory ${describeMemory({ server: peak })} at most`,
+  ]);
+}
+
+/** The plan that the request was made for: that of the scores, or with the map; if neither, the former will tell. */
+function planFor(model: Model, { planHash }: Header): Plan {
+  const scores = plan(model);
+  if (scores.manifest.planHash === planHash) return scores;
+  const map = plan(model, { outputs: 'scores+map' });
+  return map.manifest.planHash === planHash ? map : scores;
+}
+
+function evaluate(
+  server: Server,
+  request: Uint8Array,
+  keys: ReturnType<Server['loadKeys']>,
+  start: StartTask,
+) {
+  const units = server.plan.stages.map((stage) => stage.estimateMs);
+  const { serverMs } = server.plan.estimate;
+  using task = start('classifying, encrypted', { total: serverMs, estimateMs: serverMs, units });
+  let done = 0;
+  const clock = stageClock((_, index) => {
+    done += units[index];
+    task.update(done);
+  });
+  const reply = server.evaluate(request, keys, clock.onStage);
+  return { reply, ...clock.stop() };
+}

@@ -1,0 +1,115 @@
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { Client } from '../../ckks/client.ts';
+import { type Manifest, type Outputs, wireSizes } from '../../ckks/manifest.ts';
+import { plan } from '../../ckks/plan.ts';
+import { writeSecretKey } from '../../ckks/secret-key.ts';
+import { BlindbeatError } from '../../errors.ts';
+import { loadModel } from '../../model/files.ts';
+import { formatBytes, formatMs } from '../format.ts';
+import { readManifest } from '../input-file.ts';
+import { interruptible } from '../interrupt.ts';
+import { type Io, printJson, printLines } from '../io.ts';
+import { keyFiles } from '../key-folder.ts';
+import { examples, jsonOption, modelOption, outputsOption } from '../options.ts';
+import { OutputFiles } from '../output-file.ts';
+import { progressOn } from '../progress.ts';
+import { roundMs } from '../stages.ts';
+import { manifestText } from './plan.ts';
+
+interface KeygenOptions {
+  out: string;
+  model: string;
+  outputs: Outputs;
+  manifest?: string;
+  force?: boolean;
+  json?: boolean;
+}
+
+/** `blindbeat keygen`: a client's keys. */
+export function addKeygen(program: Command, io: Io): void {
+  const command = program
+    .command('keygen')
+    .summary("make a client's keys")
+    .description(
+      "Make a client's keys for one model: DIR/secret.key (yours alone: it decrypts), DIR/evaluation.keys (for the " +
+        'server: it computes with them and learns nothing) and DIR/manifest.json (what encrypt and decrypt need).',
+    )
+    .requiredOption('-o, --out <dir>', 'folder for the three files')
+    .addOption(modelOption().conflicts('manifest'))
+    .addOption(outputsOption().conflicts('manifest'))
+    .option('--manifest <file>', "the server's manifest, for a client that has no model")
+    .option('--force', 'replace keys that are there; what was encrypted with them can never be decrypted')
+    .addOption(jsonOption())
+    .action(async (options: KeygenOptions) => {
+      await interruptible((signal) => keygen(options, io, signal));
+    });
+  examples(command, [
+    'blindbeat keygen --out my.keys',
+    'blindbeat keygen --manifest manifest.json --out my.keys',
+    'blindbeat keygen --out my.keys --outputs scores+map --force',
+  ]);
+}
+
+async function keygen(options: KeygenOptions, io: Io, signal: AbortSignal): Promise<void> {
+  const files = keyFiles(options.out);
+  if (!options.force) requireNone(files, options.manifest);
+  const manifest = await manifestOf(options);
+  await makeFolder(options.out);
+  const started = performance.now();
+  using client = await Client.open(manifest);
+  using secret = client.createSecretKey();
+  await using output = new OutputFiles();
+  await output.write(files.secretKey, writeSecretKey(secret, manifest), { mode: 0o600 });
+  await output.write(files.manifest, manifestText(manifest));
+  {
+    using task = progressOn(io, options.json)('making keys', { total: manifest.keys.galois.length + 2 });
+    const pieces = client.evaluationKeys(secret, (done) => task.update(done));
+    await output.write(files.evaluationKeys, pieces, { signal });
+  }
+  if (!options.force) requireNone(files, options.manifest);
+  await output.commit();
+  const ms = roundMs(performance.now() - started);
+  const { secretKey, evaluationKeys } = wireSizes(manifest);
+  if (options.json) {
+    printJson(io, {
+      model: manifest.model.name,
+      keyId: secret.keyId,
+      files,
+      bytes: { secretKey, evaluationKeys },
+      ms,
+    });
+    return;
+  }
+  printLines(io.stdout, [
+    `${files.secretKey}: keep it to yourself, it decrypts (${formatBytes(secretKey)})`,
+    `${files.evaluationKeys}: send it to the server, once (${formatBytes(evaluationKeys)})`,
+    `${files.manifest}: what encrypt and decrypt need`,
+    `made in ${formatMs(ms)}`,
+  ]);
+}
+
+async function manifestOf({ manifest, model, outputs }: KeygenOptions): Promise<Manifest> {
+  if (manifest !== undefined) return readManifest(manifest);
+  return plan(await loadModel(model), { outputs }).manifest;
+}
+
+/** The manifest that was given may lie where the keys will. */
+function requireNone(files: Record<string, string>, given: string | undefined): void {
+  const found = Object.values(files).filter(
+    (file) => existsSync(file) && !(given !== undefined && resolve(given) === resolve(file)),
+  );
+  if (found.length === 0) return;
+  throw new BlindbeatError(
+    'FILE',
+    `there is already ${found.join(', ')}: choose another folder, or --force to replace them (what was encrypted with them can then never be decrypted)`,
+  );
+}
+
+async function makeFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true }).catch((cause) => {
+    throw new BlindbeatError('FILE', `the folder ${folder} cannot be made (${cause.code})`, { cause });
+  });
+}

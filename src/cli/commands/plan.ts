@@ -1,0 +1,146 @@
+import type { Command } from 'commander';
+import type { Manifest, Outputs } from '../../ckks/manifest.ts';
+import { bitLength } from '../../ckks/parameters.ts';
+import { type Plan, plan } from '../../ckks/plan.ts';
+import { loadModel } from '../../model/files.ts';
+import { describeParameters, paramsJson, STAGE_COLUMNS, stageCells } from '../describe-plan.ts';
+import { formatBytes, formatCount, formatMs } from '../format.ts';
+import { type Colours, coloursOf, type Io, printable, printJson, printLines } from '../io.ts';
+import { examples, jsonOption, modelOption, outputsOption } from '../options.ts';
+import { writeOutput } from '../output-file.ts';
+import { table } from '../table.ts';
+
+interface PlanCommandOptions {
+  model: string;
+  outputs: Outputs;
+  manifest?: string;
+  json?: boolean;
+}
+
+/** `blindbeat plan`: all that is known before any key is made. */
+export function addPlan(program: Command, io: Io): void {
+  const command = program
+    .command('plan')
+    .summary('show what an encrypted classification takes, before any key is made')
+    .description(
+      'Plan the encrypted evaluation of a model and show it: every stage with its place in the chain of primes and ' +
+        'its operations, parameters, keys, sizes on the wire, memory and time. Needs no key and takes a second.',
+    )
+    .addOption(modelOption())
+    .addOption(outputsOption())
+    .option('--manifest <file>', 'write the manifest: what clients need to take part, without weights')
+    .addOption(jsonOption())
+    .action(async (options: PlanCommandOptions) => {
+      const planned = plan(await loadModel(options.model), { outputs: options.outputs });
+      if (options.manifest) await writeOutput(options.manifest, manifestText(planned.manifest));
+      if (options.json) printJson(io, planJson(planned, options.manifest));
+      else printLines(io.stdout, planLines(planned, options, coloursOf(io.stdout)));
+    });
+  examples(command, [
+    'blindbeat plan',
+    'blindbeat plan --outputs scores+map --manifest manifest.json',
+    'blindbeat plan --model ./my-model --json | jq .bytes',
+  ]);
+}
+
+/** A manifest as the text of its file. */
+export function manifestText(manifest: Manifest): string {
+  return `${JSON.stringify(manifest, null, 2)}\n`;
+}
+
+function planJson({ manifest, stages, operations, bytes, estimate }: Plan, file?: string) {
+  return {
+    model: manifest.model.name,
+    planHash: manifest.planHash,
+    params: paramsJson(manifest),
+    stages,
+    operations,
+    keys: manifest.keys,
+    bytes,
+    estimate,
+    scoreBound: manifest.scoreBound,
+    scoreLimit: manifest.scoreLimit,
+    ...(file !== undefined && { manifest: file }),
+  };
+}
+
+function planLines(planned: Plan, options: PlanCommandOptions, colours: Colours): string[] {
+  const { manifest, bytes, estimate } = planned;
+  const { parameters, keys } = manifest;
+  const { primes, special } = parameters;
+  const { memory } = estimate;
+  const fact = (name: string, text: string) => `  ${colours.dim(name.padEnd(14))}${text}`;
+  const count = keys.galois.length;
+  return [
+    '',
+    `  ${colours.bold(printable(manifest.model.name))}  ${colours.dim(`${manifest.samples} samples, outputs ${manifest.outputs}, plan ${manifest.planHash.slice(0, 12)}`)}`,
+    '',
+    ...stageLines(planned, colours),
+    '',
+    fact('parameters', `${describeParameters(manifest)} security`),
+    fact('primes', `${primes.map(bitLength).join(' ')} bits, special ${bitLength(special)}`),
+    fact('keys', `relinearisation at ${keys.relinearisation.limbs} limbs, ${count} rotations (step:limbs)`),
+    ...wrap(
+      keys.galois.map(({ step, limbs }) => `${step}:${limbs}`),
+      62,
+    ).map((line) => fact('', line)),
+    fact(
+      'client sends',
+      `${formatBytes(bytes.evaluationKeys)} evaluation keys once, ${formatBytes(bytes.request)} per ECG`,
+    ),
+    fact('server sends', `${formatBytes(bytes.reply)} per ECG`),
+    fact(
+      'memory',
+      `${formatBytes(memory.ciphertexts)} ciphertexts, ${formatBytes(memory.keys)} keys, ${formatBytes(memory.weights)} weights`,
+    ),
+    fact('time', `about ${formatMs(estimate.serverMs)} per ECG on one core of the server (node-seal)`),
+    fact(
+      'scores',
+      `no class beyond ±${manifest.scoreLimit}; the last prime has room for ±${manifest.scoreBound.toFixed(0)}`,
+    ),
+    ...(options.manifest ? ['', `  manifest written to ${options.manifest}`] : []),
+  ];
+}
+
+function stageLines({ stages, operations, estimate }: Plan, colours: Colours): string[] {
+  const arrow = ([from, to]: [number, number]) => (from === to ? String(from) : `${from} → ${to}`);
+  const rows = stages.map((stage) => [
+    stage.name,
+    arrow(stage.limbs),
+    arrow(stage.ciphertexts),
+    stage.amounts === undefined ? '' : formatCount(stage.amounts),
+    ...stageCells(stage).slice(1),
+    formatMs(stage.estimateMs),
+  ]);
+  const total = [
+    'all',
+    '',
+    '',
+    '',
+    formatCount(operations.rotate + operations.relinearise),
+    formatCount(operations.multiplyPlain + operations.square),
+    formatMs(estimate.serverMs),
+  ];
+  const right = (title: string) => ({ title, align: 'right' as const });
+  const columns = [
+    { title: 'stage' },
+    right('limbs'),
+    right('ciphertexts'),
+    right('amounts'),
+    ...STAGE_COLUMNS.slice(1),
+    right('time'),
+  ];
+  return table(columns, [...rows, total.map((cell) => colours.bold(cell))], colours);
+}
+
+/** Words joined by blanks into lines of at most `width` columns. */
+function wrap(words: string[], width: number): string[] {
+  const lines: string[] = [];
+  for (const word of words) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= width)
+      lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
