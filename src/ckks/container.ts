@@ -13,7 +13,7 @@ import { BlindbeatError } from '../errors.ts';
  *   32 bytes SHA-256 of everything before
  */
 const MAGIC = new TextEncoder().encode('BLNDBEAT');
-export const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 1;
 const KINDS = ['secret key', 'evaluation keys', 'request', 'reply'] as const;
 export type Kind = (typeof KINDS)[number];
 const PREFIX = MAGIC.length + 2 + 2 + 4;

@@ -105,7 +105,7 @@ export function switchingKeySize(parameters: Parameters, limbs: number): number 
 }
 
 /** Bytes of the public key with which the server re-randomises its reply: the first and the special limb. */
-export function publicKeySize(parameters: Parameters): number {
+function publicKeySize(parameters: Parameters): number {
   return packedPolynomial(parameters, [parameters.primes[0], parameters.special]) + SEED_SIZE;
 }
 

@@ -147,7 +147,7 @@ function sumTotals(all: Plan['operations'][]): Plan['operations'] {
 }
 
 /** SHA-256 of what a model computes: architecture, weights, polynomials, preprocessing, classes. */
-export function fingerprint(model: Model): string {
+function fingerprint(model: Model): string {
   const hash = sha256.create();
   const add = (values: Float32Array) =>
     hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));

@@ -10,7 +10,7 @@ const MAGIC = 0xa15e;
 /** From the start of a ciphertext to its residues. */
 const CIPHERTEXT_DATA = HEADER + 32 + 1 + 8 * 5 + HEADER + 8;
 /** From the start of a plaintext to its residues. */
-export const PLAINTEXT_DATA = HEADER + 32 + 8 + 8 + HEADER + 8;
+const PLAINTEXT_DATA = HEADER + 32 + 8 + 8 + HEADER + 8;
 const SEED_BYTES = 64;
 const GENERATOR_BLAKE2XB = 1;
 const GENERATOR_INFO = HEADER + 1 + SEED_BYTES;
@@ -19,7 +19,7 @@ const GENERATOR_INFO = HEADER + 1 + SEED_BYTES;
 export const SEED_SIZE = SEED_BYTES;
 
 /** A ciphertext's fields as SEAL writes them. */
-export interface CiphertextFields {
+interface CiphertextFields {
   parmsId: Uint8Array;
   polynomials: number;
   n: number;

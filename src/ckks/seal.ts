@@ -11,7 +11,6 @@ export type {
   Ciphertext,
   ClassHandle as Handle,
   Encryptor,
-  Evaluator,
   GaloisKeys,
   Plaintext,
   RelinKeys,

@@ -219,7 +219,7 @@ export class Server {
         Uint32Array.from({ length: n }, (_, i) => words[2 * (index * n + i)]);
       return { c0: polynomial(0), c1: polynomial(1) };
     } finally {
-      seal.free(zero, result);
+      seal.free(zero);
     }
   }
 

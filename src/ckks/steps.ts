@@ -2,7 +2,7 @@ import type { Diagonals } from './packing.ts';
 import { rotatePeriod } from './packing.ts';
 
 /**
- * Baby-step/giant-step schedule of a linear map with non-negative amounts a = g B + b (Halevi and Shoup 2014):
+ * Baby-step/giant-step schedule of a linear map whose amounts a = g B + b start at zero (Halevi and Shoup 2014):
  * out = sum_g rotate(sum_b w' . rotate(in, b), g B), the weights rotated by -g B beforehand. Giant steps are taken in
  * Horner fashion from the largest g down, so one key serves them all. All key steps are powers of two; a rotation by
  * another amount is made from a smaller one that is there already.
@@ -17,7 +17,7 @@ export interface Schedule {
   giants: Giant[];
 }
 
-export interface Giant {
+interface Giant {
   amount: number;
   /** Key steps that the accumulators are rotated by before this giant step's sum is added. */
   rotate: number[];
@@ -70,11 +70,6 @@ function scheduleWith(map: Diagonals, babyStep: number): Schedule {
       }),
     ),
   }));
-  const last = giantAmounts.at(-1) ?? 0;
-  if (last > 0) {
-    // Not reached while amounts start at zero; keeps the schedule correct for any map.
-    giants.push({ amount: 0, rotate: powersOfTwo(last), rows: giants[0].rows.map((r) => r.map(() => null)) });
-  }
   return { babyStep, babies: babyRotations(used), used, giants };
 }
 

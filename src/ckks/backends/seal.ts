@@ -55,6 +55,8 @@ export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
   readonly #keys: SwitchingKeys | null;
   readonly #evaluator;
   readonly #plain: Plaintext;
+  readonly #product: Ciphertext;
+  readonly #made = new Set<Ciphertext>();
   readonly #buffers = new Map<number, ReturnType<typeof plaintextBuffer>>();
 
   /** @param keys null for encoding weights only */
@@ -64,10 +66,13 @@ export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
     this.#keys = keys;
     this.#evaluator = this.#seal.own(new this.#seal.module.Evaluator(engine.context));
     this.#plain = this.#seal.own(new this.#seal.module.Plaintext());
+    this.#product = this.#seal.own(new this.#seal.module.Ciphertext());
   }
 
+  /** Frees everything that it made and that was not freed yet: the outcome, and after an error the rest. */
   [Symbol.dispose](): void {
-    this.#seal.free(this.#evaluator, this.#plain);
+    this.#seal.free(this.#evaluator, this.#plain, this.#product, ...this.#made);
+    this.#made.clear();
   }
 
   encode(values: Float64Array, scale: number, limbs: number): PeriodicPlain {
@@ -90,7 +95,6 @@ export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
 
   multiplySum(values: Ciphertext[], rows: (PeriodicPlain | null)[][]): (Ciphertext | null)[] {
     const sums = rows.map(() => null as Ciphertext | null);
-    const product = this.#seal.own(new this.#seal.module.Ciphertext());
     rows.forEach((row, o) => {
       row.forEach((p, k) => {
         if (!p) return;
@@ -102,12 +106,11 @@ export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
           return;
         }
         this.#seal.guard('INTERNAL', 'multiplyPlain', () => {
-          this.#evaluator.multiplyPlain(values[k], plain, product);
-          this.#evaluator.addInplace(sums[o]!, product);
+          this.#evaluator.multiplyPlain(values[k], plain, this.#product);
+          this.#evaluator.addInplace(sums[o]!, this.#product);
         });
       });
     });
-    this.#seal.free(product);
     return sums;
   }
 
@@ -129,6 +132,7 @@ export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
   }
 
   free(v: Ciphertext): void {
+    this.#made.delete(v);
     this.#seal.free(v);
   }
 
@@ -150,12 +154,8 @@ export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
 
   #make(what: string, operation: (out: Ciphertext) => void): Ciphertext {
     const out = this.#seal.own(new this.#seal.module.Ciphertext());
-    try {
-      this.#seal.guard('INTERNAL', what, () => operation(out));
-      return out;
-    } catch (error) {
-      this.#seal.free(out);
-      throw error;
-    }
+    this.#made.add(out);
+    this.#seal.guard('INTERNAL', what, () => operation(out));
+    return out;
   }
 }
