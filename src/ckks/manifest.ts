@@ -1,6 +1,6 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
-import type { Preprocessing } from '../ecg/preprocess.ts';
+import { type Preprocessing, parsePreprocessing } from '../ecg/preprocess.ts';
 import { BlindbeatError } from '../errors.ts';
 import { packedSize } from './bits.ts';
 import { containerSize } from './container.ts';
@@ -157,7 +157,7 @@ export function parseManifest(value: unknown): Manifest {
     require(Number.isInteger(m.samples) && m.samples > 0, 'samples should be a positive integer');
     require(typeof m.model?.name === 'string' &&
       typeof m.model?.fingerprint === 'string', 'model should have name and fingerprint');
-    require(typeof m.preprocessing === 'object' && m.preprocessing !== null, 'preprocessing is missing');
+    problems.push(...preprocessingProblems(m));
     for (const name of ['inputScale', 'scoreBound', 'scoreLimit'] as const) {
       require(Number.isFinite(m[name]) && m[name] > 0, `${name} should be a positive number`);
     }
@@ -201,6 +201,18 @@ export function parameterProblems(p: Parameters): string[] {
       `log2(QP) = ${log.toFixed(1)} is above ${bound}, the limit for 128-bit security at n = ${p.n}`,
     );
   return problems;
+}
+
+function preprocessingProblems({ preprocessing, samples }: Manifest): string[] {
+  try {
+    const parsed = parsePreprocessing(preprocessing);
+    return parsed.samples === samples
+      ? []
+      : [`preprocessing makes ${parsed.samples} samples, but a segment has ${samples}`];
+  } catch (error) {
+    if (error instanceof BlindbeatError) return [error.message];
+    throw error;
+  }
 }
 
 function keyProblems({ keys, parameters }: Manifest): string[] {

@@ -339,6 +339,13 @@ describe('the manifest', () => {
       /classes should.*\n.*samples should/,
     ],
     [
+      'other preprocessing',
+      changed((m) => {
+        (m.preprocessing as { samples: number }).samples = 1024;
+      }),
+      /preprocessing makes 1024 samples, but a segment has 2048/,
+    ],
+    [
       'insecure primes',
       changed((m) => {
         (m.parameters as { n: number }).n = 4096;
