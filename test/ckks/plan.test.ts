@@ -341,9 +341,9 @@ describe('the manifest', () => {
     [
       'other preprocessing',
       changed((m) => {
-        (m.preprocessing as { samples: number }).samples = 1024;
+        (m.preprocessing as { samples: number }).samples = 4096;
       }),
-      /preprocessing makes 1024 samples, but a segment has 2048/,
+      /preprocessing makes 4096 samples, but a segment has 2048/,
     ],
     [
       'insecure primes',
