@@ -48,14 +48,14 @@ Client and server apart:
           (what clients need; no weights in it)
   client  $ blindbeat keygen --manifest manifest.json --out my.keys
   client  $ blindbeat encrypt record.hea --keys my.keys --out request.bin
-          (send my.keys/evaluation.keys, once, and request.bin; secret.key stays)
+          (send my.keys/evaluation.keys once, and request.bin)
   server  $ blindbeat infer request.bin --keys evaluation.keys --out reply.bin
   client  $ blindbeat decrypt reply.bin --keys my.keys
 
 Exit codes:
   0 done   2 usage   3 ECG   4 model   5 plan   6 damaged or foreign file
   7 files that do not belong together   8 file system   9 no class can be named
-  10 something is missing on this machine   70 a fault of ours   130 interrupted`;
+  10 something is missing here   70 a fault of ours   130 interrupted`;
 
 /** Runs one command line and gives the exit code. */
 export async function runCli(args: string[], io: Io): Promise<number> {

@@ -88,12 +88,14 @@ function barTask(io: Io, label: string, options: TaskOptions): Task {
   const drawn = new cliProgress.SingleBar({
     stream: io.stderr as unknown as NodeJS.WritableStream,
     format: (_, { progress }) => {
+      if (isOneUnknown(options)) return `  ${label} …`;
       const filled = Math.round(24 * progress);
-      const line = colours.cyan('━'.repeat(filled)) + colours.dim('━'.repeat(24 - filled));
+      const line = colours.cyan('━'.repeat(filled)) + colours.dim('╌'.repeat(24 - filled));
       return `  ${label.padEnd(24)} ${line} ${String(Math.floor(100 * progress)).padStart(3)} %  ${colours.dim(pace.left())}`;
     },
     clearOnComplete: true,
     hideCursor: null,
+    gracefulExit: false, // or Ctrl-C would no longer end the process
     linewrap: null as unknown as boolean,
   });
   const redraw = () => drawn.update(pace.now());
@@ -110,6 +112,11 @@ function barTask(io: Io, label: string, options: TaskOptions): Task {
       drawn.stop();
     },
   };
+}
+
+/** One piece of unknown length has no bar. */
+function isOneUnknown({ total, estimateMs }: TaskOptions): boolean {
+  return total === 1 && estimateMs === undefined;
 }
 
 function lineTask(io: Io, label: string, options: TaskOptions): Task {

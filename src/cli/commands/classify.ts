@@ -72,7 +72,7 @@ export function addClassify(program: Command, io: Io): void {
     `
 With --json: ms are milliseconds, bytes those on the wire, maxError the largest
 difference between decrypted and clear scores. With --simulate nothing is
-encrypted: simulated is true, ms has only server, bytes and peakMemory are absent.
+encrypted: simulated is true, ms has only server; no bytes, no peakMemory.
 If no class can be named (a score beyond the limit that the model was validated
 for), the exit code is 9.`,
   );
@@ -159,14 +159,17 @@ async function roundTrip(
   using server = RemoteServer.start(signal);
   const plan = await timed(steps, 'start', async () => {
     using _task = start('starting the server', { total: 1 });
-    return server.open(options.model, options.outputs);
+    return await server.open(options.model, options.outputs);
   });
   const manifest = parseManifest(plan.manifest);
   const keyCount = manifest.keys.galois.length + 2;
   using client = await Client.open(manifest);
-  using secret = await timed(steps, 'keygen', () => client.createSecretKey());
+  using secret = await timed(steps, 'keygen', () => {
+    using _task = start('making keys', { total: 1 });
+    return client.createSecretKey();
+  });
   {
-    using task = start('making keys', { total: keyCount });
+    using task = start('making evaluation keys', { total: keyCount });
     const pieces = client.evaluationKeys(secret, (done) => task.update(done));
     for (;;) {
       const { value, done } = await timed(steps, 'keygen', () => pieces.next());
@@ -175,9 +178,9 @@ async function roundTrip(
       signal.throwIfAborted();
     }
   }
-  await timed(steps, 'loadKeys', () => {
-    using task = start('loading keys on the server', { total: keyCount });
-    return server.loadKeys((done) => task.update(done));
+  await timed(steps, 'loadKeys', async () => {
+    using task = start('loading the keys', { total: keyCount });
+    await server.loadKeys((done) => task.update(done));
   });
   const request = await timed(steps, 'encrypt', () => client.encrypt(secret, segment.samples));
   const answer = await evaluateRemotely(server, request, plan, start);
@@ -201,7 +204,7 @@ async function evaluateRemotely(server: RemoteServer, request: Uint8Array, plan:
   const units = plan.stages.map((stage) => stage.estimateMs);
   const { serverMs } = plan.estimate;
   using task = start('classifying, encrypted', { total: serverMs, estimateMs: serverMs, units });
-  return server.infer(request, (done) => task.update(units.slice(0, done).reduce((a, b) => a + b, 0)));
+  return await server.infer(request, (done) => task.update(units.slice(0, done).reduce((a, b) => a + b, 0)));
 }
 
 function classifySimulated(model: Model, input: EcgInput, options: ClassifyOptions, io: Io): void {

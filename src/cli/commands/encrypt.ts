@@ -32,7 +32,7 @@ export function addEncrypt(program: Command, io: Io): void {
     .action((path: string | undefined, options: EncryptOptions) => encrypt(path, options, io));
   examples(command, [
     'blindbeat encrypt record.hea --keys my.keys --out request.bin',
-    'blindbeat encrypt holter.csv --rate 250 --start 600 --keys my.keys --out request.bin',
+    'blindbeat encrypt holter.csv --start 600 --keys my.keys --out request.bin',
     'blindbeat encrypt --rhythm af --keys my.keys --out request.bin',
   ]);
 }

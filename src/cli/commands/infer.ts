@@ -58,12 +58,12 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
 
   const times: { start?: number; loadKeys?: number } = {};
   const start = progressOn(io, options.json);
-  using server = await timed(times, 'start', () => {
+  using server = await timed(times, 'start', async () => {
     using _task = start('starting the server', { total: 1 });
-    return Server.open(model, { outputs: manifest.outputs });
+    return await Server.open(model, { outputs: manifest.outputs });
   });
   using keys = await timed(times, 'loadKeys', () => {
-    using task = start('loading keys', { total: manifest.keys.galois.length + 2 });
+    using task = start('loading the keys', { total: manifest.keys.galois.length + 2 });
     return inFile(options.keys, () => server.loadKeys(keysFile, (done) => task.update(done)));
   });
   const { reply, ms, layers } = evaluate(server, request, keys, start);

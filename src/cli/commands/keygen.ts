@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { Client } from '../../ckks/client.ts';
 import { type Manifest, type Outputs, wireSizes } from '../../ckks/manifest.ts';
 import { plan } from '../../ckks/plan.ts';
-import { writeSecretKey } from '../../ckks/secret-key.ts';
+import { type SecretKey, writeSecretKey } from '../../ckks/secret-key.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { loadModel } from '../../model/files.ts';
 import { formatBytes, formatMs } from '../format.ts';
@@ -15,7 +15,7 @@ import { type Io, printJson, printLines } from '../io.ts';
 import { keyFiles } from '../key-folder.ts';
 import { examples, jsonOption, modelOption, outputsOption } from '../options.ts';
 import { OutputFiles } from '../output-file.ts';
-import { progressOn } from '../progress.ts';
+import { progressOn, type StartTask } from '../progress.ts';
 import { roundMs } from '../stages.ts';
 import { manifestText } from './plan.ts';
 
@@ -60,12 +60,13 @@ async function keygen(options: KeygenOptions, io: Io, signal: AbortSignal): Prom
   await makeFolder(options.out);
   const started = performance.now();
   using client = await Client.open(manifest);
-  using secret = client.createSecretKey();
+  const start = progressOn(io, options.json);
+  using secret = makeSecretKey(client, start);
   await using output = new OutputFiles();
   await output.write(files.secretKey, writeSecretKey(secret, manifest), { mode: 0o600 });
   await output.write(files.manifest, manifestText(manifest));
   {
-    using task = progressOn(io, options.json)('making keys', { total: manifest.keys.galois.length + 2 });
+    using task = start('making evaluation keys', { total: manifest.keys.galois.length + 2 });
     const pieces = client.evaluationKeys(secret, (done) => task.update(done));
     await output.write(files.evaluationKeys, pieces, { signal });
   }
@@ -89,6 +90,11 @@ async function keygen(options: KeygenOptions, io: Io, signal: AbortSignal): Prom
     `${files.manifest}: what encrypt and decrypt need`,
     `made in ${formatMs(ms)}`,
   ]);
+}
+
+function makeSecretKey(client: Client, start: StartTask): SecretKey {
+  using _task = start('making keys', { total: 1 });
+  return client.createSecretKey();
 }
 
 async function manifestOf({ manifest, model, outputs }: KeygenOptions): Promise<Manifest> {

@@ -45,7 +45,7 @@ export function addTrain(program: Command, io: Io, load: () => Promise<Training>
   examples(command, [
     'blindbeat train --data training2017.zip --out models/mine',
     'blindbeat train --data training2017.zip --out models/mine --resume',
-    'blindbeat train --data records/ --config deepcardio-deg2 --epochs 5 --seed 2 --out /tmp/try',
+    'blindbeat train --data records/ --epochs 5 --seed 2 --out models/short',
   ]);
 }
 
