@@ -88,7 +88,7 @@ export function squarePool(
 }
 
 /** linear mean(e) + square mean(e^2) + largest mean over records of max(e), e = relu(|x| - start). */
-export function rangePenalty(x: tf.Tensor3D, control: RangeControl): tf.Scalar {
+function rangePenalty(x: tf.Tensor3D, control: RangeControl): tf.Scalar {
   const e = tf.abs(excess(x, control.start));
   const f = control.form === 'bounded' ? tf.log1p<tf.Tensor> : (v: tf.Tensor) => v;
   const largest = tf.mean(f(tf.max(e, [1, 2])));

@@ -60,7 +60,7 @@ export interface TrainResult {
  * Trains a network as its config says and exports it to `out`. A checkpoint is written after every epoch.
  *
  * @throws BlindbeatError ENVIRONMENT without data or a backend, USAGE for a config or a checkpoint that does not
- * fit, INTERRUPTED when `signal` is aborted, MODEL if the network left its range (nothing is exported)
+ * fit, INTERRUPTED when `signal` is aborted, MODEL if the network left its range or is a ReLU one (nothing is exported)
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const reporter = options.reporter ?? SILENT;
@@ -105,6 +105,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       reporter.epoch(record, epochs);
     },
   });
+  if (config.architecture.activation === 'relu') {
+    throw new BlindbeatError(
+      'MODEL',
+      `Trained, but a ReLU network cannot be evaluated on ciphertexts, so no model is written to ${options.out}. It can teach one that can: --teacher ${checkpoint}.`,
+    );
+  }
   const [cpu] = cpus();
   const result = await exportModel({
     state,
