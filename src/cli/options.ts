@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Outputs } from '../ckks/manifest.ts';
 
 /** The model that commands take when none is named. */
-export const DEFAULT_MODEL = 'deepcardio-deg2';
+const DEFAULT_MODEL = 'deepcardio-deg2';
 
 export function modelOption(): Option {
   return new Option('-m, --model <name|dir>', 'name of a shipped model, or a folder with one').default(

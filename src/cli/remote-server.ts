@@ -8,6 +8,8 @@ import type { FromServer, ToServer } from './server-process.ts';
 
 type Answer<T extends FromServer['type']> = Extract<FromServer, { type: T }>;
 
+/** server-process.ts in a clone, server-process.js when built. */
+const SERVER = fileURLToPath(new URL(`./server-process${extname(import.meta.url)}`, import.meta.url));
 /** Last characters of what a child printed before it died; enough for its error. */
 const KEPT_OUTPUT = 2000;
 
@@ -37,9 +39,8 @@ export class RemoteServer implements Disposable {
     });
   }
 
-  /** Starts the process; `open` must follow. */
-  static start(signal?: AbortSignal): RemoteServer {
-    const module = fileURLToPath(new URL(`./server-process${extname(import.meta.url)}`, import.meta.url));
+  /** Starts the process, which runs `module`; `open` must follow. */
+  static start(signal?: AbortSignal, module = SERVER): RemoteServer {
     const child = fork(module, {
       execArgv: process.execArgv,
       serialization: 'advanced',

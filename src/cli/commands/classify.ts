@@ -260,7 +260,7 @@ function stepLines({ plan, steps, layers }: Run, colours: Colours): string[] {
   const ms = (step: Step) => formatMs(steps[step] ?? 0);
   const { evaluationKeys, request, reply } = plan.bytes;
   const rows = [
-    ['server', 'start', ms('start'), ''],
+    ['server', 'start (once)', ms('start'), ''],
     ['client', 'key generation', ms('keygen'), ''],
     ['up', 'evaluation keys (once)', ms('upKeys'), formatBytes(evaluationKeys)],
     ['server', 'load keys (once)', ms('loadKeys'), ''],
