@@ -1,9 +1,10 @@
 /** What blindbeat offers to programs, in Node and in the browser. File access for Node is in `blindbeat/node`. */
-export { Client } from './ckks/client.ts';
+
 export { check } from './ckks/check.ts';
+export type { PlanOptions } from './ckks/circuit.ts';
+export { Client } from './ckks/client.ts';
 export { concat } from './ckks/container.ts';
 export { type Manifest, type Outputs, parseManifest } from './ckks/manifest.ts';
-export type { PlanOptions } from './ckks/circuit.ts';
 export { type Plan, plan, type StagePlan } from './ckks/plan.ts';
 export { readSecretKey, type SecretKey, writeSecretKey } from './ckks/secret-key.ts';
 export { type EvaluationKeys, Server } from './ckks/server.ts';
