@@ -12,10 +12,9 @@ export function reportError(error: unknown, args: string[], io: Io): number {
   const { code, message } = describe(error);
   if (json) printJson(io, { error: { code, message } });
   else if (!(error instanceof CommanderError)) {
-    const { red, dim } = coloursOf(io.stderr);
-    io.stderr.write(`${red('error:')} ${printable(message)}\n`);
-    if (code === 'INTERNAL') io.stderr.write(`${dim(stackOf(error))}\n`);
+    io.stderr.write(`${coloursOf(io.stderr).red('error:')} ${printable(message)}\n`);
   }
+  if (code === 'INTERNAL') io.stderr.write(`${coloursOf(io.stderr).dim(stackOf(error))}\n`);
   return ERROR_CODES[code].exit;
 }
 
@@ -26,7 +25,7 @@ function describe(error: unknown): { code: ErrorCode; message: string } {
   }
   return {
     code: 'INTERNAL',
-    message: `${firstLine(error)}\nThis is a fault of blindbeat, not yours. Please report it with the command and what follows here.`,
+    message: `${firstLine(error)}\nThis is a fault of blindbeat, not yours. Please report it with the command and the lines on standard error.`,
   };
 }
 

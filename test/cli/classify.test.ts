@@ -124,6 +124,11 @@ describe('classify --simulate', () => {
     expect(exact.json.scores.N).not.toBe(rounded.json.scores.N);
   });
 
+  test('when a start is given then the synthetic ECG is long enough', async () => {
+    const { json } = await blindbeatJson('classify', '--model', model, '--simulate', '--start', '3.3');
+    expect(json.warnings).toEqual([]);
+  });
+
   test('when a short record is given then it is repeated and a warning says so', async () => {
     const path = join(folder, 'short.csv');
     await blindbeat('synth', '--seconds', '9', '--out', path);

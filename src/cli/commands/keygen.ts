@@ -63,7 +63,9 @@ async function keygen(options: KeygenOptions, io: Io, signal: AbortSignal): Prom
   const start = progressOn(io, options.json);
   using secret = makeSecretKey(client, start);
   await using output = new OutputFiles();
-  await output.write(files.secretKey, writeSecretKey(secret, manifest), { mode: 0o600 });
+  const secretBytes = writeSecretKey(secret, manifest);
+  await output.write(files.secretKey, secretBytes, { mode: 0o600 });
+  secretBytes.fill(0);
   await output.write(files.manifest, manifestText(manifest));
   {
     using task = start('making evaluation keys', { total: manifest.keys.galois.length + 2 });
