@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { access, constants, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { BlindbeatError } from '../errors.ts';
 
@@ -24,6 +23,7 @@ export class OutputFiles implements AsyncDisposable {
    * @throws BlindbeatError FILE if the folder cannot be written, INTERRUPTED when the signal is aborted
    */
   async write(path: string, content: Content, options: OutputOptions = {}): Promise<void> {
+    await requireWritable(path);
     const temporary = join(dirname(path), `.${basename(path)}.${randomUUID().slice(0, 8)}.tmp`);
     this.#written.push({ temporary, path });
     await explain(path, async () => {
@@ -78,18 +78,16 @@ export function requireDistinct(out: string, input: string | undefined): void {
 }
 
 /**
- * Before long work: the folder of a file that will be written must be there.
+ * Before long work: whether a file can be written there as far as can be seen.
  *
  * @throws BlindbeatError FILE
  */
-export function requireFolder(path: string): void {
-  const folder = dirname(resolve(path));
-  if (!existsSync(folder)) {
-    throw new BlindbeatError(
-      'FILE',
-      `${path} cannot be written: there is no folder ${folder}. Make it first.`,
-    );
-  }
+export async function requireWritable(path: string): Promise<void> {
+  await explain(path, async () => {
+    await access(dirname(resolve(path)), constants.W_OK);
+    const old = await stat(path).catch(() => null);
+    if (old?.isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' });
+  });
 }
 
 function* pieces(content: Content): Iterable<string | Uint8Array> {

@@ -9,7 +9,7 @@ import { formatBytes, formatMs } from '../format.ts';
 import { inFile, readContainerFile, readHeaderFile } from '../input-file.ts';
 import { coloursOf, type Io, printJson, printLines } from '../io.ts';
 import { examples, jsonOption, modelOption } from '../options.ts';
-import { requireDistinct, requireFolder, writeOutput } from '../output-file.ts';
+import { requireDistinct, requireWritable, writeOutput } from '../output-file.ts';
 import { progressOn, type StartTask } from '../progress.ts';
 import { peakMemory, stageClock, timed } from '../stages.ts';
 
@@ -47,7 +47,7 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   const { out } = options;
   requireDistinct(out, path);
   requireDistinct(out, options.keys);
-  requireFolder(out);
+  await requireWritable(out);
   const model = await loadModel(options.model);
   // Whether the files fit is known from their headers, before any of the long work.
   const header = await readHeaderFile(path, 'request');
