@@ -53,8 +53,8 @@ ${rows.join('\n')}
 
 ## Its range
 
-Largest |score| over all ${metrics.ranges.records.inputs} records and their negatives ${metrics.ranges.records.largestScore.toFixed(1)}, over ${metrics.ranges.hostile.inputs} hostile
-inputs within the client's bounds (noise, steps, square waves, sines, spikes, constants, lead off, saturation)
+Largest |score| over all ${metrics.ranges.records.inputs / 2} records and their negatives ${metrics.ranges.records.largestScore.toFixed(1)}, over ${metrics.ranges.hostile.inputs} hostile
+inputs within the client's bounds (noise, steps, square waves, sines, spikes, constants, motion, lead off, saturation)
 ${metrics.ranges.hostile.largestScore.toFixed(1)}; beyond ${model.scoreLimit} no class is named. Somebody with the weights can still construct inputs that leave
 the range; a client has no weights and would fool only itself.
 

@@ -4,13 +4,14 @@ import { cropSegment, type Preprocessing } from '../src/ecg/preprocess.ts';
 import { BlindbeatError } from '../src/errors.ts';
 import { saveModel } from '../src/model/files.ts';
 import type { Model } from '../src/model/model.ts';
+import { calibrate } from './calibrate.ts';
 import { modelCard } from './card.ts';
 import type { EpochRecord, TrainingState } from './checkpoint.ts';
 import { toModel } from './convert.ts';
-import { type Corpus, type Parts, writeWhole } from './data.ts';
+import { type Corpus, type Parts, rowsOf, writeWhole } from './data.ts';
 import { type Evaluation, evaluateModel } from './evaluate.ts';
 import { hostileInputs } from './hostile.ts';
-import type { Network } from './network.ts';
+import { computeScores, type Network } from './network.ts';
 import { checkRanges, measureRanges, type Ranges, unionOf } from './ranges.ts';
 
 /** The content of metrics.json. */
@@ -22,6 +23,8 @@ export interface ModelMetrics {
     records: Ranges;
     hostile: Ranges;
   };
+  /** What `calibrate` added to the dense layer's bias. */
+  offsets: number[];
   scoreLimit: number;
   /** The epoch whose weights these are, of how many, and the hours that they took. */
   chosenEpoch: number;
@@ -63,7 +66,7 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
       'No epoch of the exact phase stayed in range, so there is nothing to export. Train longer, or raise the range penalty.',
     );
   }
-  const { network } = state.best;
+  const { network, offsets } = calibrated(state.best.network, corpus, parts);
   onProgress?.('ranges', 0, 1);
   const ranges = rangesOf(network, corpus, p);
   const all = unionOf(ranges.records, ranges.hostile);
@@ -87,6 +90,7 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
     validation: await evaluate('validation'),
     test: await evaluate('test'),
     ranges,
+    offsets,
     scoreLimit,
     chosenEpoch: state.best.epoch,
     epochs: state.epoch,
@@ -116,6 +120,18 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
   writeWhole(join(options.out, 'training-log.csv'), logOf(state.history));
   await saveModel(model, options.out);
   return { model, metrics };
+}
+
+/** The network with its dense bias calibrated on the training and validation records. */
+function calibrated(network: Network, corpus: Corpus, parts: Parts): { network: Network; offsets: number[] } {
+  const { samples, classes } = network.architecture;
+  const seen = [...parts.train, ...parts.validation];
+  const labels = seen.map((i) => classes.indexOf(corpus.records[i].label));
+  const offsets = calibrate(computeScores(network, rowsOf(corpus.segments, seen, samples)), labels, classes);
+  const parameters = network.parameters.map((p) =>
+    p.name === 'dense/bias' ? { ...p, values: p.values.map((b, c) => b + offsets[c]) } : p,
+  );
+  return { network: { ...network, parameters }, offsets };
 }
 
 /** Ranges over all records, both signs, and over hostile inputs made with the first record. */

@@ -15,18 +15,18 @@ const config: TrainingConfig = {
   batch: 32,
   phases: {
     normalised: {
-      epochs: 10,
-      peak: 4e-3,
-      last: 2e-3,
+      epochs: 32,
+      peak: 5e-3,
+      last: 2e-4,
       warmUp: 200,
       control: { clip: 5, start: 3, form: 'quadratic', linear: 1, square: 10, largest: 0.02 },
     },
     exact: {
-      epochs: 18,
-      peak: 2e-3,
-      last: 2e-5,
-      warmUp: 200,
-      control: { start: 3, form: 'bounded', linear: 3, square: 10, largest: 0.1 },
+      epochs: 14,
+      peak: 7e-4,
+      last: 1e-5,
+      warmUp: 50,
+      control: { start: 3, form: 'bounded', linear: 3, square: 10, largest: 0.3 },
     },
   },
   classWeightExponent: 0.3,
@@ -37,8 +37,8 @@ const config: TrainingConfig = {
   statisticsRecords: 800,
   scoreLimit: 32,
   augmentation: AUGMENTATION,
-  hostilePerBatch: 2,
-  distillation: { share: 0.7, temperature: 2 },
+  hostilePerBatch: 6,
+  distillation: { share: 0.6, temperature: 2 },
 };
 
 export default config;
