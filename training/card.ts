@@ -17,9 +17,31 @@ export function modelCard(model: Model, metrics: ModelMetrics): string {
     (sum, b) => sum + b.weights.length + b.bias.length + b.activation.coefficients.length,
     model.dense.weights.length + model.dense.bias.length,
   );
-  const rows = model.classes.map(
-    (c, i) => `| ${c} ${NAMES[c] ?? ''} | ${test.confusion[i].join(' | ')} | ${test.f1[c].toFixed(3)} |`,
-  );
+  const block = model.blocks[0];
+  const facts = table([
+    ['', ''],
+    ['Input', `${model.samples} samples (${model.preprocessing.seconds} s), prepared as model.json says`],
+    [
+      'Network',
+      `${model.blocks.length} x [circular convolution of ${block.kernel} taps, polynomial of degree ${block.activation.degree}, average pooling by ${block.pool}], channels ${channels}, dilations ${dilations}; mean over time; dense`,
+    ],
+    ['Output', `scores of ${model.classes.join(', ')}`],
+    ['Parameters', `${parameters}`],
+    ['Data', model.provenance.data],
+    ['Made by', `\`${model.provenance.command}\`, seed ${model.provenance.seed}, ${metrics.backend}`],
+    [
+      'Made on',
+      `${model.provenance.createdAt.slice(0, 10)}, ${metrics.epochs} epochs, ${metrics.hours.toFixed(2)} hours`,
+    ],
+  ]);
+  const confusion = table([
+    ['labelled', ...model.classes.map((c) => `named ${c}`), 'F1'],
+    ...model.classes.map((c, i) => [
+      `${c} ${NAMES[c] ?? ''}`,
+      ...test.confusion[i].map(String),
+      test.f1[c].toFixed(3),
+    ]),
+  ]);
   return `# ${model.name}
 
 **Not a medical device.** A research model: no diagnosis, no treatment decision may rest on it.
@@ -27,15 +49,7 @@ export function modelCard(model: Model, metrics: ModelMetrics): string {
 A convolutional network for single-lead ECGs of 30 s in which every operation is an addition or a
 multiplication, so that it can be evaluated on CKKS ciphertexts.
 
-| | |
-|---|---|
-| Input | ${model.samples} samples (${model.preprocessing.seconds} s), prepared as model.json says |
-| Network | ${model.blocks.length} x [circular convolution of ${model.blocks[0].kernel} taps, polynomial of degree ${model.blocks[0].activation.degree}, average pooling by ${model.blocks[0].pool}], channels ${channels}, dilations ${dilations}; mean over time; dense |
-| Output | scores of ${model.classes.join(', ')} |
-| Parameters | ${parameters} |
-| Data | ${model.provenance.data} |
-| Made by | \`${model.provenance.command}\`, seed ${model.provenance.seed}, ${metrics.backend} |
-| Made on | ${model.provenance.createdAt.slice(0, 10)}, ${metrics.epochs} epochs, ${metrics.hours.toFixed(2)} hours |
+${facts}
 
 ## How good it is
 
@@ -47,9 +61,7 @@ ${test.ci95[0].toFixed(3)} to ${test.ci95[1].toFixed(3)}; accuracy ${test.accura
 by which the epoch was chosen, ${metrics.validation.cincScore.toFixed(3)}. The data name no patients, so people may occur on
 both sides of the split.
 
-| labelled | ${model.classes.map((c) => `named ${c}`).join(' | ')} | F1 |
-|---|${'---|'.repeat(model.classes.length + 1)}
-${rows.join('\n')}
+${confusion}
 
 ## Its range
 
@@ -64,4 +76,12 @@ Records of other devices, leads, ages and diseases than those of the CinC 2017 s
 device) were not examined. "Other rhythm" is a collection of everything that is neither normal nor atrial
 fibrillation. The labels themselves are disputed in a good part of the records.
 `;
+}
+
+/** A Markdown table with aligned columns, the first row its head: what the formatter would make of it. */
+function table(rows: string[][]): string {
+  const widths = rows[0].map((_, c) => Math.max(3, ...rows.map((row) => row[c].length)));
+  const line = (cells: string[]) => `| ${cells.map((cell, c) => cell.padEnd(widths[c])).join(' | ')} |`;
+  const [head, ...body] = rows;
+  return [line(head), line(widths.map((w) => '-'.repeat(w))), ...body.map(line)].join('\n');
 }
