@@ -52,9 +52,7 @@ export async function readEcg(
 }
 
 function synthetic({ rhythm = 'normal', seed = 1, rate, start = 0 }: EcgOptions, p: Preprocessing) {
-  // A second more for a start between two samples of the network's input; the default start stays 0.
-  const seconds = start > 0 ? start + p.seconds + 1 : p.seconds;
-  return synthesise({ rhythm, seed, rate: rate ?? SYNTHETIC_RATE, seconds });
+  return synthesise({ rhythm, seed, rate: rate ?? SYNTHETIC_RATE, seconds: start + p.seconds });
 }
 
 async function fromFile(path: string, { rhythm, seed, rate }: EcgOptions): Promise<Recording> {

@@ -113,7 +113,9 @@ function segmentStart(length: number, p: Preprocessing, options: CropOptions): n
       `A segment cannot start at ${options.start} s: the record is ${duration.toFixed(1)} s long and a segment needs at least ${p.minimumSeconds} s of it. Choose a start from 0 to ${latest.toFixed(1)} s.`,
     );
   }
-  return Math.min(Math.round(options.start * rate), length - least);
+  const begin = Math.min(Math.round(options.start * rate), length - least);
+  // Rounding must not make a whole segment at the record's end one sample too short.
+  return begin + p.samples === length + 1 ? begin - 1 : begin;
 }
 
 /**

@@ -109,6 +109,13 @@ describe('cropSegment', () => {
     expect(late.repeatSeconds).toBeUndefined();
   });
 
+  test('when exactly 30 s are left after start then rounding does not make them too few', () => {
+    for (const start of [1, 1.3, 2.5, 7.77, 31]) {
+      const mv = ecg(30 + start);
+      expect(prepareSegment(mv, 300, P, { start }).repeated, `start ${start}`).toBe(false);
+    }
+  });
+
   test('when less than 30 s are left after start then they are repeated', () => {
     const crop = cropSegment(ramp(60), P, { start: 50 });
     expect(crop.samples.length).toBe(4096);
