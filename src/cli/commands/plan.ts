@@ -91,7 +91,7 @@ function planLines(planned: Plan, options: PlanCommandOptions, colours: Colours)
     fact('server sends', `${formatBytes(bytes.reply)} per ECG`),
     fact(
       'memory',
-      `${formatBytes(memory.ciphertexts)} ciphertexts, ${formatBytes(memory.keys)} keys, ${formatBytes(memory.weights)} weights`,
+      `${formatBytes(memory.ciphertexts)} ciphertexts, ${formatBytes(memory.keys)} keys, ${formatBytes(memory.weights)} weights; Node and SEAL take about 1 GB more`,
     ),
     fact('time', `about ${formatMs(estimate.serverMs)} per ECG on one core of the server (node-seal)`),
     fact(
