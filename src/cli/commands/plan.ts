@@ -91,8 +91,9 @@ function planLines(planned: Plan, options: PlanCommandOptions, colours: Colours)
     fact('server sends', `${formatBytes(bytes.reply)} per ECG`),
     fact(
       'memory',
-      `${formatBytes(memory.ciphertexts)} ciphertexts, ${formatBytes(memory.keys)} keys, ${formatBytes(memory.weights)} weights; Node and SEAL take about 1 GB more`,
+      `${formatBytes(memory.ciphertexts)} ciphertexts, ${formatBytes(memory.keys)} keys, ${formatBytes(memory.weights)} weights`,
     ),
+    fact('', 'beside about 1 GB for Node and SEAL themselves'),
     fact('time', `about ${formatMs(estimate.serverMs)} per ECG on one core of the server (node-seal)`),
     fact(
       'scores',
