@@ -1,7 +1,10 @@
 import { argmaxRows, computeMetrics } from './metrics.ts';
 
-/** The search: offsets of at most `most` in steps of `step`, each class in turn, so many rounds. */
-const SEARCH = { most: 1, step: 0.1, rounds: 3 };
+/**
+ * The search: offsets of at most `most` in steps of `step`, each class in turn, so many rounds. A gain of less than
+ * `leastGain` is left alone: it did not carry over from training to validation records when tried.
+ */
+const SEARCH = { most: 1, step: 0.1, rounds: 3, leastGain: 0.002 };
 
 /**
  * Offsets to the scores, one per class and the first 0, for the best CinC score on records that training or
@@ -17,16 +20,16 @@ export function calibrate(scores: ArrayLike<number>, labels: ArrayLike<number>, 
     return computeMetrics(labels, argmaxRows(shifted, n), classes).cincScore;
   };
   let best = scoreWith(0, 0);
+  const steps = Math.round(SEARCH.most / SEARCH.step);
   for (let round = 0; round < SEARCH.rounds; round++) {
     for (let c = 1; c < n; c++) {
-      const steps = Math.round(SEARCH.most / SEARCH.step);
+      let found = { score: best + SEARCH.leastGain, offset: offsets[c] };
       for (let k = -steps; k <= steps; k++) {
         const score = scoreWith(c, k * SEARCH.step);
-        if (score > best) {
-          best = score;
-          offsets[c] = k * SEARCH.step;
-        }
+        if (score > found.score) found = { score, offset: k * SEARCH.step };
       }
+      if (found.offset !== offsets[c]) best = found.score;
+      offsets[c] = found.offset;
       scoreWith(c, offsets[c]);
     }
   }

@@ -16,11 +16,13 @@ export interface EpochRecord {
   trainScore: number;
   /** Largest |score| of a batch, hostile inputs included. */
   trainLargest: number;
-  /** CinC score and largest |score| on the validation part, through the exact network. */
+  /** CinC score, cross-entropy and largest |score| on the validation part, through the exact network. */
   validationScore: number;
+  validationCrossEntropy: number;
   validationLargest: number;
   /** The same for the average of the weights. */
   averageScore?: number;
+  averageCrossEntropy?: number;
   averageLargest?: number;
 }
 
@@ -34,8 +36,8 @@ export interface TrainingState {
   optimizer: AdamW;
   /** The average of the weights; in phase `exact` only. */
   average?: Network;
-  /** The best exact network so far by validation score, and that score. */
-  best?: { network: Network; score: number; epoch: number };
+  /** The exact network of the lowest validation cross-entropy so far. */
+  best?: { network: Network; score: number; crossEntropy: number; epoch: number };
   history: EpochRecord[];
 }
 

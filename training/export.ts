@@ -173,8 +173,10 @@ function logOf(history: EpochRecord[]): string {
     'trainScore',
     'trainLargest',
     'validationScore',
+    'validationCrossEntropy',
     'validationLargest',
     'averageScore',
+    'averageCrossEntropy',
     'averageLargest',
   ] as const;
   const text = (value: number | string | undefined) =>

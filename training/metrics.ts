@@ -1,4 +1,5 @@
 import { BlindbeatError } from '../src/errors.ts';
+import { softmax } from '../src/model/classify.ts';
 
 export interface Metrics {
   records: number;
@@ -77,4 +78,18 @@ export function argmaxRows(scores: ArrayLike<number>, classes: number): Uint8Arr
     }
   }
   return out;
+}
+
+/** Mean over records of -log softmax(scores)[label]; scores [records][classes]. */
+export function meanCrossEntropy(
+  scores: ArrayLike<number>,
+  labels: ArrayLike<number>,
+  classes: number,
+): number {
+  let sum = 0;
+  for (let i = 0; i < labels.length; i++) {
+    const row = Array.from({ length: classes }, (_, c) => scores[i * classes + c]);
+    sum -= Math.log(softmax(row)[labels[i]]);
+  }
+  return sum / labels.length;
 }

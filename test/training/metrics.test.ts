@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { Random } from '../../src/ecg/random.ts';
-import { argmaxRows, bootstrapInterval, computeMetrics } from '../../training/metrics.ts';
+import { argmaxRows, bootstrapInterval, computeMetrics, meanCrossEntropy } from '../../training/metrics.ts';
 
 const CLASSES = ['N', 'A', 'O', '~'];
 
@@ -48,4 +48,9 @@ test('the bootstrap interval encloses the score, is repeatable, and shrinks to i
 
 test('argmaxRows names the first of the largest', () => {
   expect([...argmaxRows([1, 3, 2, 0, 0, 0, -1, -2, -0.5], 3)]).toEqual([1, 0, 2]);
+});
+
+test('cross-entropy of even scores is log of their number', () => {
+  expect(meanCrossEntropy([1, 1, 1, 1, 5, 5, 5, 5], [0, 3], 4)).toBeCloseTo(Math.log(4), 12);
+  expect(meanCrossEntropy([0, Math.log(3)], [1], 2)).toBeCloseTo(-Math.log(0.75), 12);
 });
