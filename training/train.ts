@@ -92,6 +92,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   }
   const epochs = config.phases.normalised.epochs + config.phases.exact.epochs;
   reporter.note(`checkpoints: ${checkpoint}, after every epoch`);
+  if (config.distillation && options.teacher === undefined) {
+    reporter.note('teacher: none (the config has a part for one), so the labels alone');
+  }
   await runTraining(state, {
     corpus,
     parts,
