@@ -143,7 +143,10 @@ async function trainEpoch(
     });
     await new Promise((resolve) => setImmediate(resolve)); // lets Ctrl-C be heard
     if (options.signal?.aborted) {
-      throw new BlindbeatError('INTERRUPTED', `Training stopped in epoch ${state.epoch + 1} of ${epochs}.`);
+      throw new BlindbeatError(
+        'INTERRUPTED',
+        `Training stopped in epoch ${state.epoch + 1} of ${epochs}. --resume goes on after the last finished epoch.`,
+      );
     }
   }
   return {
