@@ -53,7 +53,7 @@ ${facts}
 
 ## How good it is
 
-On ${test.records} records that were never used for training or choosing, one segment per record, through
+On ${test.records} records of the split's test part, not trained on, one segment per record, through
 \`src/model/forward.ts\`:
 
 CinC score (mean F1 of N, A, O) **${test.cincScore.toFixed(3)}**, 95 % bootstrap interval
@@ -62,7 +62,7 @@ by which the epoch was chosen, ${metrics.validation.cincScore.toFixed(3)}. The d
 both sides of the split.
 
 ${confusion}
-
+${(metrics.remarks ?? []).map((remark) => `\n${remark}\n`).join('')}
 ## Its range
 
 Largest |score| over all ${metrics.ranges.records.inputs / 2} records and their negatives ${metrics.ranges.records.largestScore.toFixed(1)}, over ${metrics.ranges.hostile.inputs} hostile

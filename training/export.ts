@@ -33,6 +33,8 @@ export interface ModelMetrics {
   backend: string;
   node: string;
   machine: string;
+  /** What else a reader of the figures must know, in sentences; added by hand. */
+  remarks?: string[];
 }
 
 export interface ExportOptions {
