@@ -1,0 +1,122 @@
+import { BlindbeatError } from '../../errors.ts';
+import { WASM } from './wasm.ts';
+
+/**
+ * The kernels of the fast backend as WebAssembly offers them: polynomials of n residues as 32-bit words in one memory,
+ * `Pointer`s are byte addresses, all of them multiples of 16. What each computes is written where it is implemented, in
+ * ./assembly; property tests are in test/ckks/kernels.test.ts.
+ */
+export interface Kernels {
+  forwardTight(src: Pointer, dst: Pointer, n: number, table: Pointer, q: number, offset: number): void;
+  forwardLoose(
+    src: Pointer,
+    dst: Pointer,
+    n: number,
+    table: Pointer,
+    q: number,
+    offset: number,
+    reduce: number,
+    one: number,
+  ): void;
+  inverse(
+    src: Pointer,
+    dst: Pointer,
+    n: number,
+    table: Pointer,
+    q: number,
+    inverseOfN: number,
+    inverseOfNShoup: number,
+  ): void;
+  switchProducts(
+    digits: Pointer,
+    key: Pointer,
+    out0: Pointer,
+    out1: Pointer,
+    n: number,
+    count: number,
+    stride: number,
+    group: number,
+    q: number,
+    one: number,
+    carry: number,
+    carryShoup: number,
+  ): void;
+  periodicProducts(
+    columns: Pointer,
+    offset: number,
+    weights: Pointer,
+    out0: Pointer,
+    out1: Pointer,
+    out2: Pointer,
+    out3: Pointer,
+    n: number,
+    run: number,
+    count: number,
+    group: number,
+    q: number,
+    one: number,
+    carry: number,
+    carryShoup: number,
+  ): void;
+  square(
+    c0: Pointer,
+    c1: Pointer,
+    out0: Pointer,
+    out1: Pointer,
+    out2: Pointer,
+    n: number,
+    q: number,
+    one: number,
+    carry: number,
+    carryShoup: number,
+  ): void;
+  add(a: Pointer, b: Pointer, out: Pointer, n: number, q: number): void;
+  addPeriodic(a: Pointer, values: Pointer, out: Pointer, n: number, run: number, q: number): void;
+  shift(data: Pointer, n: number, value: number, q: number): void;
+  subtractMultiply(
+    a: Pointer,
+    b: Pointer,
+    out: Pointer,
+    n: number,
+    q: number,
+    bound: number,
+    factor: number,
+    factorShoup: number,
+  ): void;
+  subtractMultiplyAdd(
+    a: Pointer,
+    b: Pointer,
+    addend: Pointer,
+    out: Pointer,
+    n: number,
+    q: number,
+    bound: number,
+    factor: number,
+    factorShoup: number,
+  ): void;
+  permute(a: Pointer, out: Pointer, n: number, table: Pointer): void;
+  placeKey(words: Pointer, key: Pointer, n: number, stride: number): void;
+}
+
+type Pointer = number;
+
+let compiling: Promise<WebAssembly.Module> | undefined;
+
+/**
+ * The kernels on a memory.
+ *
+ * @throws BlindbeatError ENVIRONMENT where WebAssembly has no SIMD
+ */
+export async function loadKernels(memory: WebAssembly.Memory): Promise<Kernels> {
+  try {
+    compiling ??= WebAssembly.compile(Uint8Array.from(atob(WASM), (c) => c.charCodeAt(0)));
+    const instance = await WebAssembly.instantiate(await compiling, { env: { memory } });
+    return instance.exports as unknown as Kernels;
+  } catch (cause) {
+    throw new BlindbeatError(
+      'ENVIRONMENT',
+      'the fast backend could not be loaded: it needs WebAssembly with SIMD, as Node 24 and current browsers have (or use the seal backend)',
+      { cause },
+    );
+  }
+}
