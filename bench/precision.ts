@@ -8,8 +8,9 @@
 import { parseArgs } from 'node:util';
 import type { Backend } from '../src/ckks/backend.ts';
 import { ClearBackend } from '../src/ckks/backends/clear.ts';
-import { type PeriodicPlain, SealBackend, SealEngine } from '../src/ckks/backends/seal.ts';
+import { SealBackend, SealEngine } from '../src/ckks/backends/seal.ts';
 import { compile } from '../src/ckks/circuit.ts';
+import type { PeriodicPlain } from '../src/ckks/periodic.ts';
 import { planCircuit } from '../src/ckks/plan.ts';
 import { encodeProgram, run } from '../src/ckks/run.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal.ts';

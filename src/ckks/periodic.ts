@@ -54,6 +54,13 @@ export function periodicSlots(coefficients: Float64Array): Float64Array {
   return out;
 }
 
+/** A periodic plaintext: `[limbs][2p]` residues in NTT form, each standing for N/2p equal ones. */
+export interface PeriodicPlain {
+  residues: Uint32Array;
+  limbs: number;
+  scale: number;
+}
+
 /** Turns periodic vectors into residues for one ring and chain of primes. */
 export class PeriodicEncoder {
   readonly n: number;

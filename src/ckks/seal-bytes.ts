@@ -156,9 +156,14 @@ export function readPlaintextWords(bytes: Uint8Array): Uint32Array {
   return new Uint32Array(bytes.slice(PLAINTEXT_DATA).buffer);
 }
 
-/** Position of the Galois key for a rotation by `step` slots: (3^step mod 2n - 1) / 2 (native/src/seal/galoiskeys.h). */
-export function galoisIndex(step: number, n: number): number {
+/** The Galois element of a rotation by `step` slots: 3^step mod 2n (native/src/seal/util/galois.cpp). */
+export function galoisElement(step: number, n: number): number {
   let element = 1;
   for (let i = 0; i < step; i++) element = (element * 3) % (2 * n);
-  return (element - 1) / 2;
+  return element;
+}
+
+/** Position of the Galois key for a rotation by `step` slots (native/src/seal/galoiskeys.h). */
+export function galoisIndex(step: number, n: number): number {
+  return (galoisElement(step, n) - 1) / 2;
 }

@@ -1,11 +1,12 @@
 import type { Model } from '../model/model.ts';
-import { type PeriodicPlain, SealBackend, SealEngine, type SwitchingKeys } from './backends/seal.ts';
+import { SealBackend, SealEngine, type SwitchingKeys } from './backends/seal.ts';
 import { packBits, packedSize, unpackBits } from './bits.ts';
 import { check } from './check.ts';
 import { compile, type PlanOptions } from './circuit.ts';
 import { concat, readContainer, writeContainer } from './container.ts';
 import { bodySizes, type Manifest, switchingKeySize } from './manifest.ts';
 import { bitLength } from './parameters.ts';
+import type { PeriodicPlain } from './periodic.ts';
 import { type Plan, planCircuit } from './plan.ts';
 import { encodeProgram, type OnStage, type Program, run } from './run.ts';
 import { type Ciphertext, type Encryptor, type Handle, loadSeal, type ServerModule } from './seal.ts';

@@ -1,6 +1,6 @@
 import type { Backend } from '../backend.ts';
 import type { Parameters } from '../parameters.ts';
-import { PeriodicEncoder } from '../periodic.ts';
+import { PeriodicEncoder, type PeriodicPlain } from '../periodic.ts';
 import {
   allPrimes,
   type Ciphertext,
@@ -18,13 +18,6 @@ export interface SwitchingKeys {
   relinearisation: RelinKeys;
   /** By rotation step. */
   galois: Map<number, GaloisKeys>;
-}
-
-/** A periodic plaintext: `[limbs][2p]` residues in NTT form, each standing for N/2p equal ones. */
-export interface PeriodicPlain {
-  residues: Uint32Array;
-  limbs: number;
-  scale: number;
 }
 
 /** Everything of SEAL that evaluating one plan needs, keys aside: made once per plan. */

@@ -1,0 +1,170 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { FastBackend, type FastCiphertext, FastEngine, type FastKeys } from '../../src/ckks/backends/fast.ts';
+import { SealBackend, SealEngine, type SwitchingKeys } from '../../src/ckks/backends/seal.ts';
+import { choosePrimes, log2Product, type Parameters } from '../../src/ckks/parameters.ts';
+import {
+  type Ciphertext,
+  type ClientModule,
+  type Encryptor,
+  loadSeal,
+  type Seal,
+} from '../../src/ckks/seal.ts';
+import { type RawCiphertext, readCiphertext, readSwitchingKey } from '../../src/ckks/seal-bytes.ts';
+
+const STEPS = [1, 8, 1024];
+
+function parametersOf(n: number, bits: number[]): Parameters {
+  const primes = choosePrimes(n, bits);
+  const special = primes.pop()!;
+  return { n, primes, special, logQP: log2Product([...primes, special]), security: 128 };
+}
+
+/** Both backends under the same keys. */
+class Pair implements Disposable {
+  readonly seal: Seal<ClientModule>;
+  readonly sealEngine: SealEngine;
+  readonly fastEngine: FastEngine;
+  readonly sealKeys: SwitchingKeys;
+  readonly sealBackend: SealBackend;
+  readonly fastBackend: FastBackend;
+  readonly encryptor: Encryptor;
+  readonly #owned: { delete(): void }[];
+
+  private constructor(seal: Seal<ClientModule>, fastEngine: FastEngine) {
+    const { module } = seal;
+    const { parameters } = fastEngine;
+    this.seal = seal;
+    this.fastEngine = fastEngine;
+    this.sealEngine = new SealEngine(seal, parameters);
+    const { context } = this.sealEngine;
+    const generator = new module.KeyGenerator(context);
+    const publicKey = generator.createPublicKey();
+    this.encryptor = new module.Encryptor(context, publicKey);
+    const relinearisation = generator.createRelinKeys();
+    const galois = new Map(
+      STEPS.map((step) => [step, generator.createGaloisKeysWithSteps(Int32Array.of(step))]),
+    );
+    this.#owned = [this.encryptor, publicKey, generator, relinearisation, ...galois.values()];
+    this.sealKeys = { relinearisation, galois };
+    const none = module.ComprModeType.none;
+    const limbs = parameters.primes.length;
+    const convert = (key: { saveToArray(mode: typeof none): Uint8Array }) => {
+      const fast = fastEngine.allocateKey(limbs);
+      readSwitchingKey(key.saveToArray(none)).forEach(({ words }, j) => {
+        fastEngine.writeDigit(fast, j, words);
+      });
+      return fast;
+    };
+    const fastKeys: FastKeys = {
+      relinearisation: convert(relinearisation),
+      galois: new Map(STEPS.map((step) => [step, convert(galois.get(step)!)])),
+    };
+    this.sealBackend = new SealBackend(this.sealEngine, this.sealKeys);
+    this.fastBackend = new FastBackend(fastEngine, fastKeys);
+  }
+
+  static async open(parameters: Parameters): Promise<Pair> {
+    return new Pair(await loadSeal<ClientModule>(), await FastEngine.open(parameters));
+  }
+
+  [Symbol.dispose](): void {
+    this.fastBackend[Symbol.dispose]();
+    this.sealBackend[Symbol.dispose]();
+    this.sealEngine[Symbol.dispose]();
+    for (const handle of this.#owned) handle.delete();
+  }
+
+  /** A ciphertext of `limbs` limbs: an encryption of zero, which is as random as any. */
+  encrypt(limbs: number): Ciphertext {
+    const { module } = this.seal;
+    const out = this.seal.own(new module.Ciphertext());
+    this.encryptor.encryptZero(out);
+    this.seal.using(new module.Evaluator(this.sealEngine.context), (evaluator) => {
+      for (let l = this.fastEngine.parameters.primes.length; l > limbs; l--)
+        evaluator.cipherModSwitchToNextInplace(out);
+    });
+    out.setScale(1);
+    return out;
+  }
+
+  raw(v: Ciphertext): RawCiphertext {
+    return readCiphertext(v.saveToArray(this.seal.module.ComprModeType.none));
+  }
+
+  toFast(v: Ciphertext): FastCiphertext {
+    return this.fastEngine.load(this.raw(v));
+  }
+
+  /** Number of residues that differ. */
+  differing(v: Ciphertext, fast: FastCiphertext): number {
+    const raw = this.raw(v);
+    expect([fast.polynomials, fast.limbs]).toEqual([raw.polynomials, raw.limbs]);
+    let count = 0;
+    for (let k = 0; k < raw.polynomials; k++)
+      for (let i = 0; i < raw.limbs; i++) {
+        const residues = this.fastEngine.read(fast, k, i);
+        const from = 2 * raw.n * (k * raw.limbs + i);
+        for (let j = 0; j < raw.n; j++) if (residues[j] !== raw.words[from + 2 * j]) count++;
+      }
+    return count;
+  }
+}
+
+describe.each<[string, number, number[], number[]]>([
+  ['N = 8192, short and long primes', 8192, [30, 28, 27, 26, 26, 30, 30], [6, 3, 2]],
+  [
+    'N = 16384, the shipped plan',
+    16384,
+    [30, 30, 30, 28, 27, 26, 27, 26, 27, 26, 27, 26, 27, 26, 30],
+    [14, 9, 4, 2],
+  ],
+  ['N = 4096, a special prime shorter than the data primes', 4096, [30, 28, 26], [2]],
+])('against node-seal at %s', (_, n, bits, levels) => {
+  let pair: Pair;
+  beforeAll(async () => {
+    pair = await Pair.open(parametersOf(n, bits));
+  });
+  afterAll(() => pair[Symbol.dispose]());
+
+  test.each(levels)(
+    'when a ciphertext has %i limbs, then every operation gives the same residues',
+    (limbs) => {
+      const { sealBackend: ours, fastBackend: fast, seal } = pair;
+      const v = pair.encrypt(limbs);
+      const w = pair.encrypt(limbs);
+      const [fv, fw] = [pair.toFast(v), pair.toFast(w)];
+      const check = (what: string, a: Ciphertext, b: FastCiphertext) => {
+        expect(pair.differing(a, b), what).toBe(0);
+      };
+      for (const step of STEPS) check(`rotate by ${step}`, ours.rotate(v, step), fast.rotate(fv, step));
+      check('add', ours.add(v, w), fast.add(fv, fw));
+      const squared = ours.square(v);
+      const fastSquared = fast.square(fv);
+      check('square', squared, fastSquared);
+      check('relinearise', ours.relinearise(squared), fast.relinearise(fastSquared));
+      check('rescale', ours.rescale(v, 1), fast.rescale(fv, 1));
+      for (const period of [1, 16, 64]) {
+        const vector = (seed: number) =>
+          ours.encode(
+            Float64Array.from({ length: period }, (_, j) => Math.sin(seed + j * j)),
+            2 ** 24,
+            limbs,
+          );
+        const plain = { ...vector(0), scale: 1 };
+        check('addPlain', ours.addPlain(v, plain), fast.addPlain(fv, plain));
+        const columns = Array.from({ length: 21 }, (_, k) => (k % 2 === 0 ? v : w));
+        const fastColumns = columns.map((c) => (c === v ? fv : fw));
+        const rows = [0, 1, 2, 3, 4].map((o) =>
+          columns.map((_, k) => (o === 1 || k === 5 || (o + k) % 7 === 0 ? null : vector(100 * o + k))),
+        );
+        const sums = ours.multiplySum(columns, rows);
+        const fastSums = fast.multiplySum(fastColumns, rows);
+        expect(fastSums[1]).toBeNull();
+        sums.forEach((sum, o) => {
+          if (sum) check(`multiplySum row ${o}, period ${period}`, sum, fastSums[o]!);
+        });
+      }
+      seal.free(v, w);
+    },
+  );
+});
