@@ -1,22 +1,30 @@
+import { BlindbeatError } from '../errors.ts';
 import type { Model } from '../model/model.ts';
-import { SealBackend, SealEngine, type SwitchingKeys } from './backends/seal.ts';
+import { FastHost } from './backends/fast-host.ts';
+import { SealHost } from './backends/seal-host.ts';
 import { packBits, packedSize, unpackBits } from './bits.ts';
 import { check } from './check.ts';
 import { compile, type PlanOptions } from './circuit.ts';
 import { concat, readContainer, writeContainer } from './container.ts';
+import { BACKENDS, type BackendName, type Host, type HostKeys, type Polynomials } from './host.ts';
 import { bodySizes, type Manifest, switchingKeySize } from './manifest.ts';
 import { bitLength } from './parameters.ts';
-import type { PeriodicPlain } from './periodic.ts';
+import { PeriodicEncoder } from './periodic.ts';
 import { type Plan, planCircuit } from './plan.ts';
-import { encodeProgram, type OnStage, type Program, run } from './run.ts';
-import { type Ciphertext, type Encryptor, type Handle, loadSeal, type ServerModule } from './seal.ts';
-import { galoisIndex, readCiphertext, SEED_SIZE, writeCiphertext, writeSwitchingKey } from './seal-bytes.ts';
+import type { OnStage } from './run.ts';
+import { type RawCiphertext, SEED_SIZE } from './seal-bytes.ts';
 
 /** A client's evaluation keys, loaded; public data. Dispose them when the client is gone. */
-export interface EvaluationKeys extends SwitchingKeys, Disposable {
+export interface EvaluationKeys extends Disposable {
   keyId: string;
-  /** Encrypts under the client's public key: for re-randomising replies. */
-  encryptor: Encryptor;
+  /** The keys as the server's backend holds them. */
+  loaded: HostKeys;
+}
+
+/** What a server may choose. */
+export interface ServerOptions extends PlanOptions {
+  /** What computes on ciphertexts: our own kernels, or node-seal; the results are the same. Default 'fast'. */
+  backend?: BackendName;
 }
 
 /**
@@ -24,29 +32,30 @@ export interface EvaluationKeys extends SwitchingKeys, Disposable {
  */
 export class Server {
   readonly plan: Plan;
-  readonly #engine: SealEngine;
-  readonly #program: Program<PeriodicPlain>;
+  readonly #host: Host;
+  readonly #encoder: PeriodicEncoder;
 
-  private constructor(plan: Plan, engine: SealEngine, program: Program<PeriodicPlain>) {
+  private constructor(plan: Plan, host: Host) {
     this.plan = plan;
-    this.#engine = engine;
-    this.#program = program;
+    this.#host = host;
+    const { n, primes } = plan.manifest.parameters;
+    this.#encoder = new PeriodicEncoder(n, [primes[0]]);
   }
 
   /**
    * Plans, checks and encodes a model: seconds of work, once.
    *
-   * @throws BlindbeatError PLAN when the model does not fit
+   * @throws BlindbeatError PLAN when the model does not fit; ENVIRONMENT when the backend cannot be loaded
    */
-  static async open(model: Model, options: PlanOptions = {}): Promise<Server> {
-    const circuit = compile(model, options);
+  static async open(model: Model, options: ServerOptions = {}): Promise<Server> {
+    const { backend = 'fast', ...planOptions } = options;
+    if (!BACKENDS.includes(backend)) {
+      throw new BlindbeatError('USAGE', `backend "${backend}" is none of ${BACKENDS.join(', ')}`);
+    }
+    const circuit = compile(model, planOptions);
     const plan = planCircuit(model, circuit);
     check(plan);
-    const engine = new SealEngine(await loadSeal<ServerModule>(), circuit.parameters);
-    const backend = new SealBackend(engine, null);
-    const program = encodeProgram(backend, circuit);
-    backend[Symbol.dispose]();
-    return new Server(plan, engine, program);
+    return new Server(plan, await (backend === 'seal' ? SealHost : FastHost).open(circuit));
   }
 
   /** What clients get. */
@@ -56,11 +65,11 @@ export class Server {
 
   /** SEAL objects alive on behalf of this server. */
   get liveHandles(): number {
-    return this.#engine.seal.live;
+    return this.#host.liveHandles;
   }
 
   [Symbol.dispose](): void {
-    this.#engine[Symbol.dispose]();
+    this.#host[Symbol.dispose]();
   }
 
   /**
@@ -74,43 +83,29 @@ export class Server {
       planHash,
       bodyBytes: bodySizes(this.manifest).evaluationKeys,
     });
-    const { seal, context } = this.#engine;
-    const { module } = seal;
     const total = keys.galois.length + 2;
-    const owned: Handle[] = [];
-    const own = <T extends Handle>(handle: T): T => {
-      owned.push(seal.own(handle));
-      return handle;
-    };
-    const dispose = () => seal.free(...owned.splice(0));
+    const loaded = this.#host.createKeys();
     try {
       let at = 0;
       let done = 0;
-      const take = (limbs: number) => {
+      const digits = (limbs: number) => {
         const size = switchingKeySize(parameters, limbs);
-        const piece = body.subarray(at, at + size);
         at += size;
-        return this.#unpackDigits(piece, limbs, limbs);
+        return this.#unpackDigits(body.subarray(at - size, at), limbs, limbs);
       };
-      const keyLevel = this.#engine.parmsIds.get(parameters.primes.length + 1)!;
-      const relinearisation = own(new module.RelinKeys());
-      const load = (target: { loadFromArray(c: typeof context, b: Uint8Array): void }, file: Uint8Array) => {
-        seal.guard('FORMAT', 'the evaluation keys', () => target.loadFromArray(context, file));
-        onKey?.(++done, total);
-      };
-      load(relinearisation, writeSwitchingKey(keyLevel, 1, 0, take(keys.relinearisation.limbs)));
-      const galois: SwitchingKeys['galois'] = new Map();
+      const { limbs } = keys.relinearisation;
+      loaded.setRelinearisation(digits(limbs), limbs);
+      onKey?.(++done, total);
       for (const { step, limbs } of keys.galois) {
-        const key = own(new module.GaloisKeys());
-        load(key, writeSwitchingKey(keyLevel, parameters.n, galoisIndex(step, parameters.n), take(limbs)));
-        galois.set(step, key);
+        loaded.setGalois(step, digits(limbs), limbs);
+        onKey?.(++done, total);
       }
-      const publicKey = own(new module.PublicKey());
-      load(publicKey, this.#unpackDigits(body.subarray(at), 1, 1)[0]);
-      const encryptor = own(new module.Encryptor(context, publicKey));
-      return { keyId: header.keyId, relinearisation, galois, encryptor, [Symbol.dispose]: dispose };
+      const [publicKey] = this.#unpackDigits(body.subarray(at), 1, 1);
+      loaded.setPublicKey(publicKey);
+      onKey?.(++done, total);
+      return { keyId: header.keyId, loaded, [Symbol.dispose]: () => loaded[Symbol.dispose]() };
     } catch (error) {
-      dispose();
+      loaded[Symbol.dispose]();
       throw error;
     }
   }
@@ -122,21 +117,12 @@ export class Server {
    * @throws BlindbeatError FORMAT or MISMATCH for a request that is not to this plan and these keys
    */
   evaluate(request: Uint8Array, keys: EvaluationKeys, onStage?: OnStage): Uint8Array {
-    const { seal } = this.#engine;
     const input = this.#readRequest(request, keys.keyId);
-    const backend = new SealBackend(this.#engine, keys);
-    try {
-      const outcome = run(backend, this.#program, input, onStage);
-      const scores = this.#rerandomise(outcome.scores, keys);
-      const map = outcome.map && this.#rerandomise(outcome.map, keys);
-      return this.#writeReply(scores, map, keys.keyId);
-    } finally {
-      backend[Symbol.dispose]();
-      seal.free(input);
-    }
+    const { scores, map } = this.#host.evaluate(input, keys.loaded, onStage);
+    return this.#writeReply(scores, map, keys.keyId);
   }
 
-  #readRequest(bytes: Uint8Array, keyId: string): Ciphertext {
+  #readRequest(bytes: Uint8Array, keyId: string): RawCiphertext {
     const { planHash, parameters, inputScale } = this.manifest;
     const { n, primes } = parameters;
     const { body } = readContainer(bytes, 'request', {
@@ -151,9 +137,8 @@ export class Server {
       unpackBits(body.subarray(at, at + size), n, bitLength(q), q, words, 2 * i * n, 2);
       at += size;
     });
-    const parmsId = this.#engine.parmsIds.get(primes.length)!;
-    const raw = {
-      parmsId,
+    return {
+      parmsId: this.#host.parmsIds.get(primes.length)!,
       polynomials: 2,
       n,
       limbs: primes.length,
@@ -162,23 +147,16 @@ export class Server {
       words,
       seed: body.slice(at, at + SEED_SIZE),
     };
-    const { seal, context } = this.#engine;
-    const ciphertext = seal.own(new seal.module.Ciphertext());
-    try {
-      seal.guard('FORMAT', 'the request', () => ciphertext.loadFromArray(context, writeCiphertext(raw)));
-      return ciphertext;
-    } catch (error) {
-      seal.free(ciphertext);
-      throw error;
-    }
   }
 
-  /** Digits as SEAL loads them: the limbs that were not sent are never used at this key's levels and stay zero. */
-  #unpackDigits(bytes: Uint8Array, digits: number, limbs: number): Uint8Array[] {
+  /**
+   * Digits one by one, as SEAL loads them: the limbs that were not sent are never used at this key's levels and stay zero.
+   */
+  *#unpackDigits(bytes: Uint8Array, digits: number, limbs: number): Generator<RawCiphertext> {
     const { n, primes, special } = this.manifest.parameters;
-    const parmsId = this.#engine.parmsIds.get(primes.length + 1)!;
+    const parmsId = this.#host.parmsIds.get(primes.length + 1)!;
     let at = 0;
-    return Array.from({ length: digits }, () => {
+    for (let digit = 0; digit < digits; digit++) {
       const words = new Uint32Array(2 * (primes.length + 1) * n);
       const unpack = (q: number, limb: number) => {
         const size = packedSize(n, bitLength(q));
@@ -189,38 +167,7 @@ export class Server {
       unpack(special, primes.length);
       const seed = bytes.slice(at, at + SEED_SIZE);
       at += SEED_SIZE;
-      return writeCiphertext({
-        parmsId,
-        polynomials: 2,
-        n,
-        limbs: primes.length + 1,
-        scale: 1,
-        ntt: true,
-        words,
-        seed,
-      });
-    });
-  }
-
-  /** Adds a fresh encryption of zero, so that the reply's polynomials are those of no intermediate ciphertext. */
-  #rerandomise(result: Ciphertext, keys: EvaluationKeys): Polynomials {
-    const { seal, context } = this.#engine;
-    const { module } = seal;
-    const { n } = this.manifest.parameters;
-    const zero = seal.own(new module.Ciphertext());
-    try {
-      keys.encryptor.encryptZero(zero);
-      seal.using(new module.Evaluator(context), (evaluator) => {
-        seal.using(result.parmsId(), (level) => evaluator.cipherModSwitchToInplace(zero, level));
-        zero.setScale(result.scale());
-        evaluator.addInplace(result, zero);
-      });
-      const { words } = readCiphertext(result.saveToArray(module.ComprModeType.none));
-      const polynomial = (index: number) =>
-        Uint32Array.from({ length: n }, (_, i) => words[2 * (index * n + i)]);
-      return { c0: polynomial(0), c1: polynomial(1) };
-    } finally {
-      seal.free(zero);
+      yield { parmsId, polynomials: 2, n, limbs: primes.length + 1, scale: 1, ntt: true, words, seed };
     }
   }
 
@@ -229,7 +176,7 @@ export class Server {
     const { planHash, parameters, reply } = this.manifest;
     const { n, primes } = parameters;
     const pack = (polynomial: Uint32Array) => packBits(polynomial, 0, n, 1, bitLength(primes[0]));
-    this.#engine.encoder.transform(n, 0).inverse(scores.c0);
+    this.#encoder.transform(n, 0).inverse(scores.c0);
     const size = 2 * reply.group;
     const carried = new Uint8Array(4 * size);
     const view = new DataView(carried.buffer);
@@ -238,10 +185,4 @@ export class Server {
     const header = { planHash, keyId, bodyBytes: bodySizes(this.manifest).reply };
     return concat(writeContainer('reply', header, body));
   }
-}
-
-/** A ciphertext of one limb, in NTT form. */
-interface Polynomials {
-  c0: Uint32Array;
-  c1: Uint32Array;
 }

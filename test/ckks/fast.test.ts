@@ -1,7 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FastBackend, type FastCiphertext, FastEngine, type FastKeys } from '../../src/ckks/backends/fast.ts';
 import { SealBackend, SealEngine, type SwitchingKeys } from '../../src/ckks/backends/seal.ts';
+import { compile } from '../../src/ckks/circuit.ts';
+import type { KeySet } from '../../src/ckks/manifest.ts';
 import { choosePrimes, log2Product, type Parameters } from '../../src/ckks/parameters.ts';
+import { plan } from '../../src/ckks/plan.ts';
+import { encodeProgram, run } from '../../src/ckks/run.ts';
 import {
   type Ciphertext,
   type ClientModule,
@@ -10,8 +14,11 @@ import {
   type Seal,
 } from '../../src/ckks/seal.ts';
 import { type RawCiphertext, readCiphertext, readSwitchingKey } from '../../src/ckks/seal-bytes.ts';
+import { randomModel } from '../helpers/random-model.ts';
 
 const STEPS = [1, 8, 1024];
+/** Keys that reach every level. */
+const FULL = { relinearisation: { limbs: 14 }, galois: STEPS.map((step) => ({ step, limbs: 14 })) };
 
 function parametersOf(n: number, bits: number[]): Parameters {
   const primes = choosePrimes(n, bits);
@@ -30,7 +37,7 @@ class Pair implements Disposable {
   readonly encryptor: Encryptor;
   readonly #owned: { delete(): void }[];
 
-  private constructor(seal: Seal<ClientModule>, fastEngine: FastEngine) {
+  private constructor(seal: Seal<ClientModule>, fastEngine: FastEngine, keys: KeySet) {
     const { module } = seal;
     const { parameters } = fastEngine;
     this.seal = seal;
@@ -42,29 +49,28 @@ class Pair implements Disposable {
     this.encryptor = new module.Encryptor(context, publicKey);
     const relinearisation = generator.createRelinKeys();
     const galois = new Map(
-      STEPS.map((step) => [step, generator.createGaloisKeysWithSteps(Int32Array.of(step))]),
+      keys.galois.map(({ step }) => [step, generator.createGaloisKeysWithSteps(Int32Array.of(step))]),
     );
     this.#owned = [this.encryptor, publicKey, generator, relinearisation, ...galois.values()];
     this.sealKeys = { relinearisation, galois };
     const none = module.ComprModeType.none;
-    const limbs = parameters.primes.length;
-    const convert = (key: { saveToArray(mode: typeof none): Uint8Array }) => {
-      const fast = fastEngine.allocateKey(limbs);
-      readSwitchingKey(key.saveToArray(none)).forEach(({ words }, j) => {
-        fastEngine.writeDigit(fast, j, words);
-      });
+    const convert = (key: { saveToArray(mode: typeof none): Uint8Array }, limbs: number) => {
+      const planned = Math.min(limbs, parameters.primes.length);
+      const fast = fastEngine.allocateKey(planned);
+      const digits = readSwitchingKey(key.saveToArray(none)).slice(0, planned);
+      for (const [j, { words }] of digits.entries()) fastEngine.writeDigit(fast, j, words);
       return fast;
     };
     const fastKeys: FastKeys = {
-      relinearisation: convert(relinearisation),
-      galois: new Map(STEPS.map((step) => [step, convert(galois.get(step)!)])),
+      relinearisation: convert(relinearisation, keys.relinearisation.limbs),
+      galois: new Map(keys.galois.map(({ step, limbs }) => [step, convert(galois.get(step)!, limbs)])),
     };
     this.sealBackend = new SealBackend(this.sealEngine, this.sealKeys);
     this.fastBackend = new FastBackend(fastEngine, fastKeys);
   }
 
-  static async open(parameters: Parameters): Promise<Pair> {
-    return new Pair(await loadSeal<ClientModule>(), await FastEngine.open(parameters));
+  static async open(parameters: Parameters, keys: KeySet): Promise<Pair> {
+    return new Pair(await loadSeal<ClientModule>(), await FastEngine.open(parameters), keys);
   }
 
   [Symbol.dispose](): void {
@@ -122,7 +128,7 @@ describe.each<[string, number, number[], number[]]>([
 ])('against node-seal at %s', (_, n, bits, levels) => {
   let pair: Pair;
   beforeAll(async () => {
-    pair = await Pair.open(parametersOf(n, bits));
+    pair = await Pair.open(parametersOf(n, bits), FULL);
   });
   afterAll(() => pair[Symbol.dispose]());
 
@@ -168,3 +174,33 @@ describe.each<[string, number, number[], number[]]>([
     },
   );
 });
+
+test.each([
+  { channels: [4, 8], dilation: [1, 2], samples: 2048 },
+  { channels: [8, 16, 8], samples: 1024 },
+])(
+  'when whole networks %j are evaluated, then all residues of what comes out are the same',
+  async (options) => {
+    const model = randomModel({ ...options, seed: 11 });
+    const { parameters, keys } = plan(model, { outputs: 'scores+map' }).manifest;
+    using pair = await Pair.open(parameters, keys);
+    const circuit = compile(model, { outputs: 'scores+map' });
+    const request = pair.encrypt(parameters.primes.length);
+    request.setScale(circuit.inputScale);
+    const { sealBackend, fastBackend, fastEngine } = pair;
+    const input = pair.toFast(request);
+    const expected = run(sealBackend, encodeProgram(sealBackend, circuit), request);
+    const program = encodeProgram(fastBackend, circuit);
+    run(fastBackend, program, input, () => {});
+    const used = fastEngine.memory.used;
+    const reached = fastEngine.memory.memory.buffer.byteLength;
+    const got = run(fastBackend, program, input);
+    expect(pair.differing(expected.scores, got.scores)).toBe(0);
+    expect(pair.differing(expected.map!, got.map!)).toBe(0);
+    fastBackend.free(got.scores);
+    fastBackend.free(got.map!);
+    expect(fastEngine.memory.used).toBe(used);
+    expect(fastEngine.memory.memory.buffer.byteLength).toBe(reached);
+    pair.seal.free(request);
+  },
+);

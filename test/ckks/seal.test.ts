@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SealBackend, SealEngine } from '../../src/ckks/backends/seal.ts';
 import { Client } from '../../src/ckks/client.ts';
 import { concat } from '../../src/ckks/container.ts';
+import { BACKENDS, type BackendName } from '../../src/ckks/host.ts';
 import { parseManifest } from '../../src/ckks/manifest.ts';
 import { plan } from '../../src/ckks/plan.ts';
 import { type ClientModule, loadSeal } from '../../src/ckks/seal.ts';
@@ -29,8 +30,8 @@ class RoundTrip implements Disposable {
     this.keys = server.loadKeys(this.evaluationKeys);
   }
 
-  static async open(model: Model): Promise<RoundTrip> {
-    const server = await Server.open(model, { outputs: 'scores+map' });
+  static async open(model: Model, backend: BackendName): Promise<RoundTrip> {
+    const server = await Server.open(model, { outputs: 'scores+map', backend });
     const manifest = parseManifest(JSON.parse(JSON.stringify(server.manifest)));
     return new RoundTrip(server, await Client.open(manifest));
   }
@@ -48,19 +49,19 @@ const segment = Float32Array.from(
   (_, i) => 0.8 * Math.sin(i / 7) + 0.3 * Math.sin((i * i) / 900),
 );
 
-describe('a small network on real SEAL', () => {
+describe.each(BACKENDS)('a small network encrypted, backend %s', (backend) => {
   let trip: RoundTrip;
   let request: Uint8Array;
   let reply: Uint8Array;
 
   beforeAll(async () => {
-    trip = await RoundTrip.open(model);
+    trip = await RoundTrip.open(model, backend);
     request = trip.client.encrypt(trip.secret, segment);
     reply = trip.server.evaluate(request, trip.keys);
   });
   afterAll(() => trip[Symbol.dispose]());
 
-  test('when a segment is classified, then floats, the packed computation and SEAL agree', () => {
+  test('when a segment is classified, then floats, the packed computation and the encrypted one agree', () => {
     const exact = forward(model, segment).scores;
     const packed = simulate(model, segment, { outputs: 'scores+map' });
     const decrypted = trip.client.decrypt(trip.secret, reply);
@@ -167,7 +168,7 @@ describe('a small network on real SEAL', () => {
   });
 
   test('when everything is disposed, then no SEAL object is left alive', async () => {
-    const other = await RoundTrip.open(model);
+    const other = await RoundTrip.open(model, backend);
     const idle = [other.server.liveHandles, other.client.liveHandles];
     other.client.decrypt(
       other.secret,

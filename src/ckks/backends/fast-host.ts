@@ -1,0 +1,171 @@
+import { BlindbeatError } from '../../errors.ts';
+import type { Circuit } from '../circuit.ts';
+import type { Answer, Host, HostKeys, Polynomials } from '../host.ts';
+import type { Parameters } from '../parameters.ts';
+import type { PeriodicPlain } from '../periodic.ts';
+import { encodeProgram, type OnStage, type Program, run } from '../run.ts';
+import {
+  allPrimes,
+  type Encryptor,
+  type Handle,
+  loadSeal,
+  type SEALContext,
+  type Seal,
+  type ServerModule,
+} from '../seal.ts';
+import { type RawCiphertext, readCiphertext, writeCiphertext } from '../seal-bytes.ts';
+import { FastBackend, type FastCiphertext, FastEngine, type FastKey, type FastKeys } from './fast.ts';
+
+/**
+ * The little of SEAL that is left beside the kernels: seeds are expanded by SEAL's own generator and encryptions of zero are
+ * SEAL's. Both happen at the top of the chain, so its context has no other level and is made four times sooner.
+ */
+class SealRest {
+  readonly seal: Seal<ServerModule>;
+  readonly context: SEALContext;
+  readonly parmsIds: Map<number, Uint8Array>;
+
+  constructor(seal: Seal<ServerModule>, parameters: Parameters) {
+    this.seal = seal;
+    this.context = seal.context(parameters.n, allPrimes(parameters), false);
+    this.parmsIds = seal.parmsIds(this.context);
+  }
+
+  /** The ciphertext with its second polynomial in place of the seed. */
+  expand(raw: RawCiphertext, kind: 'Ciphertext' | 'PublicKey', what: string): RawCiphertext {
+    const { seal, context } = this;
+    const { module } = seal;
+    return seal.using(new module[kind](), (handle) => {
+      seal.guard('FORMAT', what, () => handle.loadFromArray(context, writeCiphertext(raw)));
+      return readCiphertext(handle.saveToArray(module.ComprModeType.none));
+    });
+  }
+}
+
+/** Keys in the kernels' memory: only the digits and limbs that the plan uses. */
+class LoadedKeys implements HostKeys {
+  #relinearisation: FastKey | null = null;
+  readonly #galois = new Map<number, FastKey>();
+  #encryptor: Encryptor | null = null;
+  readonly #engine: FastEngine;
+  readonly #rest: SealRest;
+  readonly #owned: Handle[] = [];
+  readonly #made: FastKey[] = [];
+
+  constructor(engine: FastEngine, rest: SealRest) {
+    this.#engine = engine;
+    this.#rest = rest;
+  }
+
+  setRelinearisation(digits: Iterable<RawCiphertext>, limbs: number): void {
+    this.#relinearisation = this.#load(digits, limbs);
+  }
+
+  setGalois(step: number, digits: Iterable<RawCiphertext>, limbs: number): void {
+    this.#galois.set(step, this.#load(digits, limbs));
+  }
+
+  setPublicKey(raw: RawCiphertext): void {
+    const { seal, context } = this.#rest;
+    const own = <T extends Handle>(handle: T): T => {
+      this.#owned.push(seal.own(handle));
+      return handle;
+    };
+    const publicKey = own(new seal.module.PublicKey());
+    seal.guard('FORMAT', 'the evaluation keys', () => publicKey.loadFromArray(context, writeCiphertext(raw)));
+    this.#encryptor = own(new seal.module.Encryptor(context, publicKey));
+  }
+
+  get switching(): FastKeys {
+    return { relinearisation: this.#relinearisation!, galois: this.#galois };
+  }
+
+  get encryptor(): Encryptor {
+    return this.#encryptor!;
+  }
+
+  [Symbol.dispose](): void {
+    this.#rest.seal.free(...this.#owned.splice(0));
+    for (const key of this.#made.splice(0)) this.#engine.memory.free(key.address);
+  }
+
+  #load(digits: Iterable<RawCiphertext>, limbs: number): FastKey {
+    const key = this.#engine.allocateKey(limbs);
+    this.#made.push(key);
+    let digit = 0;
+    for (const raw of digits)
+      this.#engine.writeDigit(key, digit++, this.#rest.expand(raw, 'PublicKey', 'the evaluation keys').words);
+    return key;
+  }
+}
+
+/** The server's work by our own kernels. */
+export class FastHost implements Host {
+  readonly #engine: FastEngine;
+  readonly #rest: SealRest;
+  readonly #program: Program<PeriodicPlain>;
+
+  private constructor(engine: FastEngine, rest: SealRest, program: Program<PeriodicPlain>) {
+    this.#engine = engine;
+    this.#rest = rest;
+    this.#program = program;
+  }
+
+  /** @throws BlindbeatError ENVIRONMENT where WebAssembly has no SIMD or not enough memory */
+  static async open(circuit: Circuit): Promise<FastHost> {
+    const engine = await FastEngine.open(circuit.parameters);
+    using backend = new FastBackend(engine, null);
+    const program = encodeProgram(backend, circuit);
+    for (const encoded of program.stages) {
+      if (!('rows' in encoded)) continue;
+      for (const rows of encoded.rows) engine.pack(rows, encoded.stage.limbs);
+    }
+    return new FastHost(engine, new SealRest(await loadSeal<ServerModule>(), circuit.parameters), program);
+  }
+
+  get liveHandles(): number {
+    return this.#rest.seal.live;
+  }
+
+  get parmsIds(): Map<number, Uint8Array> {
+    return this.#rest.parmsIds;
+  }
+
+  [Symbol.dispose](): void {
+    this.#rest.seal.free(this.#rest.context);
+  }
+
+  createKeys(): HostKeys {
+    return new LoadedKeys(this.#engine, this.#rest);
+  }
+
+  evaluate(request: RawCiphertext, keys: HostKeys, onStage?: OnStage): Answer {
+    if (!(keys instanceof LoadedKeys)) {
+      throw new BlindbeatError('MISMATCH', 'the evaluation keys were loaded for another backend');
+    }
+    const input = this.#engine.load(this.#rest.expand(request, 'Ciphertext', 'the request'));
+    const backend = new FastBackend(this.#engine, keys.switching);
+    try {
+      const outcome = run(backend, this.#program, input, onStage);
+      const scores = this.#rerandomise(outcome.scores, keys.encryptor);
+      return outcome.map ? { scores, map: this.#rerandomise(outcome.map, keys.encryptor) } : { scores };
+    } finally {
+      backend[Symbol.dispose]();
+      this.#engine.memory.free(input.address);
+    }
+  }
+
+  /** Only the first prime is left, and of a fresh encryption of zero only its limb is needed. */
+  #rerandomise(result: FastCiphertext, encryptor: Encryptor): Polynomials {
+    const { seal } = this.#rest;
+    const { n, primes } = this.#engine.parameters;
+    const [q] = primes;
+    const { words } = seal.using(new seal.module.Ciphertext(), (zero) => {
+      encryptor.encryptZero(zero);
+      return readCiphertext(zero.saveToArray(seal.module.ComprModeType.none));
+    });
+    const polynomial = (index: number) =>
+      this.#engine.read(result, index, 0).map((v, i) => (v + words[2 * (index * primes.length * n + i)]) % q);
+    return { c0: polynomial(0), c1: polynomial(1) };
+  }
+}

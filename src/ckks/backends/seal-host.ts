@@ -1,0 +1,169 @@
+import { BlindbeatError } from '../../errors.ts';
+import type { Circuit } from '../circuit.ts';
+import type { Answer, Host, HostKeys, Polynomials } from '../host.ts';
+import type { PeriodicPlain } from '../periodic.ts';
+import { encodeProgram, type OnStage, type Program, run } from '../run.ts';
+import {
+  type Ciphertext,
+  type Encryptor,
+  type GaloisKeys,
+  type Handle,
+  loadSeal,
+  type RelinKeys,
+  type SEALContext,
+  type ServerModule,
+} from '../seal.ts';
+import {
+  galoisIndex,
+  type RawCiphertext,
+  readCiphertext,
+  writeCiphertext,
+  writeSwitchingKey,
+} from '../seal-bytes.ts';
+import { SealBackend, SealEngine, type SwitchingKeys } from './seal.ts';
+
+/** Keys as SEAL holds them. */
+class SealKeys implements HostKeys {
+  relinearisation: RelinKeys | null = null;
+  readonly galois = new Map<number, GaloisKeys>();
+  /** Encrypts under the client's public key: for re-randomising replies. */
+  encryptor: Encryptor | null = null;
+  readonly #engine: SealEngine;
+  readonly #owned: Handle[] = [];
+
+  constructor(engine: SealEngine) {
+    this.#engine = engine;
+  }
+
+  setRelinearisation(digits: Iterable<RawCiphertext>): void {
+    this.relinearisation = this.#own(new this.#engine.seal.module.RelinKeys());
+    this.#load(
+      this.relinearisation,
+      writeSwitchingKey(this.#keyLevel, 1, 0, [...digits].map(writeCiphertext)),
+    );
+  }
+
+  setGalois(step: number, digits: Iterable<RawCiphertext>): void {
+    const { n } = this.#engine.parameters;
+    const key = this.#own(new this.#engine.seal.module.GaloisKeys());
+    this.#load(
+      key,
+      writeSwitchingKey(this.#keyLevel, n, galoisIndex(step, n), [...digits].map(writeCiphertext)),
+    );
+    this.galois.set(step, key);
+  }
+
+  setPublicKey(raw: RawCiphertext): void {
+    const { module } = this.#engine.seal;
+    const publicKey = this.#own(new module.PublicKey());
+    this.#load(publicKey, writeCiphertext(raw));
+    this.encryptor = this.#own(new module.Encryptor(this.#engine.context, publicKey));
+  }
+
+  /** The keys for evaluating. */
+  get switching(): SwitchingKeys {
+    return { relinearisation: this.relinearisation!, galois: this.galois };
+  }
+
+  [Symbol.dispose](): void {
+    this.#engine.seal.free(...this.#owned.splice(0));
+  }
+
+  get #keyLevel(): Uint8Array {
+    return this.#engine.parmsIds.get(this.#engine.parameters.primes.length + 1)!;
+  }
+
+  #own<T extends Handle>(handle: T): T {
+    this.#owned.push(this.#engine.seal.own(handle));
+    return handle;
+  }
+
+  #load(target: { loadFromArray(c: SEALContext, b: Uint8Array): void }, bytes: Uint8Array): void {
+    this.#engine.seal.guard('FORMAT', 'the evaluation keys', () =>
+      target.loadFromArray(this.#engine.context, bytes),
+    );
+  }
+}
+
+/** The server's work by node-seal. */
+export class SealHost implements Host {
+  readonly #engine: SealEngine;
+  readonly #program: Program<PeriodicPlain>;
+
+  private constructor(engine: SealEngine, program: Program<PeriodicPlain>) {
+    this.#engine = engine;
+    this.#program = program;
+  }
+
+  static async open(circuit: Circuit): Promise<SealHost> {
+    const engine = new SealEngine(await loadSeal<ServerModule>(), circuit.parameters);
+    using backend = new SealBackend(engine, null);
+    return new SealHost(engine, encodeProgram(backend, circuit));
+  }
+
+  get liveHandles(): number {
+    return this.#engine.seal.live;
+  }
+
+  get parmsIds(): Map<number, Uint8Array> {
+    return this.#engine.parmsIds;
+  }
+
+  [Symbol.dispose](): void {
+    this.#engine[Symbol.dispose]();
+  }
+
+  createKeys(): HostKeys {
+    return new SealKeys(this.#engine);
+  }
+
+  evaluate(request: RawCiphertext, keys: HostKeys, onStage?: OnStage): Answer {
+    if (!(keys instanceof SealKeys)) {
+      throw new BlindbeatError('MISMATCH', 'the evaluation keys were loaded for another backend');
+    }
+    const { seal } = this.#engine;
+    const input = this.#load(request);
+    const backend = new SealBackend(this.#engine, keys.switching);
+    try {
+      const outcome = run(backend, this.#program, input, onStage);
+      const scores = this.#rerandomise(outcome.scores, keys.encryptor!);
+      return outcome.map ? { scores, map: this.#rerandomise(outcome.map, keys.encryptor!) } : { scores };
+    } finally {
+      backend[Symbol.dispose]();
+      seal.free(input);
+    }
+  }
+
+  #load(raw: RawCiphertext): Ciphertext {
+    const { seal, context } = this.#engine;
+    const ciphertext = seal.own(new seal.module.Ciphertext());
+    try {
+      seal.guard('FORMAT', 'the request', () => ciphertext.loadFromArray(context, writeCiphertext(raw)));
+      return ciphertext;
+    } catch (error) {
+      seal.free(ciphertext);
+      throw error;
+    }
+  }
+
+  #rerandomise(result: Ciphertext, encryptor: Encryptor): Polynomials {
+    const { seal, context } = this.#engine;
+    const { module } = seal;
+    const { n } = this.#engine.parameters;
+    const zero = seal.own(new module.Ciphertext());
+    try {
+      encryptor.encryptZero(zero);
+      seal.using(new module.Evaluator(context), (evaluator) => {
+        seal.using(result.parmsId(), (level) => evaluator.cipherModSwitchToInplace(zero, level));
+        zero.setScale(result.scale());
+        evaluator.addInplace(result, zero);
+      });
+      const { words } = readCiphertext(result.saveToArray(module.ComprModeType.none));
+      const polynomial = (index: number) =>
+        Uint32Array.from({ length: n }, (_, i) => words[2 * (index * n + i)]);
+      return { c0: polynomial(0), c1: polynomial(1) };
+    } finally {
+      seal.free(zero);
+    }
+  }
+}

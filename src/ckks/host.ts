@@ -1,0 +1,45 @@
+import type { OnStage } from './run.ts';
+import type { RawCiphertext } from './seal-bytes.ts';
+
+/** The backends that compute on ciphertexts; they give the same results, residue by residue. */
+export const BACKENDS = ['fast', 'seal'] as const;
+export type BackendName = (typeof BACKENDS)[number];
+
+/** A client's evaluation keys as one backend holds them; public data. Fill them, use them, dispose them. */
+export interface HostKeys extends Disposable {
+  /** @throws BlindbeatError FORMAT for what is no key */
+  setRelinearisation(digits: Iterable<RawCiphertext>, limbs: number): void;
+  /** @throws BlindbeatError FORMAT for what is no key */
+  setGalois(step: number, digits: Iterable<RawCiphertext>, limbs: number): void;
+  /** @throws BlindbeatError FORMAT for what is no key */
+  setPublicKey(publicKey: RawCiphertext): void;
+}
+
+/** A ciphertext of one limb, in NTT form. */
+export interface Polynomials {
+  c0: Uint32Array;
+  c1: Uint32Array;
+}
+
+/** What leaves an evaluation: scores, and when planned the map, re-randomised. */
+export interface Answer {
+  scores: Polynomials;
+  map?: Polynomials;
+}
+
+/** One plan's circuit on one backend, with all that a server needs around it. Holds no secret. */
+export interface Host extends Disposable {
+  /** SEAL objects alive on its behalf. */
+  readonly liveHandles: number;
+  /** SEAL's identifiers of fresh ciphertexts and of keys, by number of limbs. */
+  readonly parmsIds: Map<number, Uint8Array>;
+  /** Empty keys, to be filled. */
+  createKeys(): HostKeys;
+  /**
+   * Runs the network on a request and adds a fresh encryption of zero to what comes out, so that the reply's polynomials
+   * are those of no intermediate ciphertext.
+   *
+   * @throws BlindbeatError FORMAT for a request that SEAL refuses, MISMATCH for keys of another backend
+   */
+  evaluate(request: RawCiphertext, keys: HostKeys, onStage?: OnStage): Answer;
+}
