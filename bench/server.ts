@@ -1,7 +1,7 @@
 /**
- * The server's part of a classification on real SEAL, in a process of its own: seconds per stage and peak memory.
+ * The server's part of a classification, in a process of its own: seconds per stage and peak memory.
  *
- *   node bench/server.ts [--model NAME|DIR] [--runs 3] [--json]
+ *   node bench/server.ts [--model NAME|DIR] [--backend fast|seal] [--runs 3] [--json]
  *
  * The client's part (keys, encryption) is done by the parent process, so that the peak memory is the server's alone.
  */
@@ -10,6 +10,7 @@ import { once } from 'node:events';
 import { parseArgs } from 'node:util';
 import { Client } from '../src/ckks/client.ts';
 import { concat } from '../src/ckks/container.ts';
+import type { BackendName } from '../src/ckks/host.ts';
 import type { Manifest } from '../src/ckks/manifest.ts';
 import { Server } from '../src/ckks/server.ts';
 import { prepareSegment } from '../src/ecg/preprocess.ts';
@@ -33,6 +34,7 @@ const SEED = 1;
 const { values } = parseArgs({
   options: {
     model: { type: 'string', default: 'deepcardio-deg2' },
+    backend: { type: 'string', default: 'fast' },
     runs: { type: 'string', default: '3' },
     json: { type: 'boolean', default: false },
   },
@@ -45,7 +47,7 @@ else await measure();
 /** The child: opens, evaluates, reports. */
 async function serve() {
   let start = performance.now();
-  const server = await Server.open(model);
+  const server = await Server.open(model, { backend: values.backend as BackendName });
   const report: Report = { openMs: performance.now() - start, loadKeysMs: 0, runs: [], peakMemory: 0 };
   process.send!(server.manifest);
   const [{ keys: keyBytes, request }] = (await once(process, 'message')) as [
@@ -92,6 +94,7 @@ async function measure() {
   const result = {
     machine: machine(),
     model: model.name,
+    backend: values.backend,
     seed: SEED,
     runs: totals.length,
     medianMs: median(totals),
@@ -108,7 +111,9 @@ async function measure() {
     return;
   }
   console.log(result.machine);
-  console.log(`${model.name}, ${totals.length} runs, synthetic ECG with seed ${SEED}`);
+  console.log(
+    `${model.name}, backend ${values.backend}, ${totals.length} runs, synthetic ECG with seed ${SEED}`,
+  );
   console.table([
     ...stages.map(({ name, medianMs, minMs }) => ({
       stage: name,

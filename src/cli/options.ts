@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { BACKENDS } from '../ckks/host.ts';
 import type { Outputs } from '../ckks/manifest.ts';
 
 /** The model that commands take when none is named. */
@@ -18,6 +19,15 @@ export function outputsOption(): Option {
   return new Option('--outputs <what>', 'what the reply carries: the scores, or also where the evidence is')
     .choices(['scores', 'scores+map'] satisfies Outputs[])
     .default('scores');
+}
+
+export function backendOption(): Option {
+  return new Option(
+    '--backend <name>',
+    "what computes on ciphertexts: blindbeat's own kernels, or node-seal; same results",
+  )
+    .choices([...BACKENDS])
+    .default('fast');
 }
 
 export function exactOption(): Option {

@@ -1,8 +1,8 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Outputs } from '../ckks/manifest.ts';
 import type { Plan } from '../ckks/plan.ts';
+import type { ServerOptions } from '../ckks/server.ts';
 import { BlindbeatError } from '../errors.ts';
 import type { FromServer, ToServer } from './server-process.ts';
 
@@ -50,8 +50,8 @@ export class RemoteServer implements Disposable {
   }
 
   /** Loads and plans a model. */
-  async open(model: string, outputs: Outputs): Promise<Plan> {
-    return (await this.#ask({ type: 'open', model, outputs }, 'opened')).plan;
+  async open(model: string, options: ServerOptions): Promise<Plan> {
+    return (await this.#ask({ type: 'open', model, options }, 'opened')).plan;
   }
 
   /** Sends one piece of the evaluation keys; waits until it is on its way, so that pieces do not pile up. */

@@ -1,6 +1,5 @@
-import type { Outputs } from '../ckks/manifest.ts';
 import type { Plan } from '../ckks/plan.ts';
-import { type EvaluationKeys, Server } from '../ckks/server.ts';
+import { type EvaluationKeys, Server, type ServerOptions } from '../ckks/server.ts';
 import { BlindbeatError, type ErrorCode } from '../errors.ts';
 import { loadModel } from '../model/files.ts';
 import { peakMemory, type StageTime, stageClock } from './stages.ts';
@@ -10,7 +9,7 @@ import { peakMemory, type StageTime, stageClock } from './stages.ts';
  * client, sends: evaluation keys and a request, as they would travel over a network.
  */
 export type ToServer =
-  | { type: 'open'; model: string; outputs: Outputs }
+  | { type: 'open'; model: string; options: ServerOptions }
   | { type: 'keys'; piece: Uint8Array; last: boolean }
   | { type: 'infer'; request: Uint8Array };
 
@@ -30,7 +29,7 @@ let received = 0;
 async function answer(message: ToServer): Promise<FromServer | null> {
   switch (message.type) {
     case 'open':
-      server = await Server.open(await loadModel(message.model), { outputs: message.outputs });
+      server = await Server.open(await loadModel(message.model), message.options);
       return { type: 'opened', plan: server.plan };
     case 'keys':
       return takeKeys(message.piece, message.last);

@@ -55,11 +55,8 @@ class Pair implements Disposable {
     this.sealKeys = { relinearisation, galois };
     const none = module.ComprModeType.none;
     const convert = (key: { saveToArray(mode: typeof none): Uint8Array }, limbs: number) => {
-      const planned = Math.min(limbs, parameters.primes.length);
-      const fast = fastEngine.allocateKey(planned);
-      const digits = readSwitchingKey(key.saveToArray(none)).slice(0, planned);
-      for (const [j, { words }] of digits.entries()) fastEngine.writeDigit(fast, j, words);
-      return fast;
+      const digits = readSwitchingKey(key.saveToArray(none));
+      return fastEngine.loadKey(digits, Math.min(limbs, digits.length));
     };
     const fastKeys: FastKeys = {
       relinearisation: convert(relinearisation, keys.relinearisation.limbs),

@@ -22,7 +22,7 @@ async function serverThat(code: string): Promise<string> {
 describe('RemoteServer', () => {
   test('when the model is missing then the error is that of the same process', async () => {
     using server = RemoteServer.start();
-    await expect(server.open(join(folder, 'nobody'), 'scores')).rejects.toMatchObject({
+    await expect(server.open(join(folder, 'nobody'), { outputs: 'scores' })).rejects.toMatchObject({
       code: 'FILE',
       message: expect.stringContaining('no model'),
     });
@@ -30,7 +30,7 @@ describe('RemoteServer', () => {
 
   test('when more keys are sent than the plan has then the server refuses', async () => {
     using server = RemoteServer.start();
-    const plan = await server.open(model, 'scores');
+    const plan = await server.open(model, { outputs: 'scores' });
     await server.sendKeys(new Uint8Array(plan.bytes.evaluationKeys));
     await server.sendKeys(new Uint8Array(1));
     await expect(server.loadKeys(() => {})).rejects.toMatchObject({ code: 'FORMAT' });
@@ -48,7 +48,7 @@ describe('RemoteServer', () => {
     ['throws', "throw new Error('no more paper')", 'INTERNAL', /no more paper/],
   ])('when the process %s then its client is told', async (_, code, expected, words) => {
     using server = RemoteServer.start(undefined, await serverThat(code));
-    const opening = server.open(model, 'scores');
+    const opening = server.open(model, { outputs: 'scores' });
     await expect(opening).rejects.toMatchObject({ code: expected, message: expect.stringMatching(words) });
     await expect(server.infer(new Uint8Array(), () => {})).rejects.toMatchObject({ code: expected });
   });
@@ -56,7 +56,7 @@ describe('RemoteServer', () => {
   test('when the client is interrupted then the server ends with it', async () => {
     const controller = new AbortController();
     using server = RemoteServer.start(controller.signal, await serverThat('setInterval(() => {}, 1000)'));
-    const opening = server.open(model, 'scores');
+    const opening = server.open(model, { outputs: 'scores' });
     const reason = new Error('enough');
     controller.abort(reason);
     await expect(opening).rejects.toBe(reason);

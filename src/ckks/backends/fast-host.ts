@@ -90,11 +90,12 @@ class LoadedKeys implements HostKeys {
   }
 
   #load(digits: Iterable<RawCiphertext>, limbs: number): FastKey {
-    const key = this.#engine.allocateKey(limbs);
+    const rest = this.#rest;
+    const expanded = function* () {
+      for (const raw of digits) yield rest.expand(raw, 'PublicKey', 'the evaluation keys');
+    };
+    const key = this.#engine.loadKey(expanded(), limbs);
     this.#made.push(key);
-    let digit = 0;
-    for (const raw of digits)
-      this.#engine.writeDigit(key, digit++, this.#rest.expand(raw, 'PublicKey', 'the evaluation keys').words);
     return key;
   }
 }

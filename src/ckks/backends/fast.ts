@@ -117,24 +117,31 @@ export class FastEngine {
     return v;
   }
 
-  /** Room for a key-switching key. */
-  allocateKey(limbs: number): FastKey {
-    return { address: this.memory.allocate((limbs + 1) * this.keyBlock(limbs)), limbs };
-  }
-
   /** Bytes of one limb of a key with `digits` digits. */
   keyBlock(digits: number): number {
     return 8 * this.parameters.n * digits;
   }
 
-  /**
-   * Stores one digit of a key.
-   *
-   * @param words `[2][data primes and special][n]` 64-bit residues as SEAL saves them
-   */
-  writeDigit(key: FastKey, digit: number, words: Uint32Array): void {
+  /** The first `limbs` digits of a key that SEAL saved, at the key level, without the limbs that they are not used at. */
+  loadKey(digits: Iterable<RawCiphertext>, limbs: number): FastKey {
+    const key = { address: this.memory.allocate((limbs + 1) * this.keyBlock(limbs)), limbs };
+    const scratch = this.memory.allocate(8 * this.parameters.n);
+    let digit = 0;
+    try {
+      for (const { words } of digits) if (digit < limbs) this.#placeDigit(key, digit++, words, scratch);
+      if (digit < limbs)
+        throw new BlindbeatError('INTERNAL', `a key has ${digit} digits instead of ${limbs}`);
+      return key;
+    } catch (error) {
+      this.memory.free(key.address);
+      throw error;
+    } finally {
+      this.memory.free(scratch);
+    }
+  }
+
+  #placeDigit(key: FastKey, digit: number, words: Uint32Array, scratch: number): void {
     const { n, primes } = this.parameters;
-    const scratch = this.memory.allocate(8 * n);
     const all = primes.length + 1;
     for (let limb = 0; limb <= key.limbs; limb++) {
       const from = limb < key.limbs ? limb : primes.length;
@@ -145,7 +152,6 @@ export class FastEngine {
         this.kernels.placeKey(scratch, place, n, key.limbs);
       }
     }
-    this.memory.free(scratch);
   }
 
   /** Address of the table of the rotation by `step` slots in NTT form (SEAL native/src/seal/util/galois.cpp). */

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { Client } from '../../ckks/client.ts';
+import type { BackendName } from '../../ckks/host.ts';
 import type { Outputs } from '../../ckks/manifest.ts';
 import { parseManifest } from '../../ckks/manifest.ts';
 import { type Plan, plan } from '../../ckks/plan.ts';
@@ -20,7 +21,7 @@ import { describeEcg, type EcgInput, type EcgOptions, ecgOptions, readEcg } from
 import { formatBytes, formatMs } from '../format.ts';
 import { interruptible } from '../interrupt.ts';
 import { type Colours, coloursOf, type Io, printable, printJson, printLines, warn, widthOf } from '../io.ts';
-import { exactOption, examples, jsonOption, modelOption, outputsOption } from '../options.ts';
+import { backendOption, exactOption, examples, jsonOption, modelOption, outputsOption } from '../options.ts';
 import { progressOn, type StartTask } from '../progress.ts';
 import { RemoteServer } from '../remote-server.ts';
 import { byClass, evidenceOf, resultJson, resultLines } from '../result.ts';
@@ -31,6 +32,7 @@ import { drawTrace } from '../trace-drawing.ts';
 interface ClassifyOptions extends EcgOptions {
   model: string;
   outputs: Outputs;
+  backend: BackendName;
   simulate?: boolean;
   profile?: boolean;
   exact?: boolean;
@@ -54,6 +56,7 @@ export function addClassify(program: Command, io: Io): void {
     .addOption(modelOption());
   ecgOptions(command)
     .addOption(outputsOption())
+    .addOption(backendOption())
     .option('--simulate', 'the same packed computation without encryption: fast, and shows the same class')
     .option('--profile', 'time and operations of every stage')
     .addOption(exactOption())
@@ -159,7 +162,7 @@ async function roundTrip(
   using server = RemoteServer.start(signal);
   const plan = await timed(steps, 'start', async () => {
     using _task = start('starting the server', { total: 1 });
-    return await server.open(options.model, options.outputs);
+    return await server.open(options.model, { outputs: options.outputs, backend: options.backend });
   });
   const manifest = parseManifest(plan.manifest);
   const keyCount = manifest.keys.galois.length + 2;

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { Header } from '../../ckks/container.ts';
+import type { BackendName } from '../../ckks/host.ts';
 import { type Plan, plan } from '../../ckks/plan.ts';
 import { Server } from '../../ckks/server.ts';
 import { loadModel } from '../../model/files.ts';
@@ -8,7 +9,7 @@ import { describeMemory, profileLines } from '../describe-plan.ts';
 import { formatBytes, formatMs } from '../format.ts';
 import { inFile, readContainerFile, readHeaderFile } from '../input-file.ts';
 import { coloursOf, type Io, printJson, printLines } from '../io.ts';
-import { examples, jsonOption, modelOption } from '../options.ts';
+import { backendOption, examples, jsonOption, modelOption } from '../options.ts';
 import { requireDistinct, requireWritable, writeOutput } from '../output-file.ts';
 import { progressOn, type StartTask } from '../progress.ts';
 import { peakMemory, stageClock, timed } from '../stages.ts';
@@ -17,6 +18,7 @@ interface InferOptions {
   keys: string;
   out: string;
   model: string;
+  backend: BackendName;
   profile?: boolean;
   json?: boolean;
 }
@@ -34,6 +36,7 @@ export function addInfer(program: Command, io: Io): void {
     .requiredOption('-k, --keys <file>', "the client's evaluation.keys")
     .requiredOption('-o, --out <file>', 'the reply to write')
     .addOption(modelOption())
+    .addOption(backendOption())
     .option('--profile', 'time and operations of every stage')
     .addOption(jsonOption())
     .action((request: string, options: InferOptions) => infer(request, options, io));
@@ -60,7 +63,7 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   const start = progressOn(io, options.json);
   using server = await timed(times, 'start', async () => {
     using _task = start('starting the server', { total: 1 });
-    return await Server.open(model, { outputs: manifest.outputs });
+    return await Server.open(model, { outputs: manifest.outputs, backend: options.backend });
   });
   using keys = await timed(times, 'loadKeys', () => {
     using task = start('loading the keys', { total: manifest.keys.galois.length + 2 });
