@@ -17,6 +17,8 @@ export interface Backend<V, P> {
    * A row of nothing but nulls gives null.
    */
   multiplySum(values: V[], rows: (P | null)[][]): (V | null)[];
+  /** The same for several matrices at once, where a backend can do that in one pass over the values. */
+  multiplySums?(values: V[], matrices: (P | null)[][][]): (V | null)[][];
   square(v: V): V;
   /** Brings a squared ciphertext of three polynomials back to two: one key switch. */
   relinearise(v: V): V;

@@ -83,10 +83,11 @@ function runLinear<V, P>(backend: Backend<V, P>, { stage, rows, bias }: LinearPr
     );
   }
   const columns = used.flatMap((amount) => rotated.get(amount)!);
+  const products = backend.multiplySums?.(columns, rows);
   let sums: (V | null)[] = new Array<V | null>(stage.outputs).fill(null);
   giants.forEach((giant, g) => {
     const turned = sums.map((sum) => rotateBy(backend, sum, giant.rotate));
-    const added = backend.multiplySum(columns, rows[g]);
+    const added = products?.[g] ?? backend.multiplySum(columns, rows[g]);
     sums = turned.map((sum, o) => addInto(backend, sum, added[o]));
   });
   for (const [amount, vs] of rotated) if (amount !== 0) for (const v of vs) backend.free(v);

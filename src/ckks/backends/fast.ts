@@ -50,6 +50,8 @@ interface Division {
 }
 
 const OUTPUTS = 4;
+/** Residues of all columns of a convolution that the second-level cache takes beside the sums: 256 KiB. */
+const CACHED_WORDS = 65536;
 
 /**
  * What evaluating one plan needs, keys aside: tables, permutations and packed weights, in one memory. Made once per plan.
@@ -249,6 +251,7 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
   readonly #made = new Set<FastCiphertext>();
   /** Room for what key switching and rescaling need in between. */
   readonly #scratch = new Map<string, FastCiphertext>();
+  /** Room for a list of digits' addresses. */
   readonly #pointers: number;
   /** Values of a coefficient before a digit's transform are below this. */
   readonly #digitBound: number;
@@ -258,7 +261,7 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
   constructor(engine: FastEngine, keys: FastKeys | null) {
     this.#engine = engine;
     this.#keys = keys;
-    this.#pointers = engine.memory.allocate(4 * MAX_COLUMNS);
+    this.#pointers = engine.memory.allocate(4 * engine.rings.length);
     this.#digitBound = Math.max(...engine.parameters.primes);
     this.#digits = engine.rings.map((ring) => {
       const lazy = ring.lazy(this.#digitBound);
@@ -325,45 +328,60 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
   }
 
   multiplySum(values: FastCiphertext[], rows: (PeriodicPlain | null)[][]): (FastCiphertext | null)[] {
+    return this.multiplySums(values, [rows])[0];
+  }
+
+  /** In chunks of all values that fit the cache, so that they are read from memory once for all matrices. */
+  multiplySums(
+    values: FastCiphertext[],
+    matrices: (PeriodicPlain | null)[][][],
+  ): (FastCiphertext | null)[][] {
     const engine = this.#engine;
-    const { kernels, memory, rings } = engine;
     const { n } = engine.parameters;
     const { limbs } = values[0];
-    const sums = rows.map((row) => (row.some((p) => p !== null) ? this.#make(2, limbs) : null));
+    const sums = matrices.map((rows) =>
+      rows.map((row) => (row.some((p) => p !== null) ? this.#make(2, limbs) : null)),
+    );
     const unused = this.#temporary('unused', 1, 1).address;
-    engine.pack(rows, limbs).forEach((group, g) => {
-      if (!group) return;
-      const { columns, weights, run } = group;
-      memory.words.set(
-        columns.map((k) => values[k].address),
-        this.#room(columns.length) / 4,
-      );
-      const sumsOf = sums.slice(OUTPUTS * g, OUTPUTS * (g + 1));
-      for (let i = 0; i < limbs; i++) {
-        const { q, one, carry } = rings[i];
-        const most = rings[i].group(q);
-        for (let k = 0; k < 2; k++) {
-          const to = (o: number) => (sumsOf[o] ? engine.limb(sumsOf[o], k, i) : unused);
-          const offset = (k * limbs + i) * engine.stride;
-          kernels.periodicProducts(
-            this.#pointers,
-            offset,
-            weights[i],
-            to(0),
-            to(1),
-            to(2),
-            to(3),
-            n,
-            run,
-            columns.length,
-            most,
-            q,
-            one,
-            ...carry,
-          );
+    const groups = matrices.flatMap((rows, m) =>
+      engine.pack(rows, limbs).flatMap((group, g) => {
+        if (!group) return [];
+        const outputs = sums[m].slice(OUTPUTS * g, OUTPUTS * (g + 1));
+        return [{ ...group, outputs, pointers: this.#addresses(group.columns.map((k) => values[k])) }];
+      }),
+    );
+    const chunk = Math.min(n, Math.max(64, 2 ** Math.floor(Math.log2(CACHED_WORDS / values.length))));
+    for (let i = 0; i < limbs; i++) {
+      const ring = engine.rings[i];
+      const { q, one, carry } = ring;
+      const most = ring.group(q);
+      for (let k = 0; k < 2; k++) {
+        const offset = (k * limbs + i) * engine.stride;
+        for (let from = 0; from < n; from += chunk) {
+          for (const { columns, weights, run, outputs, pointers } of groups) {
+            const to = (o: number) => (outputs[o] ? engine.limb(outputs[o], k, i) : unused) + 4 * from;
+            const block = Math.floor(from / run);
+            engine.kernels.periodicProducts(
+              pointers,
+              offset + 4 * from,
+              weights[i] + 4 * OUTPUTS * columns.length * block,
+              to(0),
+              to(1),
+              to(2),
+              to(3),
+              chunk,
+              Math.min(run, chunk),
+              columns.length,
+              most,
+              q,
+              one,
+              ...carry,
+            );
+          }
         }
       }
-    });
+    }
+    for (const { pointers } of groups) engine.memory.free(pointers);
     return sums;
   }
 
@@ -433,7 +451,7 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     const digits = this.#temporary('digits', 1, limbs);
     const transformed = this.#temporary('transformed', 1, limbs);
     const products = this.#temporary('products', 2, limbs + 1);
-    const pointers = this.#room(limbs);
+    const pointers = this.#pointers;
     for (let j = 0; j < limbs; j++) rings[j].inverse(engine.limb(v, index, j), engine.limb(digits, 0, j));
     for (let i = 0; i <= limbs; i++) {
       const prime = i < limbs ? i : special;
@@ -520,14 +538,17 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     return there;
   }
 
-  /** Address for a list of `count` addresses. */
-  #room(count: number): number {
-    if (count <= MAX_COLUMNS) return this.#pointers;
-    throw new BlindbeatError('INTERNAL', `${count} columns are more than the fast backend can sum`);
+  /** A new list of the addresses of ciphertexts, for a kernel. */
+  #addresses(values: FastCiphertext[]): number {
+    const { memory } = this.#engine;
+    const list = memory.allocate(4 * values.length);
+    memory.words.set(
+      values.map((v) => v.address),
+      list / 4,
+    );
+    return list;
   }
 }
-
-const MAX_COLUMNS = 4096;
 
 function bitReversal(n: number): Uint32Array {
   const out = new Uint32Array(n);
