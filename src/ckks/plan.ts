@@ -4,6 +4,7 @@ import type { Model } from '../model/model.ts';
 import { type OperationCounts, TraceBackend } from './backends/trace.ts';
 import { type Circuit, compile, type PlanOptions, type Stage } from './circuit.ts';
 import { estimateMs, totals } from './cost.ts';
+import type { BackendName } from './host.ts';
 import { type KeySet, type Manifest, sealManifest, type WireSizes, wireSizes } from './manifest.ts';
 import { encodeProgram, run } from './run.ts';
 
@@ -16,9 +17,9 @@ export interface Plan {
   /** Bytes on the wire. */
   bytes: WireSizes;
   estimate: {
-    /** Milliseconds of the server's work on node-seal, one core. */
+    /** Milliseconds of the server's work on one core. */
     serverMs: number;
-    /** Bytes of live ciphertexts at most, evaluation keys as SEAL holds them, and encoded weights. */
+    /** Bytes of live ciphertexts at most, evaluation keys as the backend holds them, and encoded weights. */
     memory: { ciphertexts: number; keys: number; weights: number };
   };
 }
@@ -53,8 +54,8 @@ export function plan(model: Model, options: PlanOptions = {}): Plan {
   return planCircuit(model, compile(model, options));
 }
 
-/** The plan of a circuit that is compiled already. */
-export function planCircuit(model: Model, circuit: Circuit): Plan {
+/** The plan of a circuit that is compiled already; `backend` is only for the estimates. */
+export function planCircuit(model: Model, circuit: Circuit, backend: BackendName = 'fast'): Plan {
   const { parameters } = circuit;
   const trace = new TraceBackend(parameters);
   const program = encodeProgram(trace, circuit);
@@ -83,9 +84,7 @@ export function planCircuit(model: Model, circuit: Circuit): Plan {
     scoreBound: circuit.scoreBound,
     scoreLimit: model.scoreLimit,
   });
-  const stages = circuit.stages.map((stage, k) => describeStage(stage, perStage[k], parameters.n));
-  const digits = [keys.relinearisation, ...keys.galois].reduce((sum, key) => sum + key.limbs, 0);
-  const residueBytes = 8 * parameters.n;
+  const stages = circuit.stages.map((stage, k) => describeStage(stage, perStage[k], parameters.n, backend));
   return {
     manifest,
     stages,
@@ -94,22 +93,39 @@ export function planCircuit(model: Model, circuit: Circuit): Plan {
     estimate: {
       serverMs: stages.reduce((sum, s) => sum + s.estimateMs, 0),
       memory: {
-        ciphertexts: trace.peakBytes,
-        keys: 2 * digits * (parameters.primes.length + 1) * residueBytes,
+        ...workingMemory(circuit, keys, trace.peakBytes, backend),
         weights: 4 * trace.plainResidues,
       },
     },
   };
 }
 
-function describeStage(stage: Stage, counts: OperationCounts, n: number): StagePlan {
+/** SEAL's residues have 64 bits and its keys all limbs; our own have 32 bits and the keys' planned limbs. */
+function workingMemory(
+  { parameters, stages }: Circuit,
+  keys: KeySet,
+  peakBytes: number,
+  backend: BackendName,
+): { ciphertexts: number; keys: number } {
+  const { n, primes } = parameters;
+  const limbs = [keys.relinearisation, ...keys.galois].map((key) => key.limbs);
+  const keyLimbs = (all: (l: number) => number) => limbs.reduce((sum, l) => sum + 2 * l * all(l), 0);
+  if (backend === 'seal') return { ciphertexts: peakBytes, keys: 8 * n * keyLimbs(() => primes.length + 1) };
+  // All giant steps' sums are made at once (run.ts).
+  const sums = stages.map((stage) =>
+    stage.kind === 'linear' ? stage.schedule.giants.length * stage.outputs * 2 * stage.limbs : 0,
+  );
+  return { ciphertexts: peakBytes / 2 + 4 * n * Math.max(...sums), keys: 4 * n * keyLimbs((l) => l + 1) };
+}
+
+function describeStage(stage: Stage, counts: OperationCounts, n: number, backend: BackendName): StagePlan {
   const common = {
     name: stage.name,
     kind: stage.kind,
     scale: [stage.scaleIn, stage.scaleOut] as [number, number],
     bound: stage.bound,
     operations: totals(counts),
-    estimateMs: estimateMs(counts, n),
+    estimateMs: estimateMs(counts, n, backend),
   };
   if (stage.kind === 'linear') {
     const { giants, babyStep } = stage.schedule;

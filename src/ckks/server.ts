@@ -53,7 +53,7 @@ export class Server {
       throw new BlindbeatError('USAGE', `backend "${backend}" is none of ${BACKENDS.join(', ')}`);
     }
     const circuit = compile(model, planOptions);
-    const plan = planCircuit(model, circuit);
+    const plan = planCircuit(model, circuit, backend);
     check(plan);
     return new Server(plan, await (backend === 'seal' ? SealHost : FastHost).open(circuit));
   }

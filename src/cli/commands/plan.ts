@@ -94,7 +94,7 @@ function planLines(planned: Plan, options: PlanCommandOptions, colours: Colours)
       `${formatBytes(memory.ciphertexts)} ciphertexts, ${formatBytes(memory.keys)} keys, ${formatBytes(memory.weights)} weights`,
     ),
     fact('', 'beside about 1 GB for Node and SEAL themselves'),
-    fact('time', `about ${formatMs(estimate.serverMs)} per ECG on one core of the server (node-seal)`),
+    fact('time', `about ${formatMs(estimate.serverMs)} per ECG on one core of the server`),
     fact(
       'scores',
       `no class beyond ±${manifest.scoreLimit}; the last prime has room for ±${manifest.scoreBound.toFixed(0)}`,
