@@ -17,18 +17,41 @@ import { type RawCiphertext, readCiphertext, writeCiphertext } from '../seal-byt
 import { FastBackend, type FastCiphertext, FastEngine, type FastKey, type FastKeys } from './fast.ts';
 
 /**
- * The little of SEAL that is left beside the kernels: seeds are expanded by SEAL's own generator and encryptions of zero are
- * SEAL's. Both happen at the top of the chain, so its context has no other level and is made four times sooner.
+ * The little of SEAL that is left beside the kernels: seeds are expanded by SEAL's own generator, at the top of the chain,
+ * so that its context needs no other level; and encryptions of zero are SEAL's, under the first prime and the special one.
  */
-class SealRest {
+class SealRest implements Disposable {
   readonly seal: Seal<ServerModule>;
+  readonly parameters: Parameters;
   readonly context: SEALContext;
   readonly parmsIds: Map<number, Uint8Array>;
+  /** Of the last level alone. */
+  readonly replyContext: SEALContext;
 
   constructor(seal: Seal<ServerModule>, parameters: Parameters) {
+    const { n, primes, special } = parameters;
     this.seal = seal;
-    this.context = seal.context(parameters.n, allPrimes(parameters), false);
+    this.parameters = parameters;
+    this.context = seal.context(n, allPrimes(parameters), false);
     this.parmsIds = seal.parmsIds(this.context);
+    this.replyContext = seal.context(n, [primes[0], special], false);
+  }
+
+  [Symbol.dispose](): void {
+    this.seal.free(this.context, this.replyContext);
+  }
+
+  /** A public key, without the limbs that the reply's level does not have. */
+  replyPublicKey(raw: RawCiphertext): Uint8Array {
+    const { n, primes } = this.parameters;
+    const { words } = this.expand(raw, 'PublicKey', 'the evaluation keys');
+    const all = primes.length + 1;
+    const kept = new Uint32Array(8 * n);
+    [0, all - 1, all, 2 * all - 1].forEach((limb, k) => {
+      kept.set(words.subarray(2 * n * limb, 2 * n * (limb + 1)), 2 * n * k);
+    });
+    const parmsId = this.seal.parmsIds(this.replyContext).get(2)!;
+    return writeCiphertext({ ...raw, seed: undefined, parmsId, limbs: 2, words: kept });
   }
 
   /** The ciphertext with its second polynomial in place of the seed. */
@@ -66,14 +89,15 @@ class LoadedKeys implements HostKeys {
   }
 
   setPublicKey(raw: RawCiphertext): void {
-    const { seal, context } = this.#rest;
+    const { seal, replyContext } = this.#rest;
     const own = <T extends Handle>(handle: T): T => {
       this.#owned.push(seal.own(handle));
       return handle;
     };
     const publicKey = own(new seal.module.PublicKey());
-    seal.guard('FORMAT', 'the evaluation keys', () => publicKey.loadFromArray(context, writeCiphertext(raw)));
-    this.#encryptor = own(new seal.module.Encryptor(context, publicKey));
+    const bytes = this.#rest.replyPublicKey(raw);
+    seal.guard('FORMAT', 'the evaluation keys', () => publicKey.loadFromArray(replyContext, bytes));
+    this.#encryptor = own(new seal.module.Encryptor(replyContext, publicKey));
   }
 
   get switching(): FastKeys {
@@ -133,7 +157,7 @@ export class FastHost implements Host {
   }
 
   [Symbol.dispose](): void {
-    this.#rest.seal.free(this.#rest.context);
+    this.#rest[Symbol.dispose]();
   }
 
   createKeys(): HostKeys {
@@ -156,7 +180,7 @@ export class FastHost implements Host {
     }
   }
 
-  /** Only the first prime is left, and of a fresh encryption of zero only its limb is needed. */
+  /** The sum with a fresh encryption of zero, at the one limb that is left. */
   #rerandomise(result: FastCiphertext, encryptor: Encryptor): Polynomials {
     const { seal } = this.#rest;
     const { n, primes } = this.#engine.parameters;
@@ -166,7 +190,7 @@ export class FastHost implements Host {
       return readCiphertext(zero.saveToArray(seal.module.ComprModeType.none));
     });
     const polynomial = (index: number) =>
-      this.#engine.read(result, index, 0).map((v, i) => (v + words[2 * (index * primes.length * n + i)]) % q);
+      this.#engine.read(result, index, 0).map((v, i) => (v + words[2 * (index * n + i)]) % q);
     return { c0: polynomial(0), c1: polynomial(1) };
   }
 }

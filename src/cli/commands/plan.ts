@@ -93,7 +93,7 @@ function planLines(planned: Plan, options: PlanCommandOptions, colours: Colours)
       'memory',
       `${formatBytes(memory.ciphertexts)} ciphertexts, ${formatBytes(memory.keys)} keys, ${formatBytes(memory.weights)} weights`,
     ),
-    fact('', 'beside about 1 GB for Node and SEAL themselves'),
+    fact('', 'beside about 0.4 GB for Node and SEAL themselves'),
     fact('time', `about ${formatMs(estimate.serverMs)} per ECG on one core of the server`),
     fact(
       'scores',
