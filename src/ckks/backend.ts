@@ -1,6 +1,7 @@
 /**
  * What the encrypted network is written in. One program (`run.ts`) and several interpreters: `clear` computes on
- * floats, `trace` counts levels, scales and operations (it is the planner's dry run), `seal` computes on ciphertexts.
+ * floats, `trace` counts levels, scales and operations (it is the planner's dry run), `seal` and `fast` compute on
+ * ciphertexts.
  *
  * V is a vector of slots (encrypted or not), P an encoded periodic plaintext. Values are never changed in place:
  * every operation makes a new one, and the program frees what it no longer needs.

@@ -23,7 +23,7 @@ export interface Lazy {
 
 /**
  * When a forward transform modulo q < 2^28 whose input is below `start` must reduce: every pass of two layers adds 4q, the
- * odd layer 2q; results stay below 2^32 - q.
+ * odd layer 2q; results stay below 2^32 - 2q, so that a multiple of q above them and another q fit a word.
  */
 function lazyPasses(n: number, q: number, start: number): Lazy {
   const layers = Math.log2(n);
@@ -31,7 +31,7 @@ function lazyPasses(n: number, q: number, start: number): Lazy {
   let reduce = 0;
   let bound = start;
   growths.forEach((growth, pass) => {
-    if (bound + (growth + 1) * q > 2 ** 32) {
+    if (bound + (growth + 2) * q > 2 ** 32) {
       if (growth === 2) throw new RangeError(`inputs below ${start} are too large for prime ${q}`);
       reduce |= 1 << pass;
       bound = 2 * q;
