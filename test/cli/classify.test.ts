@@ -12,6 +12,16 @@ beforeAll(async () => {
 });
 
 describe('classify, encrypted', () => {
+  test('when node-seal is named as the backend then the scores are the same', async () => {
+    const [fast, seal] = [
+      await blindbeatJson('classify', '--model', model, '--backend', 'fast'),
+      await blindbeatJson('classify', '--model', model, '--backend', 'seal'),
+    ];
+    expect([fast.code, seal.code]).toEqual([0, 0]);
+    for (const [name, score] of Object.entries<number>(seal.json.scores))
+      expect(Math.abs(fast.json.scores[name] - score)).toBeLessThan(1e-2);
+  });
+
   test('when the built-in ECG is classified with --json then one object tells everything', async () => {
     const { code, json, stderr } = await blindbeatJson('classify', '--model', model);
     expect(stderr).toBe('');
@@ -147,6 +157,7 @@ describe('classify, wrong use', () => {
     ['a negative start', ['--start', '-3'], 2, /at least 0/],
     ['a start that is no number', ['--start', ''], 2, /number/],
     ['a rate of nothing', ['--rate', '0'], 2, /from 1 to 100000/],
+    ['an unknown backend', ['--backend', 'gpu'], 2, /fast, seal/],
     ['unknown outputs', ['--outputs', 'everything'], 2, /scores\+map/],
     ['an unknown option', ['--fast'], 2, /unknown option/],
     ['two ECGs', ['a.csv', 'b.csv'], 2, /too many arguments/],
