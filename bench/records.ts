@@ -1,7 +1,7 @@
 /**
  * Encrypted against clear on real records: same class, error of the scores.
  *
- *   node bench/records.ts --data PATH [--model NAME|DIR] [--count 20] [--seed 1] [--out FILE.json]
+ *   node bench/records.ts --data PATH [--model NAME|DIR] [--count 20] [--seed 1] [--backend fast|seal] [--out FILE.json]
  *
  * Records are drawn with the seed from all that the data set has. A result file is written after every record, and
  * records that it holds already are not evaluated again.
@@ -10,6 +10,7 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { Client } from '../src/ckks/client.ts';
 import { concat } from '../src/ckks/container.ts';
+import type { BackendName } from '../src/ckks/host.ts';
 import { Server } from '../src/ckks/server.ts';
 import { openDataset } from '../src/ecg/dataset.ts';
 import { prepareSegment } from '../src/ecg/preprocess.ts';
@@ -24,6 +25,7 @@ const { values } = parseArgs({
     model: { type: 'string', default: 'deepcardio-deg2' },
     count: { type: 'string', default: '20' },
     seed: { type: 'string', default: '1' },
+    backend: { type: 'string', default: 'seal' },
     out: { type: 'string' },
   },
 });
@@ -38,10 +40,12 @@ interface Result {
 }
 
 const model = await loadModel(values.model);
-const server = await Server.open(model);
+const backend = values.backend as BackendName;
+const server = await Server.open(model, { backend });
 const { planHash } = server.manifest;
 const earlier = values.out && existsSync(values.out) ? JSON.parse(readFileSync(values.out, 'utf8')) : null;
-const results: Result[] = earlier?.planHash === planHash ? earlier.results : [];
+const results: Result[] =
+  earlier?.planHash === planHash && earlier.backend === backend ? earlier.results : [];
 const { records } = openDataset(values.data);
 const chosen = new Random(Number(values.seed)).shuffle([...records]).slice(0, Number(values.count));
 
@@ -84,8 +88,9 @@ function report() {
   const maxError = Math.max(...errors);
   const different = results.filter((r) => classOf(r.clear) !== classOf(r.encrypted));
   const summary = {
-    command: `node bench/records.ts --data PATH --model ${values.model} --count ${values.count} --seed ${values.seed}`,
+    command: `node bench/records.ts --data PATH --model ${values.model} --count ${values.count} --seed ${values.seed} --backend ${backend}`,
     machine: machine(),
+    backend,
     planHash,
     records: results.length,
     sameClass: results.length - different.length,
