@@ -86,7 +86,8 @@ const rows = LIMBS.map((limbs) => {
   backend.free(squared);
   return row;
 });
-seal.free(ciphertext, keys.relinearisation, ...keys.galois.values(), generator);
+backend.free(ciphertext);
+seal.free(keys.relinearisation, ...keys.galois.values(), generator);
 
 /** Least squares of ms = a limbs^2 + b limbs, with relative weights. */
 function fit(name: keyof (typeof rows)[0]) {
