@@ -1,4 +1,5 @@
 import { BlindbeatError } from '../errors.ts';
+import { bitLength } from './parameters.ts';
 
 /** Bytes that `count` numbers of `bits` bits take when packed. */
 export function packedSize(count: number, bits: number): number {
@@ -82,4 +83,30 @@ export function unpackBits(
     }
     words[i] = value;
   }
+}
+
+/** One polynomial's limbs, n residues each and one after the other in `words`, each packed to the bits of its prime. */
+export function packLimbs(words: Uint32Array, n: number, primes: number[], stride: number): Uint8Array[] {
+  return primes.map((q, i) => packBits(words, stride * i * n, n, stride, bitLength(q)));
+}
+
+/**
+ * Inverse of `packLimbs`, into `words`; returns the bytes that it took.
+ *
+ * @throws BlindbeatError FORMAT for a number that is no residue
+ */
+export function unpackLimbs(
+  bytes: Uint8Array,
+  n: number,
+  primes: number[],
+  words: Uint32Array,
+  stride: number,
+): number {
+  let at = 0;
+  primes.forEach((q, i) => {
+    const size = packedSize(n, bitLength(q));
+    unpackBits(bytes.subarray(at, at + size), n, bitLength(q), q, words, stride * i * n, stride);
+    at += size;
+  });
+  return at;
 }

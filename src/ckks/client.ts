@@ -1,6 +1,6 @@
 import { bytesToHex } from '@noble/hashes/utils.js';
 import { BlindbeatError } from '../errors.ts';
-import { packBits, packedSize, unpackBits } from './bits.ts';
+import { packedSize, packLimbs, unpackBits } from './bits.ts';
 import { concat, readContainer, writeContainer } from './container.ts';
 import { bodySizes, type Manifest } from './manifest.ts';
 import { bitLength, type Parameters } from './parameters.ts';
@@ -128,10 +128,7 @@ export class Client {
       const raw = this.#seal.using(encryptor.encryptSymmetricSerializable(plain), (ciphertext) =>
         readCiphertext(ciphertext.saveToArray(module.ComprModeType.none)),
       );
-      const body = [
-        ...manifest.parameters.primes.map((q, i) => packBits(raw.words, 2 * i * n, n, 2, bitLength(q))),
-        raw.seed!,
-      ];
+      const body = [...packLimbs(raw.words, n, manifest.parameters.primes, 2), raw.seed!];
       const header = {
         planHash: manifest.planHash,
         keyId: key.keyId,
@@ -294,8 +291,8 @@ function packDigits(digits: RawCiphertext[], limbs: number, parameters: Paramete
     digits
       .slice(0, limbs)
       .flatMap((digit) => [
-        ...primes.slice(0, limbs).map((q, i) => packBits(digit.words, 2 * i * n, n, 2, bitLength(q))),
-        packBits(digit.words, 2 * primes.length * n, n, 2, bitLength(special)),
+        ...packLimbs(digit.words, n, primes.slice(0, limbs), 2),
+        ...packLimbs(digit.words.subarray(2 * primes.length * n), n, [special], 2),
         digit.seed!,
       ]),
   );

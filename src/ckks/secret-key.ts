@@ -1,8 +1,7 @@
 import { BlindbeatError } from '../errors.ts';
-import { packBits, packedSize, unpackBits } from './bits.ts';
+import { packLimbs, unpackLimbs } from './bits.ts';
 import { concat, readContainer, writeContainer } from './container.ts';
 import { bodySizes, type Manifest } from './manifest.ts';
-import { bitLength } from './parameters.ts';
 import { allPrimes } from './seal.ts';
 import { readPlaintextWords } from './seal-bytes.ts';
 
@@ -37,9 +36,7 @@ export class SecretKey {
 /** The secret key as a file. Keep it to yourself: whoever has it reads every ECG encrypted with it. */
 export function writeSecretKey(key: SecretKey, manifest: Manifest): Uint8Array {
   const { n } = manifest.parameters;
-  const body = allPrimes(manifest.parameters).map((q, i) =>
-    packBits(key.residues, i * n, n, 1, bitLength(q)),
-  );
+  const body = packLimbs(key.residues, n, allPrimes(manifest.parameters), 1);
   const header = { planHash: manifest.planHash, keyId: key.keyId, bodyBytes: bodySizes(manifest).secretKey };
   return concat(writeContainer('secret key', header, body));
 }
@@ -54,12 +51,7 @@ export function readSecretKey(bytes: Uint8Array, manifest: Manifest): SecretKey 
     bodyBytes: bodySizes(manifest).secretKey,
   });
   const residues = new Uint32Array((parameters.primes.length + 1) * parameters.n);
-  let at = 0;
-  allPrimes(parameters).forEach((q, i) => {
-    const size = packedSize(parameters.n, bitLength(q));
-    unpackBits(body.subarray(at, at + size), parameters.n, bitLength(q), q, residues, i * parameters.n, 1);
-    at += size;
-  });
+  unpackLimbs(body, parameters.n, allPrimes(parameters), residues, 1);
   if (residues.every((r) => r === 0))
     throw new BlindbeatError('FORMAT', 'the secret key is zero: make new keys');
   return new SecretKey(header.keyId, residues);

@@ -2,7 +2,7 @@ import { BlindbeatError } from '../errors.ts';
 import type { Model } from '../model/model.ts';
 import { FastHost } from './backends/fast-host.ts';
 import { SealHost } from './backends/seal-host.ts';
-import { packBits, packedSize, unpackBits } from './bits.ts';
+import { packBits, unpackLimbs } from './bits.ts';
 import { check } from './check.ts';
 import { compile, type PlanOptions } from './circuit.ts';
 import { concat, readContainer, writeContainer } from './container.ts';
@@ -131,12 +131,7 @@ export class Server {
       bodyBytes: bodySizes(this.manifest).request,
     });
     const words = new Uint32Array(2 * primes.length * n);
-    let at = 0;
-    primes.forEach((q, i) => {
-      const size = packedSize(n, bitLength(q));
-      unpackBits(body.subarray(at, at + size), n, bitLength(q), q, words, 2 * i * n, 2);
-      at += size;
-    });
+    const at = unpackLimbs(body, n, primes, words, 2);
     return {
       parmsId: this.#host.parmsIds.get(primes.length)!,
       polynomials: 2,
@@ -158,13 +153,8 @@ export class Server {
     let at = 0;
     for (let digit = 0; digit < digits; digit++) {
       const words = new Uint32Array(2 * (primes.length + 1) * n);
-      const unpack = (q: number, limb: number) => {
-        const size = packedSize(n, bitLength(q));
-        unpackBits(bytes.subarray(at, at + size), n, bitLength(q), q, words, 2 * limb * n, 2);
-        at += size;
-      };
-      primes.slice(0, limbs).forEach(unpack);
-      unpack(special, primes.length);
+      at += unpackLimbs(bytes.subarray(at), n, primes.slice(0, limbs), words, 2);
+      at += unpackLimbs(bytes.subarray(at), n, [special], words.subarray(2 * primes.length * n), 2);
       const seed = bytes.slice(at, at + SEED_SIZE);
       at += SEED_SIZE;
       yield { parmsId, polynomials: 2, n, limbs: primes.length + 1, scale: 1, ntt: true, words, seed };
