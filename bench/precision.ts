@@ -77,6 +77,7 @@ const pairs: Backend<Pair, PlainPair> = {
     ciphertext: encrypted.rotate(v.ciphertext, step),
     slots: clear.rotate(v.slots, step),
   }),
+  rotateAll: (vs, steps) => steps.map((step) => vs.map((v) => pairs.rotate(v, step))),
   add: (a, b) => ({
     ciphertext: encrypted.add(a.ciphertext, b.ciphertext),
     slots: clear.add(a.slots, b.slots),

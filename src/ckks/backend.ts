@@ -11,6 +11,11 @@ export interface Backend<V, P> {
   encode(values: Float64Array, scale: number, limbs: number): P;
   /** Slot j of the result is slot j + step: one key switch; `step` must be one of the planned keys. */
   rotate(v: V, step: number): V;
+  /**
+   * All values by each of several planned steps: `steps.map((step) => values.map((v) => rotate(v, step)))`. A backend
+   * that can hoist decomposes each value once for all steps, and reads each key once for all values.
+   */
+  rotateAll(values: V[], steps: number[]): V[][];
   add(a: V, b: V): V;
   addPlain(v: V, p: P): V;
   /**

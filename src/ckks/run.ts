@@ -76,11 +76,12 @@ type LinearProgram<P> = Extract<EncodedStage<P>, { rows: unknown }>;
 function runLinear<V, P>(backend: Backend<V, P>, { stage, rows, bias }: LinearProgram<P>, inputs: V[]): V[] {
   const { babies, used, giants } = stage.schedule;
   const rotated = new Map<number, V[]>([[0, inputs]]);
-  for (const { amount, from, step } of babies) {
-    rotated.set(
-      amount,
-      rotated.get(from)!.map((v) => backend.rotate(v, step)),
+  for (const { from, steps } of babies) {
+    const turned = backend.rotateAll(
+      rotated.get(from)!,
+      steps.map(({ step }) => step),
     );
+    for (const [k, { amount }] of steps.entries()) rotated.set(amount, turned[k]);
   }
   const columns = used.flatMap((amount) => rotated.get(amount)!);
   const products = backend.multiplySums?.(columns, rows);

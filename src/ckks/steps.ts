@@ -9,8 +9,11 @@ import { rotatePeriod } from './packing.ts';
  */
 export interface Schedule {
   babyStep: number;
-  /** In order; each is one key switch of every input ciphertext. */
-  babies: { amount: number; from: number; step: number }[];
+  /**
+   * In order, grouped by the amount that they start from: `amount` = `from` + `step`, one rotation of every input
+   * ciphertext. Rotations of a group share one decomposition.
+   */
+  babies: { from: number; steps: { amount: number; step: number }[] }[];
   /** The rotation amounts b that carry weights, in the order of each giant step's columns. */
   used: number[];
   /** From the largest down. */
@@ -40,16 +43,18 @@ export function powersOfTwo(amount: number): number[] {
 /** Baby rotations that reach all `amounts`: each takes one key step from an amount that was reached before. */
 function babyRotations(amounts: number[]): Schedule['babies'] {
   const reached = new Set([0]);
-  const babies: Schedule['babies'] = [];
+  const groups = new Map<number, Schedule['babies'][number]['steps']>();
   const reach = (amount: number) => {
     if (reached.has(amount)) return;
     const step = powersOfTwo(amount)[0];
-    reach(amount - step);
-    babies.push({ amount, from: amount - step, step });
+    const from = amount - step;
+    reach(from);
+    groups.set(from, [...(groups.get(from) ?? []), { amount, step }]);
     reached.add(amount);
   };
   for (const amount of amounts) reach(amount);
-  return babies;
+  // Amounts grow along every path, so this order has each source reached before it is needed.
+  return [...groups].sort(([a], [b]) => a - b).map(([from, steps]) => ({ from, steps }));
 }
 
 /** The schedule with baby steps below `babyStep`, a power of two. */
@@ -76,7 +81,8 @@ function scheduleWith(map: Diagonals, babyStep: number): Schedule {
 /** Key switches that a schedule takes, over all ciphertexts. */
 export function rotationCount(schedule: Schedule, map: Diagonals): number {
   const giantRotations = schedule.giants.reduce((sum, g) => sum + g.rotate.length, 0);
-  return schedule.babies.length * map.inputs + giantRotations * map.outputs;
+  const babyRotations = schedule.babies.reduce((sum, { steps }) => sum + steps.length, 0);
+  return babyRotations * map.inputs + giantRotations * map.outputs;
 }
 
 /** The schedule with the fewest key switches; of equals the one with the smaller baby step (less memory). */

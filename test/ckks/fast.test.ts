@@ -140,6 +140,12 @@ describe.each<[string, number, number[], number[]]>([
         expect(pair.differing(a, b), what).toBe(0);
       };
       for (const step of STEPS) check(`rotate by ${step}`, ours.rotate(v, step), fast.rotate(fv, step));
+      const turned = fast.rotateAll([fv, fw], STEPS);
+      ours.rotateAll([v, w], STEPS).forEach((pair, k) => {
+        pair.forEach((a, i) => {
+          check(`rotate by ${STEPS[k]} of several`, a, turned[k][i]);
+        });
+      });
       check('add', ours.add(v, w), fast.add(fv, fw));
       const squared = ours.square(v);
       const fastSquared = fast.square(fv);

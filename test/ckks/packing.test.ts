@@ -114,10 +114,12 @@ describe('schedules', () => {
     for (const stage of circuit.stages) {
       if (stage.kind !== 'linear') continue;
       const reached = new Set([0]);
-      for (const baby of stage.schedule.babies) {
-        expect(reached).toContain(baby.from);
-        expect(baby.from + baby.step).toBe(baby.amount);
-        reached.add(baby.amount);
+      for (const { from, steps } of stage.schedule.babies) {
+        expect(reached).toContain(from);
+        for (const { amount, step } of steps) {
+          expect(from + step).toBe(amount);
+          reached.add(amount);
+        }
       }
       for (const used of stage.schedule.used) expect(reached).toContain(used);
     }

@@ -16,6 +16,10 @@ export class ClearBackend implements Backend<Float64Array, Float64Array> {
     return out;
   }
 
+  rotateAll(values: Float64Array[], steps: number[]): Float64Array[][] {
+    return steps.map((step) => values.map((v) => this.rotate(v, step)));
+  }
+
   add(a: Float64Array, b: Float64Array): Float64Array {
     return a.map((x, j) => x + b[j]);
   }

@@ -296,6 +296,10 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     return out;
   }
 
+  rotateAll(values: FastCiphertext[], steps: number[]): FastCiphertext[][] {
+    return steps.map((step) => values.map((v) => this.rotate(v, step)));
+  }
+
   add(a: FastCiphertext, b: FastCiphertext): FastCiphertext {
     const engine = this.#engine;
     const out = this.#make(a.polynomials, a.limbs);

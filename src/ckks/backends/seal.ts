@@ -78,6 +78,11 @@ export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
     );
   }
 
+  /** node-seal has nothing to hoist with: one key switch each. */
+  rotateAll(values: Ciphertext[], steps: number[]): Ciphertext[][] {
+    return steps.map((step) => values.map((v) => this.rotate(v, step)));
+  }
+
   add(a: Ciphertext, b: Ciphertext): Ciphertext {
     return this.#make('add', (out) => this.#evaluator.add(a, b, out));
   }

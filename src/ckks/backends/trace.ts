@@ -66,6 +66,10 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
     return this.#make(v, 'rotate');
   }
 
+  rotateAll(values: TracedValue[], steps: number[]): TracedValue[][] {
+    return steps.map((step) => values.map((v) => this.rotate(v, step)));
+  }
+
   add(a: TracedValue, b: TracedValue): TracedValue {
     this.#require(a.limbs === b.limbs && a.size === b.size, 'add needs equal levels and sizes');
     this.#require(sameScale(a.scale, b.scale), `add needs equal scales, got ${a.scale} and ${b.scale}`);
