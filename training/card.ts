@@ -14,16 +14,22 @@ export function modelCard(model: Model, metrics: ModelMetrics): string {
   const channels = model.blocks.map((b) => b.outChannels).join(', ');
   const dilations = model.blocks.map((b) => b.dilation).join(', ');
   const parameters = model.blocks.reduce(
-    (sum, b) => sum + b.weights.length + b.bias.length + b.activation.coefficients.length,
+    (sum, { weights, bias, activation }) =>
+      sum +
+      weights.length +
+      bias.length +
+      (activation.kind === 'polynomial' ? activation.coefficients.length : 0),
     model.dense.weights.length + model.dense.bias.length,
   );
-  const block = model.blocks[0];
+  const [block] = model.blocks;
+  const activation =
+    block.activation.kind === 'relu' ? 'ReLU' : `polynomial of degree ${block.activation.degree}`;
   const facts = table([
     ['', ''],
     ['Input', `${model.samples} samples (${model.preprocessing.seconds} s), prepared as model.json says`],
     [
       'Network',
-      `${model.blocks.length} x [circular convolution of ${block.kernel} taps, polynomial of degree ${block.activation.degree}, average pooling by ${block.pool}], channels ${channels}, dilations ${dilations}; mean over time; dense`,
+      `${model.blocks.length} x [circular convolution of ${block.kernel} taps, ${activation}, ${block.pooling}-pooling by ${block.pool}], channels ${channels}, dilations ${dilations}; mean over time; dense`,
     ],
     ['Output', `scores of ${model.classes.join(', ')}`],
     ['Parameters', `${parameters}`],

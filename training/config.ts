@@ -18,7 +18,7 @@ export interface TrainingConfig {
   scoreBound: number;
   /** In phase `exact` weight * log(1 + relu(|score| - start)^2) is added: no record may come near the limit. */
   scoreExcess: { start: number; weight: number };
-  /** Decay per step of the average of the weights in phase `exact`; its network is judged beside the raw one. */
+  /** Decay per step of the average of the weights; its network is judged beside the raw one. */
   averageDecay: number;
   /** Training records from which the batch-norm statistics of an evaluation are taken. */
   statisticsRecords: number;
@@ -27,8 +27,8 @@ export interface TrainingConfig {
   augmentation: Augmentation;
   /** In phase `exact` so many inputs that are no ECG join every batch, for the range penalty only. */
   hostilePerBatch: number;
-  /** How a teacher is listened to: its share of the loss, and the temperature of both softmaxes. */
-  distillation?: { share: number; temperature: number };
+  /** Teachers, trained first if they are not given, their share of the loss, and the temperature of both softmaxes. */
+  distillation?: { teachers: { config: string; seed: number }[]; share: number; temperature: number };
 }
 
 /** Epochs at a learning rate that warms up linearly over `warmUp` steps and falls along a cosine to `last`. */

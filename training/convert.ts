@@ -14,27 +14,20 @@ export interface ModelDetails {
   ranges: [number, number][];
 }
 
-/** The model file's form of an exact square network: a (x + h)^2 = a h^2 + 2 a h x + a x^2 per channel. */
+/** The model file's form of an exact network; of a square, a (x + h)^2 = a h^2 + 2 a h x + a x^2 per channel. */
 export function toModel(network: Network, details: ModelDetails): Model {
   const { architecture } = network;
-  if (network.phase !== 'exact' || architecture.activation !== 'square') {
+  if (network.phase !== 'exact') {
     throw new BlindbeatError(
       'INTERNAL',
-      `Only an exact square network becomes a model, not ${network.phase} ${architecture.activation}.`,
+      `Only an exact network becomes a model, not a ${network.phase} one.`,
     );
   }
   const { ranges, ...rest } = details;
   const of = (name: string) => parameter(network, name).values;
   let inChannels = 1;
   const blocks = architecture.channels.map((outChannels, i): Block => {
-    const a = of(`block${i + 1}/a`);
-    const h = of(`block${i + 1}/h`);
-    const coefficients = new Float32Array(3 * outChannels);
-    for (let c = 0; c < outChannels; c++) {
-      coefficients[c] = a[c] * h[c] ** 2;
-      coefficients[outChannels + c] = 2 * a[c] * h[c];
-      coefficients[2 * outChannels + c] = a[c];
-    }
+    const square = architecture.activation === 'square';
     const block: Block = {
       inChannels,
       outChannels,
@@ -42,8 +35,16 @@ export function toModel(network: Network, details: ModelDetails): Model {
       dilation: architecture.dilations[i],
       weights: of(`block${i + 1}/conv`).slice(),
       bias: of(`block${i + 1}/bias`).slice(),
-      activation: { degree: 2, coefficients, range: ranges[i] },
+      activation: square
+        ? {
+            kind: 'polynomial',
+            degree: 2,
+            coefficients: squareCoefficients(of(`block${i + 1}/a`), of(`block${i + 1}/h`)),
+            range: ranges[i],
+          }
+        : { kind: 'relu', range: ranges[i] },
       pool: architecture.pool,
+      pooling: square ? 'average' : 'max',
     };
     inChannels = outChannels;
     return block;
@@ -57,19 +58,33 @@ export function toModel(network: Network, details: ModelDetails): Model {
   };
 }
 
+function squareCoefficients(a: Float32Array, h: Float32Array): Float32Array {
+  const n = a.length;
+  const coefficients = new Float32Array(3 * n);
+  for (let c = 0; c < n; c++) {
+    coefficients[c] = a[c] * h[c] ** 2;
+    coefficients[n + c] = 2 * a[c] * h[c];
+    coefficients[2 * n + c] = a[c];
+  }
+  return coefficients;
+}
+
 /**
- * The network of an exported model, to go on training from.
+ * The network of an exported model, to go on training from or to learn from.
  *
  * @throws BlindbeatError MODEL if it is not of the form that training makes
  */
 export function fromModel(model: Model): Network {
   const [first] = model.blocks;
-  if (
-    model.blocks.some((b) => b.activation.degree !== 2 || b.kernel !== first.kernel || b.pool !== first.pool)
-  ) {
+  const relu = model.blocks.every((b) => b.activation.kind === 'relu' && b.pooling === 'max');
+  const square = model.blocks.every(
+    ({ activation: a, pooling }) => a.kind === 'polynomial' && a.degree === 2 && pooling === 'average',
+  );
+  const even = model.blocks.every((b) => b.kernel === first.kernel && b.pool === first.pool);
+  if (!even || !(relu || square)) {
     throw new BlindbeatError(
       'MODEL',
-      `Model ${model.name} cannot be trained on: expected polynomials of degree 2 and one kernel length and pool for all blocks.`,
+      `Model ${model.name} cannot be trained on: expected polynomials of degree 2 and average pooling, or ReLU and max-pooling, and one kernel length and pool for all blocks.`,
     );
   }
   const architecture: Architecture = {
@@ -79,12 +94,17 @@ export function fromModel(model: Model): Network {
     kernel: first.kernel,
     dilations: model.blocks.map((b) => b.dilation),
     pool: first.pool,
-    activation: 'square',
+    activation: relu ? 'relu' : 'square',
   };
   const parameters = model.blocks.flatMap((b, i): Parameter[] => {
     const name = (part: string) => `block${i + 1}/${part}`;
-    const { coefficients } = b.activation;
     const n = b.outChannels;
+    const convolution: Parameter[] = [
+      { name: name('conv'), shape: [b.kernel, b.inChannels, n], values: b.weights.slice(), decay: true },
+      { name: name('bias'), shape: [n], values: b.bias.slice(), decay: false },
+    ];
+    if (b.activation.kind === 'relu') return convolution;
+    const { coefficients } = b.activation;
     const a = coefficients.slice(2 * n, 3 * n);
     const h = a.map((value, c) => coefficients[n + c] / (2 * value));
     if (a.some((value, c) => !(Math.abs(coefficients[c] - value * h[c] ** 2) <= 1e-4))) {
@@ -94,13 +114,7 @@ export function fromModel(model: Model): Network {
       );
     }
     return [
-      {
-        name: name('conv'),
-        shape: [b.kernel, b.inChannels, n],
-        values: b.weights.slice(),
-        decay: true,
-      },
-      { name: name('bias'), shape: [n], values: b.bias.slice(), decay: false },
+      ...convolution,
       { name: name('a'), shape: [n], values: a, decay: false, bounds: SQUARE.aBounds },
       { name: name('h'), shape: [n], values: h, decay: false, bounds: SQUARE.hBounds },
     ];

@@ -1,13 +1,17 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { compile, headroom } from '../src/ckks/circuit.ts';
+import { drawSvg } from '../src/cli/picture.ts';
 import { cropSegment, type Preprocessing } from '../src/ecg/preprocess.ts';
 import { BlindbeatError } from '../src/errors.ts';
 import { saveModel } from '../src/model/files.ts';
 import type { Model } from '../src/model/model.ts';
+import { type Ascent, ascend } from './ascent.ts';
 import { calibrate } from './calibrate.ts';
 import { modelCard } from './card.ts';
 import type { EpochRecord, TrainingState } from './checkpoint.ts';
 import { toModel } from './convert.ts';
+import { trainingCurves } from './curves.ts';
 import { type Corpus, type Parts, rowsOf, writeWhole } from './data.ts';
 import { type Evaluation, evaluateModel } from './evaluate.ts';
 import { hostileInputs } from './hostile.ts';
@@ -22,6 +26,10 @@ export interface ModelMetrics {
     /** Over every record and its negative. */
     records: Ranges;
     hostile: Ranges;
+    /** What gradient ascent with the weights in hand reaches from records and hostile inputs: not part of the gate. */
+    ascent: Ascent;
+    /** How many times larger values would have to be to wrap around in the plan; none for a network without one. */
+    margins?: Margins;
   };
   /** What `calibrate` added to the dense layer's bias. */
   offsets: number[];
@@ -36,6 +44,16 @@ export interface ModelMetrics {
   /** What else a reader of the figures must know, in sentences; added by hand. */
   remarks?: string[];
 }
+
+/** Factors between the largest values that were seen and what wraps around under the plan's primes. */
+interface Margins {
+  scores: number;
+  /** Of each block's squares. */
+  squares: number[];
+}
+
+/** The gate: no factor may be smaller. */
+const LEAST_MARGIN = 16;
 
 export interface ExportOptions {
   state: TrainingState;
@@ -55,10 +73,10 @@ export interface ExportOptions {
 }
 
 /**
- * Writes the best network of a training as a model folder: model.json, weights.bin, metrics.json, README.md and
- * training-log.csv. Nothing is written if the network leaves its range.
+ * Writes the best network of a training as a model folder: model.json, weights.bin, metrics.json, README.md,
+ * training-log.csv and training.svg. Nothing is written if a polynomial network leaves its range.
  *
- * @throws BlindbeatError MODEL if no epoch stayed in range, or the gate of `checkRanges` holds
+ * @throws BlindbeatError MODEL if no epoch stayed in range, or the gates of `checkRanges` and `marginsOf` hold
  */
 export async function exportModel(options: ExportOptions): Promise<{ model: Model; metrics: ModelMetrics }> {
   const { state, corpus, parts, preprocessing: p, scoreLimit, onProgress } = options;
@@ -72,7 +90,8 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
   onProgress?.('ranges', 0, 1);
   const ranges = rangesOf(network, corpus, p);
   const all = unionOf(ranges.records, ranges.hostile);
-  checkRanges(all, scoreLimit, options.preActivationLimit);
+  const polynomial = network.architecture.activation === 'square';
+  if (polynomial) checkRanges(all, scoreLimit, options.preActivationLimit);
   const draft = toModel(network, {
     name: options.name,
     preprocessing: p,
@@ -86,6 +105,7 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
       metrics: {},
     },
   });
+  if (polynomial) ranges.margins = marginsOf(draft, all.largestScore);
   const evaluate = (part: 'validation' | 'test') =>
     evaluateModel(draft, corpus, parts[part], (done, total) => onProgress?.(part, done, total));
   const metrics: ModelMetrics = {
@@ -120,9 +140,14 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
   writeWhole(join(options.out, 'metrics.json'), `${JSON.stringify(metrics, null, 2)}\n`);
   writeWhole(join(options.out, 'README.md'), modelCard(model, metrics));
   writeWhole(join(options.out, 'training-log.csv'), logOf(state.history));
+  const curves = trainingCurves(state.history, options.name, state.best.epoch);
+  writeWhole(join(options.out, 'training.svg'), await drawSvg(curves));
   await saveModel(model, options.out);
   return { model, metrics };
 }
+
+/** Gradient ascent starts from so many records and as many hostile inputs. */
+const ASCENT = { starts: 16, steps: 40 };
 
 /** The network with its dense bias calibrated on the training and validation records. */
 function calibrated(network: Network, corpus: Corpus, parts: Parts): { network: Network; offsets: number[] } {
@@ -136,7 +161,30 @@ function calibrated(network: Network, corpus: Corpus, parts: Parts): { network: 
   return { network: { ...network, parameters }, offsets };
 }
 
-/** Ranges over all records, both signs, and over hostile inputs made with the first record. */
+/**
+ * The plan's room for the model's values.
+ *
+ * @throws BlindbeatError MODEL if a margin is below LEAST_MARGIN
+ */
+function marginsOf(model: Model, largestScore: number): Margins {
+  const circuit = compile(model);
+  const margins: Margins = {
+    scores: circuit.scoreBound / largestScore,
+    squares: headroom(circuit)
+      .filter(({ stage }) => stage.kind === 'square')
+      .map(({ bits, room }) => 2 ** (room - bits)),
+  };
+  const least = Math.min(margins.scores, ...margins.squares);
+  if (least < LEAST_MARGIN) {
+    throw new BlindbeatError(
+      'MODEL',
+      `The largest values come to 1/${least.toPrecision(3)} of what wraps around under encryption, at most 1/${LEAST_MARGIN} is allowed, so the network is not exported. Train longer in the exact phase, or raise the range penalty.`,
+    );
+  }
+  return margins;
+}
+
+/** Ranges over all records, both signs, and over hostile inputs made with the first record; ascent from some of both. */
 function rangesOf(network: Network, corpus: Corpus, p: Preprocessing): ModelMetrics['ranges'] {
   const first = corpus.records[0];
   const record = Float64Array.from(corpus.signals.subarray(first.offset, first.offset + first.length));
@@ -145,7 +193,14 @@ function rangesOf(network: Network, corpus: Corpus, p: Preprocessing): ModelMetr
   hostile.forEach((input, i) => {
     segments.set(input.segment, i * p.samples);
   });
+  const starts = new Float32Array(ASCENT.starts * 2 * p.samples);
+  starts.set(corpus.segments.subarray(0, ASCENT.starts * p.samples));
+  for (let k = 0; k < ASCENT.starts; k++) {
+    const { segment } = hostile[Math.floor((k * hostile.length) / ASCENT.starts)];
+    starts.set(segment, (ASCENT.starts + k) * p.samples);
+  }
   return {
+    ascent: ascend(network, starts, p, ASCENT.steps),
     records: unionOf(
       measureRanges(network, corpus.segments),
       measureRanges(

@@ -29,12 +29,12 @@ export interface LoopOptions {
   parts: Parts;
   preprocessing: Preprocessing;
   config: TrainingConfig;
-  /** An exact network whose scores are targets too, as config.distillation says. */
-  teacher?: Network;
+  /** Exact networks whose mean scores are targets too, as config.distillation says. */
+  teachers?: Network[];
   signal?: AbortSignal;
   onStep?: (progress: StepProgress) => void;
   /** Called after every epoch with the state to store. */
-  onEpoch?: (record: EpochRecord, state: TrainingState) => void;
+  onEpoch?: (record: EpochRecord, state: TrainingState) => void | Promise<void>;
 }
 
 /** A training at its beginning: a new network, or an exact one to go on from (which skips the first phase). */
@@ -48,10 +48,9 @@ export function initialState(configName: string, config: TrainingConfig, seed: n
     optimizer: new AdamW(network.parameters, ADAMW),
     history: [],
   };
-  if (init) {
-    state.epoch = config.phases.normalised.epochs;
-    state.average = copyOf(init);
-  }
+  if (init) state.epoch = config.phases.normalised.epochs;
+  // The average of square networks that leave their range is worth nothing: theirs starts with the exact phase.
+  if (init || config.architecture.activation === 'relu') state.average = copyOf(network);
   return state;
 }
 
@@ -72,7 +71,7 @@ export async function runTraining(state: TrainingState, options: LoopOptions): P
     state.epoch++;
     state.history.push(record);
     judge(state, record, options);
-    options.onEpoch?.(record, state);
+    await options.onEpoch?.(record, state);
   }
   return state;
 }
@@ -118,8 +117,9 @@ async function trainEpoch(
     for (let i = config.batch; i < rows; i++) {
       segments.set(varied(hostile[random.below(hostile.length)], random), i * samples);
     }
-    if (options.teacher && config.distillation) {
-      loss.teacher = { scores: computeScores(options.teacher, segments), ...config.distillation };
+    if (options.teachers?.length && config.distillation) {
+      const { share, temperature } = config.distillation;
+      loss.teacher = { scores: meanScores(options.teachers, segments), share, temperature };
     }
     const result = lossAndGradients(state.network, segments, labels, loss);
     const done = epochInPhase * steps + step;
@@ -162,6 +162,11 @@ async function trainEpoch(
     validationCrossEntropy: 0,
     validationLargest: 0,
   };
+}
+
+function meanScores(networks: Network[], segments: Float32Array): Float32Array {
+  const all = networks.map((network) => computeScores(network, segments));
+  return all[0].map((_, i) => all.reduce((sum, scores) => sum + scores[i], 0) / all.length);
 }
 
 /** Marks a segment that has no class. */
@@ -220,11 +225,12 @@ function judge(state: TrainingState, record: EpochRecord, options: LoopOptions):
   if (state.network.phase !== 'exact' && state.network.architecture.activation === 'square') return;
   const candidates = [{ network: exact, ...current }];
   if (state.average) {
-    const averaged = judgeNetwork(state.average, options);
+    const network = exactOf(state.average, state.seed, options);
+    const averaged = judgeNetwork(network, options);
     record.averageScore = averaged.score;
     record.averageCrossEntropy = averaged.crossEntropy;
     record.averageLargest = averaged.largest;
-    candidates.push({ network: state.average, ...averaged });
+    candidates.push({ network, ...averaged });
   }
   for (const { network, score, crossEntropy, largest } of candidates) {
     if (largest > options.config.scoreLimit * 0.75) continue; // it has escaped, however good it is

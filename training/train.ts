@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { basename, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
+import { drawSvg } from '../src/cli/picture.ts';
 import { DEFAULT_PREPROCESSING, type Preprocessing } from '../src/ecg/preprocess.ts';
 import { BlindbeatError } from '../src/errors.ts';
 import { loadModel } from '../src/model/files.ts';
@@ -9,7 +10,8 @@ import { type BackendName, loadBackend } from './backend.ts';
 import { type EpochRecord, loadCheckpoint, saveCheckpoint, type TrainingState } from './checkpoint.ts';
 import { loadConfig, type TrainingConfig } from './config.ts';
 import { fromModel } from './convert.ts';
-import { loadCorpus, partsOf } from './data.ts';
+import { trainingCurves } from './curves.ts';
+import { loadCorpus, partsOf, writeWhole } from './data.ts';
 import { exportModel, type ModelMetrics } from './export.ts';
 import { initialState, runTraining, type StepProgress } from './loop.ts';
 import type { Architecture, Network } from './network.ts';
@@ -29,8 +31,11 @@ export interface TrainOptions {
   resume?: boolean;
   /** Start from an exported model (name or folder), in the exact phase. */
   init?: string;
-  /** Checkpoint of a finished training whose best network teaches this one, as the config's `distillation` says. */
-  teacher?: string;
+  /**
+   * Models (names or folders) that teach this one, as the config's `distillation` says; false: the labels alone.
+   * Default: the config's teachers, trained first.
+   */
+  teachers?: string[] | false;
   /** Other number of epochs than the config's, shared out between the phases in its proportion. */
   epochs?: number;
   seed?: number;
@@ -57,10 +62,11 @@ export interface TrainResult {
 }
 
 /**
- * Trains a network as its config says and exports it to `out`. A checkpoint is written after every epoch.
+ * Trains a network as its config says, its teachers first, and exports it to `out`. A checkpoint is written after
+ * every epoch.
  *
- * @throws BlindbeatError ENVIRONMENT without data or a backend, USAGE for a config or a checkpoint that does not
- * fit, INTERRUPTED when `signal` is aborted, MODEL if the network left its range or is a ReLU one (nothing is exported)
+ * @throws BlindbeatError ENVIRONMENT without data or a backend, USAGE for a config, a teacher or a checkpoint that
+ * does not fit, INTERRUPTED when `signal` is aborted, MODEL if the network left its range (nothing is exported)
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const reporter = options.reporter ?? SILENT;
@@ -69,7 +75,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const work = options.work ?? 'runs';
   const config = withEpochs(await loadConfig(options.config), options.epochs);
   const p: Preprocessing = DEFAULT_PREPROCESSING;
+  const teachers = await teachersOf(options, config, work);
   const backend = await loadBackend(options.backend);
+  reporter.note(`config: ${options.config}`);
   reporter.note(`backend: ${backend.description}`);
   reporter.note(`seed: ${seed}`);
   const corpus = loadCorpus(options.data, p, join(work, 'cache'), (done, total) =>
@@ -81,39 +89,38 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   );
   for (const { name: record, reason } of corpus.refused) reporter.note(`left out: ${record} (${reason})`);
 
-  const folder = join(work, name);
-  const checkpoint = join(folder, 'checkpoint.json');
-  mkdirSync(folder, { recursive: true });
-  const state = options.resume
-    ? resumed(checkpoint, options.config, seed)
-    : initialState(options.config, config, seed, await initialNetwork(options.init, config.architecture));
-  if (!options.resume && existsSync(checkpoint)) {
+  const checkpoint = checkpointOf(work, options.out);
+  mkdirSync(dirname(checkpoint), { recursive: true });
+  const began = existsSync(checkpoint);
+  // An interrupted training may not have come further than its teachers.
+  const state =
+    options.resume && (began || !config.distillation)
+      ? resumed(checkpoint, options.config, seed)
+      : initialState(options.config, config, seed, await initialNetwork(options.init, config.architecture));
+  if (!options.resume && began) {
     reporter.note(`${checkpoint} of an earlier run is replaced (--resume would have gone on from it)`);
   }
   const epochs = config.phases.normalised.epochs + config.phases.exact.epochs;
-  reporter.note(`checkpoints: ${checkpoint}, after every epoch`);
-  if (config.distillation && options.teacher === undefined) {
-    reporter.note('teacher: none (the config has a part for one), so the labels alone');
+  const curves = join(dirname(checkpoint), 'training.svg');
+  reporter.note(`after every epoch: ${checkpoint}, ${curves}`);
+  if (config.distillation) {
+    const names = teachers.map((teacher) => teacher.name).join(', ');
+    reporter.note(`teachers: ${names || 'none, so the labels alone'}`);
   }
   await runTraining(state, {
     corpus,
     parts,
     preprocessing: p,
     config,
-    teacher: options.teacher === undefined ? undefined : teacherOf(options.teacher, config),
+    teachers: teachers.map((teacher) => fromModel(teacher)),
     signal: options.signal,
     onStep: (progress) => reporter.step(progress),
-    onEpoch: (record, now) => {
+    onEpoch: async (record, now) => {
       saveCheckpoint(checkpoint, now);
+      writeWhole(curves, await drawSvg(trainingCurves(now.history, name)));
       reporter.epoch(record, epochs);
     },
   });
-  if (config.architecture.activation === 'relu') {
-    throw new BlindbeatError(
-      'MODEL',
-      `Trained, but a ReLU network cannot be evaluated on ciphertexts, so no model is written to ${options.out}. It can teach one that can: --teacher ${checkpoint}.`,
-    );
-  }
   const [cpu] = cpus();
   const result = await exportModel({
     state,
@@ -158,15 +165,33 @@ async function initialNetwork(
   return network;
 }
 
-function teacherOf(checkpoint: string, config: TrainingConfig): Network {
-  const network = loadCheckpoint(checkpoint).best?.network;
-  if (!network || !config.distillation) {
+function checkpointOf(work: string, out: string): string {
+  return join(work, basename(resolve(out)), 'checkpoint.json');
+}
+
+/** The teachers that are given, or those of the config: trained into `work`, unless a resumed training has them. */
+async function teachersOf(options: TrainOptions, config: TrainingConfig, work: string): Promise<Model[]> {
+  const { teachers: given, reporter } = options;
+  const named = config.distillation?.teachers ?? [];
+  if (given && !config.distillation) {
     throw new BlindbeatError(
       'USAGE',
-      `${checkpoint} cannot teach: ${network ? 'the config has no distillation' : 'it holds no best network yet'}.`,
+      `config ${options.config} says nothing of teachers: it lacks distillation.`,
     );
   }
-  return network;
+  if (given) return Promise.all(given.map(loadModel));
+  if (given === false) return [];
+  const models: Model[] = [];
+  for (const [k, { config: its, seed }] of named.entries()) {
+    const out = join(work, 'teachers', `${its}-seed${seed}`);
+    if (!options.resume || !existsSync(join(out, 'model.json'))) {
+      reporter?.note(`teacher ${k + 1} of ${named.length}: ${its}, seed ${seed}`);
+      const resume = options.resume && existsSync(checkpointOf(work, out));
+      await train({ ...options, config: its, seed, out, resume, init: undefined });
+    }
+    models.push(await loadModel(out));
+  }
+  return models;
 }
 
 /** The config with both phases scaled to `epochs` in all. */
@@ -188,7 +213,8 @@ function withEpochs(config: TrainingConfig, epochs: number | undefined): Trainin
 function commandOf(options: TrainOptions, seed: number): string {
   const parts = ['blindbeat train --data PATH', `--config ${options.config}`, `--seed ${seed}`];
   if (options.init !== undefined) parts.push(`--init ${options.init}`);
-  if (options.teacher !== undefined) parts.push(`--teacher ${options.teacher}`);
+  if (options.teachers === false) parts.push('--no-teachers');
+  else if (options.teachers) parts.push(`--teachers ${options.teachers.join(' ')}`);
   if (options.epochs !== undefined) parts.push(`--epochs ${options.epochs}`);
   return [...parts, `--out ${options.out}`].join(' ');
 }

@@ -293,28 +293,45 @@ export function windowsOf(positions: number): { windows: number; width: number; 
   return { windows, hop, width: 2 ** Math.ceil(Math.log2(positions - hop * (windows - 1))) };
 }
 
-/** Every value must fit the modulus that it lives under, at its scale, before and after rescaling. */
-function requireRoom({ parameters, stages, scoreBound }: Circuit, model: Model) {
-  if (model.scoreLimit > scoreBound / 4) {
-    throw new BlindbeatError(
-      'PLAN',
-      `the model's score limit ${model.scoreLimit} leaves no margin below the plan's bound ${scoreBound.toFixed(0)}: export it with a limit of at most ${Math.floor(scoreBound / 4)}`,
-    );
-  }
-  for (const stage of stages) {
+/** How much room a stage's values have: bits of the largest at its scale before rescaling, and bits of the modulus. */
+export interface Headroom {
+  stage: Stage;
+  bits: number;
+  room: number;
+}
+
+/** The headroom of every stage: a value of more bits than room wraps around. */
+export function headroom({ parameters, stages }: Circuit): Headroom[] {
+  return stages.map((stage) => {
     const before =
       stage.kind === 'square'
         ? stage.scaleIn ** 2
         : stage.kind === 'linear'
           ? stage.scaleIn * stage.weightScale
           : stage.scaleIn;
-    const bits = Math.log2(stage.bound * before);
-    const room = log2Product(parameters.primes.slice(0, stage.limbs)) - 1;
+    return {
+      stage,
+      bits: Math.log2(stage.bound * before),
+      room: log2Product(parameters.primes.slice(0, stage.limbs)) - 1,
+    };
+  });
+}
+
+/** Every value must fit the modulus that it lives under, at its scale, before and after rescaling. */
+function requireRoom(circuit: Circuit, model: Model) {
+  const { scoreBound } = circuit;
+  if (model.scoreLimit > scoreBound / 4) {
+    throw new BlindbeatError(
+      'PLAN',
+      `the model's score limit ${model.scoreLimit} leaves no margin below the plan's bound ${scoreBound.toFixed(0)}: export it with a limit of at most ${Math.floor(scoreBound / 4)}`,
+    );
+  }
+  for (const { stage, bits, room } of headroom(circuit)) {
     // A sum's bound is all the room there is: scores beyond it are refused by the client.
     if (bits > room + 1e-6) {
       throw new BlindbeatError(
         'PLAN',
-        `${stage.name}: values up to ${stage.bound.toPrecision(3)} at scale 2^${Math.log2(before).toFixed(1)} need ${bits.toFixed(1)} bits, ` +
+        `${stage.name}: values up to ${stage.bound.toPrecision(3)} need ${bits.toFixed(1)} bits at their scale, ` +
           `but ${stage.limbs} primes hold ${room.toFixed(1)}: train with a tighter range`,
       );
     }

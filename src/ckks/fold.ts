@@ -31,7 +31,7 @@ export interface FoldedModel {
  * h = c1 / 2 c2 and k = c0 - c2 h^2. h joins this layer's bias; c2 and k go into the next layer, which is exact
  * because the padding is circular.
  *
- * @throws BlindbeatError PLAN for an activation that is no polynomial of degree 2.
+ * @throws BlindbeatError PLAN for an activation that is no polynomial of degree 2, or max-pooling.
  */
 export function foldModel(model: Model): FoldedModel {
   let previous = { scale: [1], constant: [0], pool: 1 };
@@ -76,7 +76,14 @@ export function foldModel(model: Model): FoldedModel {
 }
 
 function completeSquare(block: Block, name: string) {
-  const { degree, coefficients } = block.activation;
+  const { activation } = block;
+  if (activation.kind === 'relu' || block.pooling === 'max') {
+    throw new BlindbeatError(
+      'PLAN',
+      `${name} has ${activation.kind === 'relu' ? 'ReLU' : 'max-pooling'}, which cannot be evaluated on ciphertexts: choose a model of polynomials and average pooling, such as deepcardio-deg2`,
+    );
+  }
+  const { degree, coefficients } = activation;
   if (degree !== 2) {
     throw new BlindbeatError(
       'PLAN',

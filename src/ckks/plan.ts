@@ -1,5 +1,6 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
+import { serialiseModel } from '../model/format.ts';
 import type { Model } from '../model/model.ts';
 import { type OperationCounts, TraceBackend } from './backends/trace.ts';
 import { type Circuit, compile, type PlanOptions, type Stage } from './circuit.ts';
@@ -164,24 +165,7 @@ function sumTotals(all: Plan['operations'][]): Plan['operations'] {
 
 /** SHA-256 of what a model computes: architecture, weights, polynomials, preprocessing, classes. */
 function fingerprint(model: Model): string {
-  const hash = sha256.create();
-  const add = (values: Float32Array) =>
-    hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-  const shape = model.blocks.map(({ inChannels, outChannels, kernel, dilation, pool, activation }) => [
-    inChannels,
-    outChannels,
-    kernel,
-    dilation,
-    pool,
-    activation.degree,
-    ...activation.range,
-  ]);
-  hash.update(
-    utf8ToBytes(JSON.stringify([model.samples, model.classes, model.preprocessing, model.scoreLimit, shape])),
-  );
-  for (const block of model.blocks)
-    for (const part of [block.weights, block.bias, block.activation.coefficients]) add(part);
-  add(model.dense.weights);
-  add(model.dense.bias);
-  return bytesToHex(hash.digest());
+  const { samples, classes, preprocessing, scoreLimit, blocks, weights } = serialiseModel(model).json;
+  const computed = [samples, classes, preprocessing, scoreLimit, blocks, weights];
+  return bytesToHex(sha256(utf8ToBytes(JSON.stringify(computed))));
 }

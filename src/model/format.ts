@@ -2,7 +2,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex } from '@noble/hashes/utils.js';
 import { parsePreprocessing } from '../ecg/preprocess.ts';
 import { BlindbeatError } from '../errors.ts';
-import type { Block, Model } from './model.ts';
+import type { Block, Model, Polynomial, Relu } from './model.ts';
 
 const FORMAT = 'blindbeat-model';
 const VERSION = 1;
@@ -16,8 +16,8 @@ interface ModelFile extends Omit<Model, 'blocks' | 'dense'> {
   weights: { bytes: number; sha256: string };
 }
 
-interface BlockFile extends Pick<Block, 'inChannels' | 'outChannels' | 'kernel' | 'dilation' | 'pool'> {
-  activation: { degree: number; range: [number, number] };
+interface BlockFile extends Omit<Block, 'weights' | 'bias' | 'activation'> {
+  activation: Omit<Polynomial, 'coefficients'> | Relu;
 }
 
 /** Larger numbers than any network that could be planned, so that a broken file cannot ask for all memory. */
@@ -25,10 +25,10 @@ const LIMITS = { blocks: 64, channels: 8192, kernel: 1023, dilation: 65536, degr
 
 /**
  * A model as two files: `json` to be written as model.json, `weights` as weights.bin: float32 little-endian, for
- * each block weights [kernel][in][out], bias [out], coefficients [degree + 1][out]; then the dense layer's
- * weights [channels][classes] and bias [classes].
+ * each block weights [kernel][in][out], bias [out], coefficients [degree + 1][out] of a polynomial; then the dense
+ * layer's weights [channels][classes] and bias [classes].
  */
-export function serialiseModel(model: Model): { json: object; weights: Uint8Array } {
+export function serialiseModel(model: Model): { json: ModelFile; weights: Uint8Array } {
   const arrays = arraysOf(model);
   const length = arrays.reduce((sum, a) => sum + a.length, 0);
   const weights = new Uint8Array(4 * length);
@@ -47,14 +47,11 @@ export function serialiseModel(model: Model): { json: object; weights: Uint8Arra
     classes: model.classes,
     preprocessing: model.preprocessing,
     samples: model.samples,
-    blocks: model.blocks.map(({ inChannels, outChannels, kernel, dilation, pool, activation }) => ({
-      inChannels,
-      outChannels,
-      kernel,
-      dilation,
-      pool,
-      activation: { degree: activation.degree, range: activation.range },
-    })),
+    blocks: model.blocks.map(({ weights: _weights, bias: _bias, activation, ...rest }) => {
+      if (activation.kind === 'relu') return { ...rest, activation };
+      const { coefficients: _coefficients, ...polynomial } = activation;
+      return { ...rest, activation: polynomial };
+    }),
     scoreLimit: model.scoreLimit,
     provenance: model.provenance,
     weights: { bytes: weights.length, sha256: bytesToHex(sha256(weights)) },
@@ -63,7 +60,11 @@ export function serialiseModel(model: Model): { json: object; weights: Uint8Arra
 }
 
 function arraysOf(model: Model): Float32Array[] {
-  const blocks = model.blocks.flatMap((b) => [b.weights, b.bias, b.activation.coefficients]);
+  const blocks = model.blocks.flatMap(({ weights, bias, activation }) => [
+    weights,
+    bias,
+    ...(activation.kind === 'polynomial' ? [activation.coefficients] : []),
+  ]);
   return [...blocks, model.dense.weights, model.dense.bias];
 }
 
@@ -110,7 +111,10 @@ export function parseModel(json: unknown, weights: Uint8Array): Model {
       ...b,
       weights: reader.take(b.kernel * b.inChannels * b.outChannels),
       bias: reader.take(b.outChannels),
-      activation: { ...b.activation, coefficients: reader.take((b.activation.degree + 1) * b.outChannels) },
+      activation:
+        b.activation.kind === 'relu'
+          ? b.activation
+          : { ...b.activation, coefficients: reader.take((b.activation.degree + 1) * b.outChannels) },
     })),
     dense: {
       weights: reader.take((blocks.at(-1)?.outChannels ?? 1) * classes.length),
@@ -141,18 +145,27 @@ function parseBlocks(check: Checker, value: unknown, samples: number): BlockFile
     const kernel = check.count(block.kernel, `${at}.kernel`, LIMITS.kernel);
     const dilation = check.count(block.dilation, `${at}.dilation`, LIMITS.dilation);
     const pool = check.count(block.pool, `${at}.pool`, samples);
-    const activation = check.record(block.activation, `${at}.activation`);
-    const degree = check.count(activation.degree, `${at}.activation.degree`, LIMITS.degree);
-    const range = check.list(activation.range, `${at}.activation.range`, 2);
-    const [low, high] = [0, 1].map((k) => check.number(range[k], `${at}.activation.range[${k}]`));
+    const pooling = check.choice(block.pooling ?? 'average', `${at}.pooling`, ['average', 'max']);
+    const activation = parseActivation(check, block.activation, `${at}.activation`);
     if (inChannels !== channels) check.fail(`${at}.inChannels: ${inChannels}, but it is given ${channels}`);
     if (kernel % 2 === 0) check.fail(`${at}.kernel: expected an odd number, got ${kernel}`);
     if (time % pool !== 0) check.fail(`${at}.pool: ${pool} does not divide its input length ${time}`);
-    if (low >= high) check.fail(`${at}.activation.range: expected [low, high] with low < high`);
     channels = outChannels;
     time = time % pool === 0 ? time / pool : time;
-    return { inChannels, outChannels, kernel, dilation, pool, activation: { degree, range: [low, high] } };
+    return { inChannels, outChannels, kernel, dilation, pool, pooling, activation };
   });
+}
+
+/** Files of before there was a choice say nothing of kind and pooling: a polynomial and the average. */
+function parseActivation(check: Checker, value: unknown, at: string): BlockFile['activation'] {
+  const activation = check.record(value, at);
+  const kind = check.choice(activation.kind ?? 'polynomial', `${at}.kind`, ['polynomial', 'relu']);
+  const list = check.list(activation.range, `${at}.range`, 2);
+  const [low, high] = [0, 1].map((k) => check.number(list[k], `${at}.range[${k}]`));
+  if (low >= high) check.fail(`${at}.range: expected [low, high] with low < high`);
+  const range: [number, number] = [low, high];
+  if (kind === 'relu') return { kind, range };
+  return { kind, degree: check.count(activation.degree, `${at}.degree`, LIMITS.degree), range };
 }
 
 function parseProvenance(check: Checker, value: unknown): Model['provenance'] {
@@ -221,6 +234,12 @@ class Checker {
     if (typeof value === 'string' && value !== '') return value;
     this.fail(`${at}: expected a text`);
     return '';
+  }
+
+  choice<T extends string>(value: unknown, at: string, choices: T[]): T {
+    const found = choices.find((choice) => choice === value);
+    if (found === undefined) this.fail(`${at}: expected ${choices.map((c) => `"${c}"`).join(' or ')}`);
+    return found ?? choices[0];
   }
 
   number(value: unknown, at: string): number {

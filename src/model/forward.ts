@@ -1,5 +1,5 @@
 import { BlindbeatError } from '../errors.ts';
-import type { Block, Dense, Model, Polynomial } from './model.ts';
+import type { Block, Dense, Model } from './model.ts';
 
 export interface ForwardResult {
   /** [classes] */
@@ -35,8 +35,8 @@ export function forward(model: Model, segment: Float32Array, options: ForwardOpt
   model.blocks.forEach((block, index) => {
     const y = convolve(x, block);
     ranges.push(rangeOf(y));
-    applyPolynomial(y, block.activation, block.outChannels);
-    x = averagePool(y, block.outChannels, block.pool);
+    activate(y, block);
+    x = block.pooling === 'max' ? maxPool(y, block) : averagePool(y, block);
     options.onBlock?.(index, x);
   });
   const contributions = applyDense(x, model.dense);
@@ -99,8 +99,13 @@ function rangeOf(x: Float64Array): [number, number] {
   return [low, high];
 }
 
-/** Horner's rule in place; y [time][channels]. */
-function applyPolynomial(y: Float64Array, { degree, coefficients }: Polynomial, channels: number): void {
+/** The activation in place, a polynomial by Horner's rule; y [time][channels]. */
+function activate(y: Float64Array, { activation, outChannels: channels }: Block): void {
+  if (activation.kind === 'relu') {
+    for (let i = 0; i < y.length; i++) y[i] = Math.max(y[i], 0);
+    return;
+  }
+  const { degree, coefficients } = activation;
   for (let at = 0; at < y.length; at += channels) {
     for (let c = 0; c < channels; c++) {
       const x = y[at + c];
@@ -114,8 +119,7 @@ function applyPolynomial(y: Float64Array, { degree, coefficients }: Polynomial, 
 /** [time][channels] -> [time / pool][channels] */
 function averagePool(
   x: Float64Array<ArrayBuffer>,
-  channels: number,
-  pool: number,
+  { outChannels: channels, pool }: Block,
 ): Float64Array<ArrayBuffer> {
   if (pool === 1) return x;
   const y = new Float64Array(x.length / pool);
@@ -126,6 +130,19 @@ function averagePool(
       for (let k = 0; k < pool; k++) sum += x[t * width + k * channels + c];
       y[t * channels + c] = sum / pool;
     }
+  }
+  return y;
+}
+
+/** [time][channels] -> [time / pool][channels] */
+function maxPool(
+  x: Float64Array<ArrayBuffer>,
+  { outChannels: channels, pool }: Block,
+): Float64Array<ArrayBuffer> {
+  const y = new Float64Array(x.length / pool).fill(Number.NEGATIVE_INFINITY);
+  for (let i = 0; i < x.length; i++) {
+    const at = Math.floor(i / (channels * pool)) * channels + (i % channels);
+    y[at] = Math.max(y[at], x[i]);
   }
   return y;
 }

@@ -1,8 +1,9 @@
 import type { Preprocessing } from '../ecg/preprocess.ts';
 
 /**
- * A polynomial network: blocks of circular convolution, polynomial and average pooling, then the mean over
- * time and a dense layer. Everything a plan, a forward pass or an export needs, and nothing of CKKS.
+ * A network: blocks of circular convolution, activation and pooling, then the mean over time and a dense layer.
+ * Everything a plan, a forward pass or an export needs, and nothing of CKKS. Only polynomials and average pooling
+ * can be planned; ReLU and max-pooling are there for the plaintext baseline.
  */
 export interface Model {
   name: string;
@@ -18,7 +19,7 @@ export interface Model {
   provenance: Provenance;
 }
 
-/** `y = pool(p(conv(x)))` on channels x time; all padding is circular. */
+/** `y = pool(activation(conv(x)))` on channels x time; all padding is circular. */
 export interface Block {
   inChannels: number;
   outChannels: number;
@@ -29,17 +30,25 @@ export interface Block {
   weights: Float32Array;
   /** `[outChannels]` */
   bias: Float32Array;
-  activation: Polynomial;
-  /** Average pooling: window and stride; 1 means none. Divides the block's input length. */
+  activation: Polynomial | Relu;
+  /** Window and stride of the pooling; 1 means none. Divides the block's input length. */
   pool: number;
+  pooling: 'average' | 'max';
 }
 
 /** One polynomial per channel, applied to the pre-activations (the convolution with its bias). */
 export interface Polynomial {
+  kind: 'polynomial';
   degree: number;
   /** `[degree + 1][channels]`, ascending powers: p_c(x) = sum_k coefficients[k * channels + c] * x^k. */
   coefficients: Float32Array;
   /** The pre-activations for which the network was validated: [low, high]. */
+  range: [number, number];
+}
+
+/** max(x, 0), and the pre-activations that were seen: [low, high]. */
+export interface Relu {
+  kind: 'relu';
   range: [number, number];
 }
 

@@ -5,7 +5,7 @@ import { compile } from '../../src/ckks/circuit.ts';
 import { parseManifest } from '../../src/ckks/manifest.ts';
 import { log2Product, MAX_LOG_QP } from '../../src/ckks/parameters.ts';
 import { type Plan, plan } from '../../src/ckks/plan.ts';
-import { randomModel } from '../helpers/random-model.ts';
+import { coefficientsOf, randomModel } from '../helpers/random-model.ts';
 
 const CHANNELS = [8, 16, 32, 64, 128, 256];
 const DILATIONS = [1, 1, 1, 1, 2, 4];
@@ -157,6 +157,11 @@ describe('choosing parameters', () => {
       /block 1: its activation has degree 3/,
     ],
     [
+      'an activation is ReLU',
+      () => compile(randomModel({ samples: 64, channels: [2, 2], relu: true })),
+      /block 1 has ReLU, which cannot be evaluated on ciphertexts/,
+    ],
+    [
       'the score limit leaves no margin',
       () => compile({ ...shipped(), scoreLimit: 400 }),
       /leaves no margin/,
@@ -184,7 +189,7 @@ describe('choosing parameters', () => {
 
   test('when a quadratic coefficient almost vanishes, then the error names the channel', () => {
     const model = shipped();
-    model.blocks[0].activation.coefficients[2 * 8 + 3] = 0;
+    coefficientsOf(model.blocks[0])[2 * 8 + 3] = 0;
     expect(() => compile(model)).toThrow(/block 1: channel 3/);
   });
 });

@@ -11,6 +11,8 @@ export interface RandomModelOptions {
   pool?: number | number[];
   classes?: number;
   degree?: number;
+  /** ReLU and max-pooling instead of polynomials and average pooling. */
+  relu?: boolean;
   seed?: number;
 }
 
@@ -19,7 +21,15 @@ export interface RandomModelOptions {
  * pre-activations stay within +-4 and the scores within +-10.
  */
 export function randomModel(options: RandomModelOptions = {}): Model {
-  const { samples = 64, channels = [4, 8], kernel = 5, classes = 4, degree = 2, seed = 1 } = options;
+  const {
+    samples = 64,
+    channels = [4, 8],
+    kernel = 5,
+    classes = 4,
+    degree = 2,
+    relu = false,
+    seed = 1,
+  } = options;
   const random = mulberry32(seed);
   const symmetric = () => 2 * random() - 1;
   const seconds = (samples * DEFAULT_PREPROCESSING.seconds) / DEFAULT_PREPROCESSING.samples; // the usual rate
@@ -50,8 +60,11 @@ export function randomModel(options: RandomModelOptions = {}): Model {
       dilation: pick(options.dilation ?? 1, i),
       weights,
       bias: Float32Array.from({ length: outputs }, () => 0.5 * symmetric()),
-      activation: { degree, coefficients, range: [-4, 4] },
+      activation: relu
+        ? { kind: 'relu', range: [-4, 4] }
+        : { kind: 'polynomial', degree, coefficients, range: [-4, 4] },
       pool: pick(options.pool ?? 2, i),
+      pooling: relu ? 'max' : 'average',
     };
     inputs = outputs;
     return block;
@@ -95,4 +108,10 @@ function mulberry32(seed: number): () => number {
     t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   };
+}
+
+/** The coefficients of a block's polynomial, to be changed in place. */
+export function coefficientsOf({ activation }: Block): Float32Array {
+  if (activation.kind !== 'polynomial') throw new Error(`${activation.kind} has no coefficients`);
+  return activation.coefficients;
 }

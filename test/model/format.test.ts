@@ -21,6 +21,21 @@ test('a model survives the way through its file unchanged', () => {
   expect(parseModel(json, weights)).toEqual(model);
 });
 
+test('so does one with ReLU and max-pooling', () => {
+  const relu = randomModel({ samples: 64, channels: [3, 4], relu: true });
+  const { json, weights } = serialiseModel(relu);
+  expect(parseModel(JSON.parse(JSON.stringify(json)), weights)).toEqual(relu);
+});
+
+test('a file of before there was a choice has polynomials and average pooling', () => {
+  const { json, weights } = file();
+  for (const block of json.blocks) {
+    delete block.pooling;
+    delete block.activation.kind;
+  }
+  expect(parseModel(json, weights)).toEqual(model);
+});
+
 test('weights may lie anywhere in a larger buffer', () => {
   const { json, weights } = file();
   const larger = new Uint8Array(weights.length + 3);
@@ -47,6 +62,16 @@ describe('a broken file is refused with words', () => {
       'an even kernel',
       (j) => edit(j, 0, { kernel: 4 }),
       /blocks\[0\]\.kernel: expected an odd number, got 4/,
+    ],
+    [
+      'an unknown activation',
+      (j) => edit(j, 0, { activation: { kind: 'tanh', range: [-1, 1] } }),
+      /blocks\[0\]\.activation\.kind: expected "polynomial" or "relu"/,
+    ],
+    [
+      'an unknown pooling',
+      (j) => edit(j, 0, { pooling: 'median' }),
+      /blocks\[0\]\.pooling: expected "average" or "max"/,
     ],
     ['no dilation', (j) => edit(j, 0, { dilation: 0 }), /blocks\[0\]\.dilation: expected a whole number/],
     ['a pool that does not divide', (j) => edit(j, 0, { pool: 5 }), /blocks\[0\]\.pool: 5 does not divide/],

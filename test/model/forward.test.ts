@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { classify, softmax } from '../../src/model/classify.ts';
 import { forward } from '../../src/model/forward.ts';
 import type { Model } from '../../src/model/model.ts';
-import { randomModel } from '../helpers/random-model.ts';
+import { coefficientsOf, randomModel } from '../helpers/random-model.ts';
 
 /** The definition, written down once more and without any trick: arrays [channel][time] of plain numbers. */
 function naive(model: Model, segment: ArrayLike<number>): number[] {
@@ -21,12 +21,15 @@ function naive(model: Model, segment: ArrayLike<number>): number[] {
             sum += x[i][at] * b.weights[(k * b.inChannels + i) * b.outChannels + o];
           }
         }
-        return Array.from({ length: b.activation.degree + 1 }, (_, k) => {
-          return b.activation.coefficients[k * b.outChannels + o] * sum ** k;
+        const { activation } = b;
+        if (activation.kind === 'relu') return sum > 0 ? sum : 0;
+        return Array.from({ length: activation.degree + 1 }, (_, k) => {
+          return activation.coefficients[k * b.outChannels + o] * sum ** k;
         }).reduce((p, q) => p + q, 0);
       });
       return Array.from({ length: time / b.pool }, (_, t) => {
-        return y.slice(t * b.pool, (t + 1) * b.pool).reduce((p, q) => p + q, 0) / b.pool;
+        const window = y.slice(t * b.pool, (t + 1) * b.pool);
+        return b.pooling === 'max' ? Math.max(...window) : window.reduce((p, q) => p + q, 0) / b.pool;
       });
     };
     x = Array.from({ length: b.outChannels }, (_, o) => channel(o));
@@ -55,6 +58,7 @@ const shapes = fc.record({
   pool: fc.constantFrom(1, 2, 4),
   classes: fc.integer({ min: 2, max: 5 }),
   degree: fc.integer({ min: 1, max: 5 }),
+  relu: fc.boolean(),
 });
 
 test('the forward pass is the definition, for any shape', () => {
@@ -77,7 +81,7 @@ test('a hand-worked network: difference filter, square, mean', () => {
   const [block] = model.blocks;
   block.weights.set([-1, 0, 1]);
   block.bias.set([0]);
-  block.activation.coefficients.set([0, 0, 1]);
+  coefficientsOf(block).set([0, 0, 1]);
   model.dense = { weights: Float32Array.of(2, 0), bias: Float32Array.of(0.5, -1) };
   const result = forward(model, Float32Array.of(1, 2, 0, 3));
   expect([...result.scores]).toEqual([2.5, -1]);

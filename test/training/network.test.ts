@@ -70,21 +70,25 @@ describe('on the wasm backend, which every machine has', () => {
     });
   });
 
-  test('an exported network computes in src/model/forward.ts what TensorFlow.js computes', () => {
-    const made = network();
-    const segments = noise(4, 64, 4);
-    const folded = foldBatchNorm(made, batchStatistics(made, noise(8, 64, 5)));
-    const model = toModel(folded, details(3));
-    const expected = computeScores(folded, segments);
-    for (let i = 0; i < 4; i++) {
-      forward(model, segments.subarray(64 * i, 64 * (i + 1))).scores.forEach((score, j) => {
-        expect(Math.abs(score - expected[4 * i + j])).toBeLessThan(1e-4);
-      });
-    }
-  });
+  test.each(['square', 'relu'] as const)(
+    'an exported %s network computes what TensorFlow.js computes',
+    (activation) => {
+      const made = network(activation);
+      const segments = noise(4, 64, 4);
+      const folded = foldBatchNorm(made, batchStatistics(made, noise(8, 64, 5)));
+      const model = toModel(folded, details(3));
+      const expected = computeScores(folded, segments);
+      for (let i = 0; i < 4; i++) {
+        forward(model, segments.subarray(64 * i, 64 * (i + 1))).scores.forEach((score, j) => {
+          expect(Math.abs(score - expected[4 * i + j])).toBeLessThan(1e-4);
+        });
+      }
+    },
+  );
 
-  test('a network survives the way through a model', () => {
-    const made = foldBatchNorm(network(), batchStatistics(network(), noise(8, 64, 5)));
+  test.each(['square', 'relu'] as const)('a %s network survives the way through a model', (activation) => {
+    const normalised = network(activation);
+    const made = foldBatchNorm(normalised, batchStatistics(normalised, noise(8, 64, 5)));
     const again = fromModel(toModel(made, details(3)));
     expect(again.architecture).toEqual(made.architecture);
     again.parameters.forEach((p, k) => {

@@ -38,7 +38,14 @@ const config: TrainingConfig = {
   scoreLimit: 32,
   augmentation: AUGMENTATION,
   hostilePerBatch: 6,
-  distillation: { share: 0.6, temperature: 2 },
+  distillation: {
+    teachers: [
+      { config: 'deepcardio-relu', seed: 1 },
+      { config: 'deepcardio-relu7', seed: 3 },
+    ],
+    share: 0.6,
+    temperature: 2,
+  },
 };
 
 export default config;

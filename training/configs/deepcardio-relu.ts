@@ -9,6 +9,7 @@ const config: TrainingConfig = {
     normalised: { epochs: 26, peak: 4e-3, last: 2e-5, warmUp: 200 },
     exact: { epochs: 0, peak: 1e-3, last: 1e-3, warmUp: 1 },
   },
+  distillation: undefined,
 };
 
 export default config;

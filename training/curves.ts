@@ -1,0 +1,109 @@
+import type { TopLevelSpec } from 'vega-lite';
+import type { EpochRecord } from './checkpoint.ts';
+
+/** One point of one curve. */
+interface Point {
+  epoch: number;
+  curve: string;
+  value: number;
+}
+
+const TRAINING = 'training batches';
+const VALIDATION = 'validation';
+const AVERAGED = 'validation, averaged weights';
+
+/** The curves of a training as a Vega-Lite chart: score, cross-entropy, largest |score| and learning rate by epoch. */
+export function trainingCurves(history: EpochRecord[], title: string, chosenEpoch?: number): TopLevelSpec {
+  const points = (curve: string, of: (record: EpochRecord) => number | undefined): Point[] =>
+    history.flatMap((record) => {
+      const value = of(record);
+      return value === undefined ? [] : [{ epoch: record.epoch, curve, value }];
+    });
+  const second = history.find((r) => r.phase === 'exact' && r.epoch > 1)?.epoch;
+  const marks = [
+    ...(second === undefined ? [] : [{ epoch: second, what: 'exact phase begins' }]),
+    ...(chosenEpoch === undefined ? [] : [{ epoch: chosenEpoch, what: 'exported' }]),
+  ];
+  const panel = (y: string, values: Point[], scale: object) => ({
+    width: 300,
+    height: 190,
+    layer: [
+      {
+        data: { values: marks },
+        mark: { type: 'rule' as const, strokeDash: [3, 3], color: '#888' },
+        encoding: { x: { field: 'epoch', type: 'quantitative' as const } },
+      },
+      {
+        data: { values: marks },
+        mark: {
+          type: 'text' as const,
+          angle: 270,
+          align: 'right' as const,
+          dy: -5,
+          y: 4,
+          fontSize: 9,
+          color: '#666',
+        },
+        encoding: {
+          x: { field: 'epoch', type: 'quantitative' as const },
+          text: { field: 'what' },
+        },
+      },
+      {
+        data: { values },
+        mark: { type: 'line' as const, clip: true },
+        encoding: {
+          x: { field: 'epoch', type: 'quantitative' as const, title: 'epoch', axis: { tickMinStep: 1 } },
+          y: { field: 'value', type: 'quantitative' as const, title: y, scale },
+          color: {
+            field: 'curve',
+            type: 'nominal' as const,
+            title: null,
+            scale: { domain: [TRAINING, VALIDATION, AVERAGED], range: ['#999999', '#0072b2', '#d55e00'] },
+            legend: { orient: 'top' as const, labelLimit: 300 },
+          },
+        },
+      },
+    ],
+  });
+  return {
+    title: { text: title, anchor: 'start' },
+    columns: 2,
+    concat: [
+      panel(
+        'CinC score',
+        [
+          ...points(TRAINING, (r) => r.trainScore),
+          ...points(VALIDATION, (r) => r.validationScore),
+          ...points(AVERAGED, (r) => r.averageScore),
+        ],
+        { domain: [0.5, 1] },
+      ),
+      panel(
+        'cross-entropy (training: with its teacher and class weights)',
+        [
+          ...points(TRAINING, (r) => r.loss),
+          ...points(VALIDATION, (r) => r.validationCrossEntropy),
+          ...points(AVERAGED, (r) => r.averageCrossEntropy),
+        ],
+        { domain: [0.3, 1.2] },
+      ),
+      panel(
+        'largest |score|',
+        [
+          ...points(TRAINING, (r) => r.trainLargest),
+          ...points(VALIDATION, (r) => r.validationLargest),
+          ...points(AVERAGED, (r) => r.averageLargest),
+        ],
+        { type: 'log', domain: [1, 1e6] },
+      ),
+      panel(
+        'learning rate at the end of the epoch',
+        points(TRAINING, (r) => r.learningRate),
+        {
+          type: 'log',
+        },
+      ),
+    ],
+  };
+}
