@@ -24,7 +24,8 @@ export function trainingCurves(history: EpochRecord[], title: string, chosenEpoc
     ...(second === undefined ? [] : [{ epoch: second, what: 'exact phase begins' }]),
     ...(chosenEpoch === undefined ? [] : [{ epoch: chosenEpoch, what: 'exported' }]),
   ];
-  const panel = (y: string, values: Point[], scale: object) => ({
+  const panel = (title: string, values: Point[], scale: object, tickCount?: number) => ({
+    title: { text: title, anchor: 'start' as const, fontSize: 11, fontWeight: 'normal' as const },
     width: 300,
     height: 190,
     layer: [
@@ -54,13 +55,13 @@ export function trainingCurves(history: EpochRecord[], title: string, chosenEpoc
         mark: { type: 'line' as const, clip: true },
         encoding: {
           x: { field: 'epoch', type: 'quantitative' as const, title: 'epoch', axis: { tickMinStep: 1 } },
-          y: { field: 'value', type: 'quantitative' as const, title: y, scale },
+          y: { field: 'value', type: 'quantitative' as const, title: null, scale, axis: { tickCount } },
           color: {
             field: 'curve',
             type: 'nominal' as const,
             title: null,
             scale: { domain: [TRAINING, VALIDATION, AVERAGED], range: ['#999999', '#0072b2', '#d55e00'] },
-            legend: { orient: 'top' as const, labelLimit: 300 },
+            legend: { orient: 'bottom' as const, labelLimit: 300 },
           },
         },
       },
@@ -80,7 +81,7 @@ export function trainingCurves(history: EpochRecord[], title: string, chosenEpoc
         { domain: [0.5, 1] },
       ),
       panel(
-        'cross-entropy (training: with its teacher and class weights)',
+        'cross-entropy (of training batches: with class weights and teachers)',
         [
           ...points(TRAINING, (r) => r.loss),
           ...points(VALIDATION, (r) => r.validationCrossEntropy),
@@ -96,13 +97,13 @@ export function trainingCurves(history: EpochRecord[], title: string, chosenEpoc
           ...points(AVERAGED, (r) => r.averageLargest),
         ],
         { type: 'log', domain: [1, 1e6] },
+        6,
       ),
       panel(
-        'learning rate at the end of the epoch',
+        'learning rate',
         points(TRAINING, (r) => r.learningRate),
-        {
-          type: 'log',
-        },
+        { type: 'log' },
+        5,
       ),
     ],
   };
