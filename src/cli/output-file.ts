@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { access, constants, open, rename, rm, stat } from 'node:fs/promises';
+import { access, constants, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { BlindbeatError } from '../errors.ts';
 
@@ -26,7 +26,7 @@ export class OutputFiles implements AsyncDisposable {
     await requireWritable(path);
     const temporary = join(dirname(path), `.${basename(path)}.${randomUUID().slice(0, 8)}.tmp`);
     this.#written.push({ temporary, path });
-    await explain(path, async () => {
+    await explainWriting(path, async () => {
       const file = await open(temporary, 'wx', options.mode ?? 0o666);
       try {
         for (const piece of pieces(content)) {
@@ -45,7 +45,7 @@ export class OutputFiles implements AsyncDisposable {
   async commit(): Promise<void> {
     while (this.#written.length > 0) {
       const { temporary, path } = this.#written[0];
-      await explain(path, () => rename(temporary, path));
+      await explainWriting(path, () => rename(temporary, path));
       this.#written.shift();
     }
   }
@@ -78,14 +78,28 @@ export function requireDistinct(out: string, input: string | undefined): void {
 }
 
 /**
+ * Makes a folder and those above it, if they are not there.
+ *
+ * @throws BlindbeatError FILE
+ */
+export async function makeFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true }).catch((cause) => {
+    throw new BlindbeatError('FILE', `the folder ${folder} cannot be made (${cause.code})`, { cause });
+  });
+}
+
+/**
  * Before long work: whether a file can be written there as far as can be seen.
  *
  * @throws BlindbeatError FILE
  */
 export async function requireWritable(path: string): Promise<void> {
-  await explain(path, async () => {
+  await explainWriting(path, async () => {
     await access(dirname(resolve(path)), constants.W_OK);
-    const old = await stat(path).catch(() => null);
+    const old = await stat(path).catch((cause) => {
+      if (cause.code === 'ENOENT') return null;
+      throw cause;
+    });
     if (old?.isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' });
   });
 }
@@ -95,7 +109,12 @@ function* pieces(content: Content): Iterable<string | Uint8Array> {
   else yield* content;
 }
 
-async function explain<T>(path: string, f: () => Promise<T>): Promise<T> {
+/**
+ * Runs what writes `path`; the system's usual refusals are put into words.
+ *
+ * @throws BlindbeatError FILE
+ */
+export async function explainWriting<T>(path: string, f: () => Promise<T>): Promise<T> {
   try {
     return await f();
   } catch (cause) {

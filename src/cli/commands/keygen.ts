@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Client } from '../../ckks/client.ts';
@@ -14,7 +13,7 @@ import { interruptible } from '../interrupt.ts';
 import { type Io, printJson, printLines } from '../io.ts';
 import { keyFiles } from '../key-folder.ts';
 import { examples, jsonOption, modelOption, outputsOption } from '../options.ts';
-import { OutputFiles } from '../output-file.ts';
+import { makeFolder, OutputFiles } from '../output-file.ts';
 import { progressOn, type StartTask } from '../progress.ts';
 import { roundMs } from '../stages.ts';
 import { manifestText } from './plan.ts';
@@ -114,10 +113,4 @@ function requireNone(files: Record<string, string>, given: string | undefined): 
     'FILE',
     `there is already ${found.join(', ')}: choose another folder, or --force to replace them (what was encrypted with them can then never be decrypted)`,
   );
-}
-
-async function makeFolder(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true }).catch((cause) => {
-    throw new BlindbeatError('FILE', `the folder ${folder} cannot be made (${cause.code})`, { cause });
-  });
 }
