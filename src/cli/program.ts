@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { addClassify } from './commands/classify.ts';
+import { addData } from './commands/data.ts';
 import { addDecrypt } from './commands/decrypt.ts';
 import { addEncrypt } from './commands/encrypt.ts';
 import { addInfer } from './commands/infer.ts';
@@ -34,6 +35,7 @@ export function buildProgram(io: Io): Command {
   addInfer(program, io);
   addDecrypt(program, io);
   addSynth(program, io);
+  addData(program, io);
   addTrain(program, io);
   return program.addHelpText('after', HELP);
 }

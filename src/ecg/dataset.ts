@@ -28,7 +28,7 @@ export function openDataset(path: string): Dataset {
   if (!found) {
     throw new BlindbeatError(
       'ENVIRONMENT',
-      `There is no CinC 2017 data set at ${path}. Looked for: a zip file, *.hea in it, ${FOLDER}/*.hea, ${ZIP}. Download ${ZIP} and ${REFERENCE} from https://physionet.org/content/challenge-2017/1.0.0/.`,
+      `There is no CinC 2017 data set at ${path}. Looked for: a zip file, *.hea in it, ${FOLDER}/*.hea, ${ZIP}. Get it by \`blindbeat data cinc2017 --out DIR\`, or put ${ZIP} and ${REFERENCE} of https://physionet.org/content/challenge-2017/1.0.0/ into one folder.`,
     );
   }
   const source = isFile(found) ? openZip(found) : openFolder(found);

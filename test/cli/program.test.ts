@@ -10,7 +10,7 @@ import { blindbeat, blindbeatJson, Collected, saveSmallModel, temporaryFolder } 
 
 const folder = temporaryFolder();
 const model = join(folder, 'small');
-const COMMANDS = ['classify', 'plan', 'keygen', 'encrypt', 'infer', 'decrypt', 'synth', 'train'];
+const COMMANDS = ['classify', 'plan', 'keygen', 'encrypt', 'infer', 'decrypt', 'synth', 'data', 'train'];
 
 beforeAll(async () => {
   await saveSmallModel(model);
