@@ -47,7 +47,8 @@ export function check(plan: Plan): void {
       stage.scale[1],
       expected,
     ), `${stage.name}: ends at scale ${stage.scale[1]}, but arithmetic gives ${expected}`);
-    if (stage.operations.rotate > 0) mostLimbsToRotate = Math.max(mostLimbsToRotate, limbs);
+    if (stage.operations.rotate + stage.operations.hoistedRotate > 0)
+      mostLimbsToRotate = Math.max(mostLimbsToRotate, limbs);
     if (stage.operations.relinearise > 0) {
       require(keys.relinearisation.limbs >=
         limbs, `${stage.name}: the relinearisation key covers only ${keys.relinearisation.limbs} limbs of ${limbs}`);

@@ -9,6 +9,8 @@ type Costs = Record<keyof OperationCounts, { squared: number; linear: number }>;
  */
 const SEAL_COST: Costs = {
   rotate: { squared: 0.441, linear: 1.861 },
+  decompose: { squared: 0, linear: 0 }, // node-seal does not hoist
+  hoistedRotate: { squared: 0.441, linear: 1.861 },
   relinearise: { squared: 0.441, linear: 1.861 },
   multiplyPlain: { squared: 0, linear: 0.33 },
   add: { squared: 0, linear: 0.022 },
@@ -20,6 +22,8 @@ const SEAL_COST: Costs = {
 /** The same for our own kernels, by the medians of bench/backends.ts. */
 const FAST_COST: Costs = {
   rotate: { squared: 0.046, linear: 0.233 },
+  decompose: { squared: 0, linear: 0 }, // not hoisted yet
+  hoistedRotate: { squared: 0.046, linear: 0.233 },
   relinearise: { squared: 0.046, linear: 0.22 },
   multiplyPlain: { squared: 0, linear: 0.0068 },
   add: { squared: 0, linear: 0.006 },

@@ -6,6 +6,8 @@ import type { Colours } from './io.ts';
 import type { StageTime } from './stages.ts';
 import { table } from './table.ts';
 
+type Operations = StagePlan['operations'];
+
 /** Ring degree, bits of all primes (the special one last), their product, security: for --json. */
 export function paramsJson({ parameters }: Manifest) {
   const { n, primes, special, logQP, security } = parameters;
@@ -17,14 +19,19 @@ export function describeParameters({ parameters }: Manifest): string {
   return `N = ${n}, ${primes.length} primes + 1, log2 QP = ${logQP.toFixed(1)}, ${security} bit`;
 }
 
-/** Key-switching operations of a stage: rotations and relinearisations. */
-function keySwitches({ operations }: StagePlan): number {
-  return operations.rotate + operations.relinearise;
+/** Rotations, those that share a decomposition included. */
+function rotations({ rotate, hoistedRotate }: Operations): number {
+  return rotate + hoistedRotate;
+}
+
+/** Key-switching operations: rotations and relinearisations. */
+export function keySwitches(operations: Operations): number {
+  return rotations(operations) + operations.relinearise;
 }
 
 /** All that is multiplied: ciphertexts by weights, and squares. */
-function multiplications({ operations }: StagePlan): number {
-  return operations.multiplyPlain + operations.square;
+export function multiplications({ multiplyPlain, square }: Operations): number {
+  return multiplyPlain + square;
 }
 
 /** Columns that stages have in every table. */
@@ -35,7 +42,8 @@ export const STAGE_COLUMNS = [
 ];
 
 export function stageCells(stage: StagePlan): string[] {
-  return [stage.operations.rotate, keySwitches(stage), multiplications(stage)].map(formatCount);
+  const { operations } = stage;
+  return [rotations(operations), keySwitches(operations), multiplications(operations)].map(formatCount);
 }
 
 /** --profile: time per stage with its share, and what the stage did. */

@@ -47,34 +47,36 @@ describe('the plan of the shipped architecture', () => {
       {
         "add": 18110,
         "addPlain": 25,
+        "decompose": 73,
+        "hoistedRotate": 195,
         "multiplyPlain": 18128,
         "relinearise": 24,
         "rescale": 49,
-        "rotate": 543,
+        "rotate": 348,
         "square": 24,
       }
     `);
     expect(
       planned.stages.map(
         (s) =>
-          `${s.name}: ${s.limbs.join('>')} limbs, ${s.amounts ?? 0} amounts, ${s.operations.rotate} rotations`,
+          `${s.name}: ${s.limbs.join('>')} limbs, ${s.amounts ?? 0} amounts, ${s.operations.rotate} + ${s.operations.hoistedRotate} rotations`,
       ),
     ).toMatchInlineSnapshot(`
       [
-        "block 1: 14>13 limbs, 5 amounts, 4 rotations",
-        "square 1: 13>12 limbs, 0 amounts, 0 rotations",
-        "block 2: 12>11 limbs, 23 amounts, 32 rotations",
-        "square 2: 11>10 limbs, 0 amounts, 0 rotations",
-        "block 3: 10>9 limbs, 47 amounts, 48 rotations",
-        "square 3: 9>8 limbs, 0 amounts, 0 rotations",
-        "block 4: 8>7 limbs, 95 amounts, 72 rotations",
-        "square 4: 7>6 limbs, 0 amounts, 0 rotations",
-        "block 5: 6>5 limbs, 315 amounts, 136 rotations",
-        "square 5: 5>4 limbs, 0 amounts, 0 rotations",
-        "block 6: 4>3 limbs, 635 amounts, 216 rotations",
-        "square 6: 3>2 limbs, 0 amounts, 0 rotations",
-        "dense: 2>2 limbs, 67 amounts, 28 rotations",
-        "mean over time: 2>1 limbs, 0 amounts, 7 rotations",
+        "block 1: 14>13 limbs, 5 amounts, 1 + 3 rotations",
+        "square 1: 13>12 limbs, 0 amounts, 0 + 0 rotations",
+        "block 2: 12>11 limbs, 23 amounts, 24 + 8 rotations",
+        "square 2: 11>10 limbs, 0 amounts, 0 + 0 rotations",
+        "block 3: 10>9 limbs, 47 amounts, 28 + 20 rotations",
+        "square 3: 9>8 limbs, 0 amounts, 0 + 0 rotations",
+        "block 4: 8>7 limbs, 95 amounts, 52 + 20 rotations",
+        "square 4: 7>6 limbs, 0 amounts, 0 + 0 rotations",
+        "block 5: 6>5 limbs, 315 amounts, 92 + 44 rotations",
+        "square 5: 5>4 limbs, 0 amounts, 0 + 0 rotations",
+        "block 6: 4>3 limbs, 635 amounts, 124 + 92 rotations",
+        "square 6: 3>2 limbs, 0 amounts, 0 + 0 rotations",
+        "dense: 2>2 limbs, 67 amounts, 20 + 8 rotations",
+        "mean over time: 2>1 limbs, 0 amounts, 7 + 0 rotations",
       ]
     `);
   });

@@ -14,9 +14,14 @@ interface TracedPlain {
   scale: number;
 }
 
-/** The operations that are counted, each by the limbs that it works on. */
+/**
+ * The operations that are counted, each by the limbs that it works on. Rotations of one value by several steps are one
+ * `decompose` and as many `hoistedRotate`; `rotate` is a rotation alone, decomposition included.
+ */
 export const OPERATIONS = [
   'rotate',
+  'decompose',
+  'hoistedRotate',
   'relinearise',
   'multiplyPlain',
   'add',
@@ -26,7 +31,7 @@ export const OPERATIONS = [
 ] as const;
 export type Operation = (typeof OPERATIONS)[number];
 
-/** `counts.rotate[l]` is the number of rotations at l limbs. */
+/** `counts.rotate[l]` is the number of single rotations at l limbs. */
 export type OperationCounts = Record<Operation, Record<number, number>>;
 
 /**
@@ -60,14 +65,15 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
   }
 
   rotate(v: TracedValue, step: number): TracedValue {
-    this.#require(v.size === 2, 'rotate needs a relinearised ciphertext');
-    this.#require(step > 0 && step < this.#parameters.n / 2, `rotation by ${step} is out of range`);
-    this.galoisKeys.set(step, Math.max(v.limbs, this.galoisKeys.get(step) ?? 0));
-    return this.#make(v, 'rotate');
+    return this.#rotate(v, step, 'rotate');
   }
 
   rotateAll(values: TracedValue[], steps: number[]): TracedValue[][] {
-    return steps.map((step) => values.map((v) => this.rotate(v, step)));
+    const hoisted = steps.length > 1;
+    if (hoisted) for (const v of values) this.#count('decompose', v.limbs);
+    return steps.map((step) =>
+      values.map((v) => this.#rotate(v, step, hoisted ? 'hoistedRotate' : 'rotate')),
+    );
   }
 
   add(a: TracedValue, b: TracedValue): TracedValue {
@@ -134,6 +140,13 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
     const counts = this.counts;
     this.counts = emptyCounts();
     return counts;
+  }
+
+  #rotate(v: TracedValue, step: number, operation: 'rotate' | 'hoistedRotate'): TracedValue {
+    this.#require(v.size === 2, 'rotate needs a relinearised ciphertext');
+    this.#require(step > 0 && step < this.#parameters.n / 2, `rotation by ${step} is out of range`);
+    this.galoisKeys.set(step, Math.max(v.limbs, this.galoisKeys.get(step) ?? 0));
+    return this.#make(v, operation);
   }
 
   #make(like: TracedValue, operation?: Operation): TracedValue {

@@ -3,7 +3,14 @@ import type { Manifest, Outputs } from '../../ckks/manifest.ts';
 import { bitLength } from '../../ckks/parameters.ts';
 import { type Plan, plan } from '../../ckks/plan.ts';
 import { loadModel } from '../../model/files.ts';
-import { describeParameters, paramsJson, STAGE_COLUMNS, stageCells } from '../describe-plan.ts';
+import {
+  describeParameters,
+  keySwitches,
+  multiplications,
+  paramsJson,
+  STAGE_COLUMNS,
+  stageCells,
+} from '../describe-plan.ts';
 import { formatBytes, formatCount, formatMs } from '../format.ts';
 import { type Colours, coloursOf, type Io, printable, printJson, printLines } from '../io.ts';
 import { examples, jsonOption, modelOption, outputsOption } from '../options.ts';
@@ -118,8 +125,8 @@ function stageLines({ stages, operations, estimate }: Plan, colours: Colours): s
     '',
     '',
     '',
-    formatCount(operations.rotate + operations.relinearise),
-    formatCount(operations.multiplyPlain + operations.square),
+    formatCount(keySwitches(operations)),
+    formatCount(multiplications(operations)),
     formatMs(estimate.serverMs),
   ];
   const right = (title: string) => ({ title, align: 'right' as const });
