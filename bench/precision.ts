@@ -7,7 +7,7 @@
  */
 import { parseArgs } from 'node:util';
 import type { Backend } from '../src/ckks/backend.ts';
-import { ClearBackend } from '../src/ckks/backends/clear.ts';
+import { ClearBackend, type ClearValue } from '../src/ckks/backends/clear.ts';
 import { SealBackend, SealEngine } from '../src/ckks/backends/seal.ts';
 import { compile } from '../src/ckks/circuit.ts';
 import type { PeriodicPlain } from '../src/ckks/periodic.ts';
@@ -52,12 +52,12 @@ const clear = new ClearBackend();
 /** A ciphertext beside what it should hold. */
 interface Pair {
   ciphertext: Ciphertext;
-  slots: Float64Array;
+  slots: ClearValue;
 }
 
 interface PlainPair {
   residues: PeriodicPlain;
-  values: Float64Array;
+  values: ClearValue;
 }
 
 /** Errors of the values rescaled since the last stage ended. */
@@ -72,7 +72,10 @@ function decrypt(ciphertext: Ciphertext): Float64Array {
 
 /** Runs both computations side by side. */
 const pairs: Backend<Pair, PlainPair> = {
-  encode: (v, scale, limbs) => ({ residues: encrypted.encode(v, scale, limbs), values: v }),
+  encode: (real, scale, limbs, imaginary) => ({
+    residues: encrypted.encode(real, scale, limbs, imaginary),
+    values: clear.encode(real, scale, limbs, imaginary),
+  }),
   rotate: (v, step) => ({
     ciphertext: encrypted.rotate(v.ciphertext, step),
     slots: clear.rotate(v.slots, step),
@@ -102,7 +105,8 @@ const pairs: Backend<Pair, PlainPair> = {
   rescale: (v, scale) => {
     const pair = { ciphertext: encrypted.rescale(v.ciphertext, scale), slots: v.slots };
     const decrypted = decrypt(pair.ciphertext);
-    rescaled.push({ errors: decrypted.map((x, j) => x - pair.slots[j]), slots: pair.slots });
+    const { real } = pair.slots;
+    rescaled.push({ errors: decrypted.map((x, j) => x - real[j]), slots: real });
     return pair;
   },
   free: (v) => encrypted.free(v.ciphertext),
@@ -122,19 +126,24 @@ console.log(machine());
 console.log(`${model.name}, synthetic ECG (${values.rhythm}, seed ${SEED}), log2 of errors over all slots`);
 const log = (x: number) => Number(Math.log2(x).toFixed(1));
 const rows: object[] = [];
-run(pairs, encodeProgram(pairs, circuit), { ciphertext, slots }, (stage) => {
-  if (rescaled.length > 0) {
-    const errors = rescaled.flatMap((r) => [...r.errors]);
-    const exact = rescaled.flatMap((r) => [...r.slots]);
-    const rms = (v: number[]) => Math.sqrt(v.reduce((sum, x) => sum + x * x, 0) / v.length);
-    rows.push({
-      stage: stage.name,
-      'scale (bits)': log(stage.scaleOut),
-      'rms value': Number(rms(exact).toPrecision(3)),
-      'rms error': log(rms(errors)),
-      'largest error': log(errors.reduce((most, e) => Math.max(most, Math.abs(e)), 0)),
-    });
-  }
-  rescaled = [];
-});
+run(
+  pairs,
+  encodeProgram(pairs, circuit),
+  { ciphertext, slots: { real: slots, imaginary: null } },
+  (stage) => {
+    if (rescaled.length > 0) {
+      const errors = rescaled.flatMap((r) => [...r.errors]);
+      const exact = rescaled.flatMap((r) => [...r.slots]);
+      const rms = (v: number[]) => Math.sqrt(v.reduce((sum, x) => sum + x * x, 0) / v.length);
+      rows.push({
+        stage: stage.name,
+        'scale (bits)': log(stage.scaleOut),
+        'rms value': Number(rms(exact).toPrecision(3)),
+        'rms error': log(rms(errors)),
+        'largest error': log(errors.reduce((most, e) => Math.max(most, Math.abs(e)), 0)),
+      });
+    }
+    rescaled = [];
+  },
+);
 console.table(rows);

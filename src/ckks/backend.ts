@@ -1,15 +1,28 @@
+/** The "step" of complex conjugation, as in SEAL, whose rotations by nothing need no key. */
+export const CONJUGATION = 0;
+
 /**
  * What the encrypted network is written in. One program (`run.ts`) and several interpreters: `clear` computes on
  * floats, `trace` counts levels, scales and operations (it is the planner's dry run), `seal` and `fast` compute on
  * ciphertexts.
  *
+ * Slots are real, or real + X^(N/2) imaginary, where the monomial X^(N/2) is i in even slots and -i in odd ones: its square
+ * is -1, and rotations by odd steps change its sign, as does conjugation. Two real outputs of a layer are summed up in one
+ * such vector and separated at its end.
+ *
  * V is a vector of slots (encrypted or not), P an encoded periodic plaintext. Values are never changed in place:
  * every operation makes a new one, and the program frees what it no longer needs.
  */
 export interface Backend<V, P> {
-  /** Encodes the vector that repeats `values` (a power-of-two period), for ciphertexts of `limbs` limbs. */
-  encode(values: Float64Array, scale: number, limbs: number): P;
-  /** Slot j of the result is slot j + step: one key switch; `step` must be one of the planned keys. */
+  /**
+   * Encodes the vector that repeats `real` (a power-of-two period), plus X^(N/2) times `imaginary` of the same length,
+   * for ciphertexts of `limbs` limbs.
+   */
+  encode(real: Float64Array, scale: number, limbs: number, imaginary?: Float64Array | null): P;
+  /**
+   * Slot j of the result is slot j + step; step CONJUGATION conjugates instead. One key switch; `step` must be one of the
+   * planned keys.
+   */
   rotate(v: V, step: number): V;
   /**
    * All values by each of several planned steps: `steps.map((step) => values.map((v) => rotate(v, step)))`. A backend

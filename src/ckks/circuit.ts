@@ -39,6 +39,8 @@ export interface LinearStage {
   weightScale: number;
   scaleOut: number;
   schedule: Schedule;
+  /** Two outputs are summed up in one accumulator and separated at the end. */
+  paired: boolean;
   /** One period per output ciphertext, added after rescaling. */
   bias: Float64Array[];
   /** Largest |value| of the output on the validated range. */
@@ -180,7 +182,7 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
   let limbs = primes.length;
   let scale = 2 ** SCALE_BITS.input;
 
-  const schedule = (name: string, diagonals: Diagonals) => {
+  const schedule = (name: string, diagonals: Diagonals, paired: boolean) => {
     if (diagonals.weights.size === 0) {
       throw new BlindbeatError(
         'PLAN',
@@ -189,14 +191,16 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
     }
     const shifted = shiftToNonNegative(diagonals, offset, slots);
     offset = shifted.offset;
-    return { map: shifted.map, schedule: bestSchedule(shifted.map) };
+    return { map: shifted.map, schedule: bestSchedule(shifted.map, paired) };
   };
 
   folded.convolutions.forEach((conv, index) => {
     const { name } = conv;
     requirePowerOfTwo(conv.pool, `${name}: the pooling before it`, slots / layout.interleave);
     const after = outputLayout(layout, conv.outChannels, conv.pool);
-    const { map, schedule: steps } = schedule(name, convolutionDiagonals(conv, layout, after));
+    const diagonals = convolutionDiagonals(conv, layout, after);
+    const paired = index > 0 && diagonals.outputs > 1;
+    const { map, schedule: steps } = schedule(name, diagonals, paired);
     const scaleOut = 2 ** (index === blocks - 1 ? SCALE_BITS.lastConvolution : SCALE_BITS.convolution);
     stages.push({
       kind: 'linear',
@@ -209,6 +213,7 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
       weightScale: (primes[limbs - 1] * scaleOut) / scale,
       scaleOut,
       schedule: steps,
+      paired,
       bias: Array.from({ length: map.outputs }, (_, o) =>
         rotatePeriod(biasVector(conv.bias, after, o), offset),
       ),
@@ -235,7 +240,7 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
   const group = groupSize(classes);
   const positions = slots / layout.interleave;
   const perPosition = folded.denseWeights.map((w) => w / positions);
-  const { map, schedule: steps } = schedule('dense', denseDiagonals(perPosition, classes, layout));
+  const { map, schedule: steps } = schedule('dense', denseDiagonals(perPosition, classes, layout), false);
   const scoreScale = 2 ** SCALE_BITS.score;
   const scoreBound = primes[0] / (2 * scoreScale);
   const weightScale = (primes[limbs - 1] * scoreScale) / scale;
@@ -250,6 +255,7 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
     weightScale,
     scaleOut: scale * weightScale,
     schedule: steps,
+    paired: false,
     bias: [],
     bound: scoreBound,
   });

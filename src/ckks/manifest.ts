@@ -62,7 +62,7 @@ export interface Manifest {
   planHash: string;
 }
 
-/** The key-switching keys of a plan; each covers only the limbs that it is used at. */
+/** The key-switching keys of a plan; each covers only the limbs that it is used at. Step 0 is the complex conjugation. */
 export interface KeySet {
   relinearisation: { limbs: number };
   galois: { step: number; limbs: number }[];
@@ -225,7 +225,7 @@ function keyProblems({ keys, parameters }: Manifest): string[] {
       problems.push(`a key of ${key.limbs} limbs does not fit ${limbs} primes`);
   }
   for (const { step } of keys.galois) {
-    if (!Number.isInteger(step) || step < 1 || step >= (parameters?.n ?? 0) / 2)
+    if (!Number.isInteger(step) || step < 0 || step >= (parameters?.n ?? 0) / 2)
       problems.push(`a rotation by ${step} slots does not exist`);
   }
   return problems;

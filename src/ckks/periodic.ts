@@ -76,11 +76,21 @@ export class PeriodicEncoder {
 
   /**
    * Residues of `round(scale * vector)` in NTT form, per limb and block: `[limbs][2p]`; block b of limb i stands for
-   * the N/2p equal values from b N/2p on.
+   * the N/2p equal values from b N/2p on. With `imaginary`, of the vector `values` + X^(N/2) `imaginary`.
    */
-  encode(values: Float64Array, scale: number, limbs: number): Uint32Array {
+  encode(values: Float64Array, scale: number, limbs: number, imaginary?: Float64Array | null): Uint32Array {
     const size = 2 * values.length;
-    const coefficients = periodicCoefficients(values).map((c) => Math.round(c * scale));
+    const coefficients = periodicCoefficients(values);
+    if (imaginary) {
+      // X^(N/2) moves the second half of the coefficients to the front with its sign changed.
+      const shifted = periodicCoefficients(imaginary);
+      const p = values.length;
+      for (let k = 0; k < p; k++) {
+        coefficients[k] -= shifted[k + p];
+        coefficients[k + p] += shifted[k];
+      }
+    }
+    for (let k = 0; k < size; k++) coefficients[k] = Math.round(coefficients[k] * scale);
     const out = new Uint32Array(limbs * size);
     for (let i = 0; i < limbs; i++) {
       const block = out.subarray(i * size, (i + 1) * size);

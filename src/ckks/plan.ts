@@ -114,7 +114,9 @@ function workingMemory(
   if (backend === 'seal') return { ciphertexts: peakBytes, keys: 8 * n * keyLimbs(() => primes.length + 1) };
   // All giant steps' sums are made at once (run.ts).
   const sums = stages.map((stage) =>
-    stage.kind === 'linear' ? stage.schedule.giants.length * stage.outputs * 2 * stage.limbs : 0,
+    stage.kind === 'linear'
+      ? stage.schedule.giants.length * stage.schedule.accumulators * 2 * stage.limbs
+      : 0,
   );
   return { ciphertexts: peakBytes / 2 + 4 * n * Math.max(...sums), keys: 4 * n * keyLimbs((l) => l + 1) };
 }
@@ -146,7 +148,7 @@ function describeStage(stage: Stage, counts: OperationCounts, n: number, backend
 }
 
 /** Baby amounts with a non-zero weight in any output or input of one giant step. */
-function amountsOf(rows: (Float64Array | null)[][], inputs: number): number {
+function amountsOf(rows: unknown[][], inputs: number): number {
   const used = new Set<number>();
   for (const row of rows) {
     row.forEach((vector, column) => {

@@ -1,4 +1,4 @@
-import type { Backend } from './backend.ts';
+import { type Backend, CONJUGATION } from './backend.ts';
 import type { Circuit, LinearStage, SquareStage, Stage, SumStage } from './circuit.ts';
 
 /** A circuit whose weights are encoded for one backend; made once, used for every classification. */
@@ -7,7 +7,7 @@ export interface Program<P> {
 }
 
 type EncodedStage<P> =
-  | { stage: LinearStage; rows: (P | null)[][][]; bias: P[] }
+  | { stage: LinearStage; rows: (P | null)[][][]; separation: P[][] | null; bias: P[] }
   | { stage: SquareStage }
   | SumProgram<P>;
 
@@ -30,13 +30,27 @@ export function encodeProgram<V, P>(backend: Backend<V, P>, circuit: Circuit): P
       stage,
       rows: stage.schedule.giants.map((giant) =>
         giant.rows.map((row) =>
-          row.map((vector) => vector && backend.encode(vector, stage.weightScale, stage.limbs)),
+          row.map((v) => v && backend.encode(v.real, stage.weightScale, stage.limbs, v.imaginary)),
         ),
       ),
+      separation: stage.paired ? separation(backend, stage.limbs) : null,
       bias: stage.bias.map((vector) => backend.encode(vector, stage.scaleOut, stage.limbs - 1)),
     };
   });
   return { stages };
+}
+
+/**
+ * Takes an accumulator y / 2 + X^(N/2) y' / 2 and its conjugate y / 2 - X^(N/2) y' / 2 to y and y': the factors are 1 and
+ * +-X^(N/2), exact at scale 1.
+ */
+function separation<V, P>(backend: Backend<V, P>, limbs: number): P[][] {
+  const one = backend.encode(Float64Array.of(1), 1, limbs);
+  const times = (sign: number) => backend.encode(Float64Array.of(0), 1, limbs, Float64Array.of(sign));
+  return [
+    [one, one],
+    [times(-1), times(1)],
+  ];
 }
 
 /** What one evaluation gives: the scores and, when planned, the map, each one ciphertext. */
@@ -73,8 +87,12 @@ export function run<V, P>(
 
 type LinearProgram<P> = Extract<EncodedStage<P>, { rows: unknown }>;
 
-function runLinear<V, P>(backend: Backend<V, P>, { stage, rows, bias }: LinearProgram<P>, inputs: V[]): V[] {
-  const { babies, used, giants } = stage.schedule;
+function runLinear<V, P>(
+  backend: Backend<V, P>,
+  { stage, rows, separation, bias }: LinearProgram<P>,
+  inputs: V[],
+): V[] {
+  const { babies, used, giants, accumulators } = stage.schedule;
   const rotated = new Map<number, V[]>([[0, inputs]]);
   for (const { from, steps } of babies) {
     const turned = backend.rotateAll(
@@ -85,16 +103,17 @@ function runLinear<V, P>(backend: Backend<V, P>, { stage, rows, bias }: LinearPr
   }
   const columns = used.flatMap((amount) => rotated.get(amount)!);
   const products = backend.multiplySums?.(columns, rows);
-  let sums: (V | null)[] = new Array<V | null>(stage.outputs).fill(null);
+  let sums: (V | null)[] = new Array<V | null>(accumulators).fill(null);
   giants.forEach((giant, g) => {
-    const turned = sums.map((sum) => rotateBy(backend, sum, giant.rotate));
+    const turned = rotateBy(backend, sums, giant.rotate);
     const added = products?.[g] ?? backend.multiplySum(columns, rows[g]);
-    sums = turned.map((sum, o) => addInto(backend, sum, added[o]));
+    sums = turned.map((sum, a) => addInto(backend, sum, added[a]));
   });
   for (const [amount, vs] of rotated) if (amount !== 0) for (const v of vs) backend.free(v);
-  if (bias.length === 0) return sums as V[];
-  return sums.map((sum, o) => {
-    const product = sum ?? emptyOutput(stage, o);
+  const complete = sums.map((sum, a) => sum ?? emptySum(stage, a));
+  const outputs = separation ? separate(backend, stage, complete, separation) : complete;
+  if (bias.length === 0) return outputs;
+  return outputs.map((product, o) => {
     const rescaled = backend.rescale(product, stage.scaleOut);
     const out = backend.addPlain(rescaled, bias[o]);
     backend.free(product);
@@ -103,18 +122,32 @@ function runLinear<V, P>(backend: Backend<V, P>, { stage, rows, bias }: LinearPr
   });
 }
 
-function emptyOutput(stage: LinearStage, output: number): never {
-  throw new RangeError(`${stage.name}: ciphertext ${output} has only zero weights`);
+/** The outputs of accumulators that hold two each, consumed; of an odd number of outputs the last is alone. */
+function separate<V, P>(backend: Backend<V, P>, { outputs }: LinearStage, sums: V[], separation: P[][]): V[] {
+  const pairs = sums.slice(0, Math.floor(outputs / 2));
+  const [conjugates] = backend.rotateAll(pairs, [CONJUGATION]);
+  const separated = pairs.flatMap((sum, a) => {
+    const both = backend.multiplySum([sum, conjugates[a]], separation) as V[];
+    backend.free(sum);
+    backend.free(conjugates[a]);
+    return both;
+  });
+  return [...separated, ...sums.slice(pairs.length)];
 }
 
-/** The value rotated by several key steps, consumed. */
-function rotateBy<V, P>(backend: Backend<V, P>, value: V | null, steps: number[]): V | null {
-  if (value === null) return null;
-  return steps.reduce<V>((current, step) => {
-    const next = backend.rotate(current, step);
-    backend.free(current);
-    return next;
-  }, value);
+function emptySum(stage: LinearStage, accumulator: number): never {
+  throw new RangeError(`${stage.name}: accumulator ${accumulator} has only zero weights`);
+}
+
+/** The values rotated by several key steps one after the other, consumed; null stays null. */
+function rotateBy<V, P>(backend: Backend<V, P>, values: (V | null)[], steps: number[]): (V | null)[] {
+  return steps.reduce((current, step) => {
+    const present = current.filter((v) => v !== null);
+    if (present.length === 0) return current;
+    const turned = backend.rotateAll(present, [step])[0].values();
+    for (const v of present) backend.free(v);
+    return current.map((v) => (v === null ? null : turned.next().value!));
+  }, values);
 }
 
 /** The sum of two values, both consumed; null stands for zero. */

@@ -156,8 +156,12 @@ export function readPlaintextWords(bytes: Uint8Array): Uint32Array {
   return new Uint32Array(bytes.slice(PLAINTEXT_DATA).buffer);
 }
 
-/** The Galois element of a rotation by `step` slots: 3^step mod 2n (native/src/seal/util/galois.cpp). */
+/**
+ * The Galois element of a rotation by `step` slots: 3^step mod 2n; step 0 is the complex conjugation, 2n - 1
+ * (native/src/seal/util/galois.cpp).
+ */
 export function galoisElement(step: number, n: number): number {
+  if (step === 0) return 2 * n - 1;
   let element = 1;
   for (let i = 0; i < step; i++) element = (element * 3) % (2 * n);
   return element;

@@ -12,11 +12,11 @@ import { type Decrypted, packSegment, readMap, readScores } from './slots.ts';
 export function simulate(model: Model, segment: Float32Array, options: PlanOptions = {}): Decrypted {
   const circuit = compile(model, options);
   const backend = new ClearBackend();
-  const input = packSegment(segment, circuit.parameters.n / 2);
+  const input = { real: packSegment(segment, circuit.parameters.n / 2), imaginary: null };
   const { scores, map } = run(backend, encodeProgram(backend, circuit), input);
   const classes = model.classes.length;
   return {
-    scores: readScores(scores, circuit.reply, classes),
-    ...(map && { map: readMap(map, circuit.reply, classes) }),
+    scores: readScores(scores.real, circuit.reply, classes),
+    ...(map && { map: readMap(map.real, circuit.reply, classes) }),
   };
 }

@@ -87,6 +87,18 @@ describe('periodic vectors', () => {
     const residues = new PeriodicEncoder(4096, [q]).encode(Float64Array.of(-1.5), 1000, 1);
     expect(residues).toEqual(Uint32Array.of(q - 1500, q - 1500));
   });
+
+  test('when an imaginary part is encoded, then it is X^(N/2), a square root of -1, times a real vector', () => {
+    const [q] = choosePrimes(4096, [30]);
+    const encoder = new PeriodicEncoder(4096, [q]);
+    const [i, minus] = encoder.encode(Float64Array.of(0), 1, 1, Float64Array.of(1));
+    expect(multiplyMod(i, i, q)).toBe(q - 1);
+    expect(minus).toBe(q - i);
+    // It is i in the first half of the points and -i in the second.
+    const both = encoder.encode(new Float64Array(4).fill(3), 1000, 1, new Float64Array(4).fill(5));
+    const value = (root: number) => (3000 + multiplyMod(5000, root, q)) % q;
+    expect([...both]).toEqual([...new Array(4).fill(value(i)), ...new Array(4).fill(value(minus))]);
+  });
 });
 
 describe('bit packing', () => {

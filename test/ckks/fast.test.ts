@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CONJUGATION } from '../../src/ckks/backend.ts';
 import { FastBackend, type FastCiphertext, FastEngine, type FastKeys } from '../../src/ckks/backends/fast.ts';
 import { SealBackend, SealEngine, type SwitchingKeys } from '../../src/ckks/backends/seal.ts';
 import { compile } from '../../src/ckks/circuit.ts';
@@ -16,7 +17,7 @@ import {
 import { type RawCiphertext, readCiphertext, readSwitchingKey } from '../../src/ckks/seal-bytes.ts';
 import { randomModel } from '../helpers/random-model.ts';
 
-const STEPS = [1, 8, 1024];
+const STEPS = [CONJUGATION, 1, 8, 1024];
 /** Keys that reach every level. */
 const FULL = { relinearisation: { limbs: 14 }, galois: STEPS.map((step) => ({ step, limbs: 14 })) };
 

@@ -1,58 +1,97 @@
-import type { Backend } from '../backend.ts';
+import { type Backend, CONJUGATION } from '../backend.ts';
+
+/** Slots real + X^(N/2) imaginary; null stands for zeros. */
+export interface ClearValue {
+  real: Float64Array;
+  imaginary: Float64Array | null;
+}
 
 /**
- * The packed computation on floats: the oracle in tests, and `--simulate`. Slots are Float64Arrays, plaintexts one
- * period of them; scales and levels do not exist.
+ * The packed computation on floats: the oracle in tests, and `--simulate`. Plaintexts are one period of their slots; scales
+ * and levels do not exist.
  */
-export class ClearBackend implements Backend<Float64Array, Float64Array> {
-  encode(values: Float64Array): Float64Array {
-    return values;
+export class ClearBackend implements Backend<ClearValue, ClearValue> {
+  encode(
+    real: Float64Array,
+    _scale: number,
+    _limbs: number,
+    imaginary: Float64Array | null = null,
+  ): ClearValue {
+    return { real, imaginary };
   }
 
-  rotate(v: Float64Array, step: number): Float64Array {
-    const out = new Float64Array(v.length);
-    out.set(v.subarray(step));
-    out.set(v.subarray(0, step), v.length - step);
-    return out;
+  rotate({ real, imaginary }: ClearValue, step: number): ClearValue {
+    const conjugate = step === CONJUGATION;
+    const sign = conjugate || step % 2 === 1 ? -1 : 1;
+    const turned = (v: Float64Array) => (conjugate ? v : turn(v, step));
+    return { real: turned(real), imaginary: imaginary && turned(imaginary).map((x) => sign * x) };
   }
 
-  rotateAll(values: Float64Array[], steps: number[]): Float64Array[][] {
+  rotateAll(values: ClearValue[], steps: number[]): ClearValue[][] {
     return steps.map((step) => values.map((v) => this.rotate(v, step)));
   }
 
-  add(a: Float64Array, b: Float64Array): Float64Array {
-    return a.map((x, j) => x + b[j]);
+  add(a: ClearValue, b: ClearValue): ClearValue {
+    return { real: sum(a.real, b.real), imaginary: maybeSum(a.imaginary, b.imaginary) };
   }
 
-  addPlain(v: Float64Array, p: Float64Array): Float64Array {
-    return v.map((x, j) => x + p[j % p.length]);
+  addPlain(v: ClearValue, { real }: ClearValue): ClearValue {
+    return { ...v, real: v.real.map((x, j) => x + real[j % real.length]) };
   }
 
-  multiplySum(values: Float64Array[], rows: (Float64Array | null)[][]): (Float64Array | null)[] {
+  multiplySum(values: ClearValue[], rows: (ClearValue | null)[][]): (ClearValue | null)[] {
     return rows.map((row) => {
-      if (row.every((p) => p === null)) return null;
-      const sum = new Float64Array(values[0].length);
+      let total: ClearValue | null = null;
       row.forEach((p, k) => {
         if (!p) return;
-        const v = values[k];
-        const mask = p.length - 1; // periods are powers of two
-        for (let j = 0; j < sum.length; j++) sum[j] += v[j] * p[j & mask];
+        total ??= { real: new Float64Array(values[k].real.length), imaginary: null };
+        const { real, imaginary } = values[k];
+        addProduct(total.real, real, p.real, 1);
+        if (imaginary && p.imaginary) addProduct(total.real, imaginary, p.imaginary, -1);
+        if (!imaginary && !p.imaginary) return;
+        total.imaginary ??= new Float64Array(total.real.length);
+        if (imaginary) addProduct(total.imaginary, imaginary, p.real, 1);
+        if (p.imaginary) addProduct(total.imaginary, real, p.imaginary, 1);
       });
-      return sum;
+      return total;
     });
   }
 
-  square(v: Float64Array): Float64Array {
-    return v.map((x) => x * x);
+  /** Of real slots: imaginary parts must have cancelled. */
+  square({ real, imaginary }: ClearValue): ClearValue {
+    if (imaginary?.some((x) => x !== 0))
+      throw new RangeError('two outputs are squared before they are separated');
+    return { real: real.map((x) => x * x), imaginary: null };
   }
 
-  relinearise(v: Float64Array): Float64Array {
+  relinearise(v: ClearValue): ClearValue {
     return v;
   }
 
-  rescale(v: Float64Array): Float64Array {
+  rescale(v: ClearValue): ClearValue {
     return v;
   }
 
   free(): void {}
+}
+
+function turn(v: Float64Array, step: number): Float64Array {
+  const out = new Float64Array(v.length);
+  out.set(v.subarray(step));
+  out.set(v.subarray(0, step), v.length - step);
+  return out;
+}
+
+function sum(a: Float64Array, b: Float64Array): Float64Array {
+  return a.map((x, j) => x + b[j]);
+}
+
+function maybeSum(a: Float64Array | null, b: Float64Array | null): Float64Array | null {
+  return a && b ? sum(a, b) : (a ?? b);
+}
+
+/** Adds sign * v * p, p of a period that is a power of two. */
+function addProduct(out: Float64Array, v: Float64Array, p: Float64Array, sign: 1 | -1) {
+  const mask = p.length - 1;
+  for (let j = 0; j < out.length; j++) out[j] += sign * v[j] * p[j & mask];
 }

@@ -278,8 +278,8 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     memory.free(this.#pointers);
   }
 
-  encode(values: Float64Array, scale: number, limbs: number): PeriodicPlain {
-    return { residues: this.#engine.encoder.encode(values, scale, limbs), limbs, scale };
+  encode(real: Float64Array, scale: number, limbs: number, imaginary?: Float64Array | null): PeriodicPlain {
+    return { residues: this.#engine.encoder.encode(real, scale, limbs, imaginary), limbs, scale };
   }
 
   rotate(v: FastCiphertext, step: number): FastCiphertext {

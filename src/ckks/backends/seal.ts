@@ -1,4 +1,4 @@
-import type { Backend } from '../backend.ts';
+import { type Backend, CONJUGATION } from '../backend.ts';
 import type { Parameters } from '../parameters.ts';
 import { PeriodicEncoder, type PeriodicPlain } from '../periodic.ts';
 import {
@@ -68,14 +68,16 @@ export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
     this.#made.clear();
   }
 
-  encode(values: Float64Array, scale: number, limbs: number): PeriodicPlain {
-    return { residues: this.#engine.encoder.encode(values, scale, limbs), limbs, scale };
+  encode(real: Float64Array, scale: number, limbs: number, imaginary?: Float64Array | null): PeriodicPlain {
+    return { residues: this.#engine.encoder.encode(real, scale, limbs, imaginary), limbs, scale };
   }
 
   rotate(v: Ciphertext, step: number): Ciphertext {
-    return this.#make(`rotate by ${step}`, (out) =>
-      this.#evaluator.rotateVector(v, step, this.#keys!.galois.get(step)!, out),
-    );
+    const key = this.#keys!.galois.get(step)!;
+    return this.#make(`rotate by ${step}`, (out) => {
+      if (step === CONJUGATION) this.#evaluator.complexConjugate(v, key, out);
+      else this.#evaluator.rotateVector(v, step, key, out);
+    });
   }
 
   /** node-seal has nothing to hoist with: one key switch each. */

@@ -59,8 +59,8 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
     return this.#make({ limbs: this.#parameters.primes.length, scale, size: 2 });
   }
 
-  encode(values: Float64Array, scale: number, limbs: number): TracedPlain {
-    this.plainResidues += 2 * values.length * limbs;
+  encode(real: Float64Array, scale: number, limbs: number): TracedPlain {
+    this.plainResidues += 2 * real.length * limbs;
     return { limbs, scale };
   }
 
@@ -144,7 +144,7 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
 
   #rotate(v: TracedValue, step: number, operation: 'rotate' | 'hoistedRotate'): TracedValue {
     this.#require(v.size === 2, 'rotate needs a relinearised ciphertext');
-    this.#require(step > 0 && step < this.#parameters.n / 2, `rotation by ${step} is out of range`);
+    this.#require(step >= 0 && step < this.#parameters.n / 2, `rotation by ${step} is out of range`);
     this.galoisKeys.set(step, Math.max(v.limbs, this.galoisKeys.get(step) ?? 0));
     return this.#make(v, operation);
   }
