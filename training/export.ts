@@ -14,7 +14,7 @@ import { toModel } from './convert.ts';
 import { trainingCurves } from './curves.ts';
 import { type Corpus, type Parts, rowsOf, writeWhole } from './data.ts';
 import { type Evaluation, evaluateModel } from './evaluate.ts';
-import { hostileInputs } from './hostile.ts';
+import { type HostileInput, hostileInputs } from './hostile.ts';
 import { computeScores, type Network } from './network.ts';
 import { checkRanges, measureRanges, type Ranges, unionOf } from './ranges.ts';
 
@@ -26,10 +26,10 @@ export interface ModelMetrics {
     /** Over every record and its negative. */
     records: Ranges;
     hostile: Ranges;
-    /** What gradient ascent with the weights in hand reaches from records and hostile inputs: not part of the gate. */
-    ascent: Ascent;
-    /** How many times larger values would have to be to wrap around in the plan; none for a network without one. */
+    /** Of a polynomial network: how many times larger values would have to be to wrap around in the plan. */
     margins?: Margins;
+    /** And what gradient ascent with the weights in hand reaches from records and hostile inputs: no gate. */
+    ascent?: Ascent;
   };
   /** What `calibrate` added to the dense layer's bias. */
   offsets: number[];
@@ -105,7 +105,10 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
       metrics: {},
     },
   });
-  if (polynomial) ranges.margins = marginsOf(draft, all.largestScore);
+  if (polynomial) {
+    ranges.margins = marginsOf(draft, all.largestScore);
+    ranges.ascent = ascentOf(network, corpus, p);
+  }
   const evaluate = (part: 'validation' | 'test') =>
     evaluateModel(draft, corpus, parts[part], (done, total) => onProgress?.(part, done, total));
   const metrics: ModelMetrics = {
@@ -146,6 +149,26 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
   return { model, metrics };
 }
 
+/** Hostile inputs, some of them made with the first record. */
+function hostileOf(corpus: Corpus, p: Preprocessing): HostileInput[] {
+  const [first] = corpus.records;
+  const record = Float64Array.from(corpus.signals.subarray(first.offset, first.offset + first.length));
+  return hostileInputs(p, cropSegment(record, p).samples, 1);
+}
+
+/** Gradient ascent from the first records and from hostile inputs of all kinds. */
+function ascentOf(network: Network, corpus: Corpus, p: Preprocessing): Ascent {
+  const { starts, steps } = ASCENT;
+  const hostile = hostileOf(corpus, p);
+  const segments = new Float32Array(2 * starts * p.samples);
+  segments.set(corpus.segments.subarray(0, starts * p.samples));
+  for (let k = 0; k < starts; k++) {
+    const { segment } = hostile[Math.floor((k * hostile.length) / starts)];
+    segments.set(segment, (starts + k) * p.samples);
+  }
+  return ascend(network, segments, p, steps);
+}
+
 /** Gradient ascent starts from so many records and as many hostile inputs. */
 const ASCENT = { starts: 16, steps: 40 };
 
@@ -184,23 +207,14 @@ function marginsOf(model: Model, largestScore: number): Margins {
   return margins;
 }
 
-/** Ranges over all records, both signs, and over hostile inputs made with the first record; ascent from some of both. */
+/** Ranges over all records, both signs, and over hostile inputs. */
 function rangesOf(network: Network, corpus: Corpus, p: Preprocessing): ModelMetrics['ranges'] {
-  const first = corpus.records[0];
-  const record = Float64Array.from(corpus.signals.subarray(first.offset, first.offset + first.length));
-  const hostile = hostileInputs(p, cropSegment(record, p).samples, 1);
+  const hostile = hostileOf(corpus, p);
   const segments = new Float32Array(hostile.length * p.samples);
   hostile.forEach((input, i) => {
     segments.set(input.segment, i * p.samples);
   });
-  const starts = new Float32Array(ASCENT.starts * 2 * p.samples);
-  starts.set(corpus.segments.subarray(0, ASCENT.starts * p.samples));
-  for (let k = 0; k < ASCENT.starts; k++) {
-    const { segment } = hostile[Math.floor((k * hostile.length) / ASCENT.starts)];
-    starts.set(segment, (ASCENT.starts + k) * p.samples);
-  }
   return {
-    ascent: ascend(network, starts, p, ASCENT.steps),
     records: unionOf(
       measureRanges(network, corpus.segments),
       measureRanges(

@@ -183,7 +183,7 @@ async function teachersOf(options: TrainOptions, config: TrainingConfig, work: s
   if (given === false) return [];
   const models: Model[] = [];
   for (const [k, { config: its, seed }] of named.entries()) {
-    const out = join(work, 'teachers', `${its}-seed${seed}`);
+    const out = join(work, 'teachers', `${basename(its)}-seed${seed}`);
     if (!options.resume || !existsSync(join(out, 'model.json'))) {
       reporter?.note(`teacher ${k + 1} of ${named.length}: ${its}, seed ${seed}`);
       const resume = options.resume && existsSync(checkpointOf(work, out));

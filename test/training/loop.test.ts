@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -16,6 +16,7 @@ import { loadConfig, type TrainingConfig } from '../../training/config.ts';
 import type { Corpus, Parts } from '../../training/data.ts';
 import { exportModel } from '../../training/export.ts';
 import { initialState, type LoopOptions, runTraining } from '../../training/loop.ts';
+import { parameter } from '../../training/network.ts';
 
 const p = { ...DEFAULT_PREPROCESSING, seconds: 7.5, samples: 1024 };
 const classes = ['N', 'A', 'O', '~'];
@@ -98,19 +99,29 @@ test('the loss falls, a resumed training ends with the same weights, and the exp
 
   if (!whole.best) whole.best = { network: whole.network, score: 0, crossEntropy: 9, epoch: 7 }; // so short a training may escape
   const out = join(folder, 'tiny');
-  const { model, metrics } = await exportModel({
+  const exported = {
     state: whole,
     corpus: options.corpus,
     parts,
     preprocessing: p,
-    scoreLimit: 1e9,
+    scoreLimit: 100,
     preActivationLimit: 1e9,
     out,
     name: 'tiny',
     command: 'a test',
     backend: 'wasm',
     machine: 'test',
-  });
+  };
+  await expect(exportModel(exported)).rejects.toThrow(/of what wraps around under encryption/);
+  expect(existsSync(join(out, 'model.json'))).toBe(false);
+  // What a longer training does by its penalties:
+  const dense = parameter(whole.best.network, 'dense/weights');
+  dense.values = dense.values.map((w) => w / 20);
+  const { model, metrics } = await exportModel(exported);
+  expect(
+    Math.min(metrics.ranges.margins?.scores ?? 0, ...(metrics.ranges.margins?.squares ?? [])),
+  ).toBeGreaterThan(16);
+  expect(readFileSync(join(out, 'training.svg'), 'utf8')).toContain('learning rate');
   expect(await loadModel(out)).toEqual(model);
   expect(metrics.test.records).toBe(12);
   expect(model.provenance.metrics.cincScore).toBe(metrics.test.cincScore);

@@ -1,0 +1,99 @@
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { RHYTHMS, synthesise } from '../../src/ecg/synth.ts';
+import { loadModel } from '../../src/model/files.ts';
+import { loadConfig } from '../../training/config.ts';
+import split from '../../training/splits/cinc2017.json' with { type: 'json' };
+import { type Reporter, train } from '../../training/train.ts';
+
+let root: string;
+const data = () => join(root, 'data');
+const config = (name: string) => join(root, `${name}.json`);
+
+/** Synthetic records in the layout of CinC 2017: eight to train on, four in each other part of the split. */
+function writeRecords(): void {
+  const names = [...Array.from({ length: 8 }, (_, i) => `S0000${i}`), ...split.validation.slice(0, 4)];
+  names.push(...split.test.slice(0, 4));
+  mkdirSync(data());
+  names.forEach((name, i) => {
+    const { leads } = synthesise({ rhythm: RHYTHMS[i % 4], seconds: 30, rate: 300, seed: i });
+    const samples = Int16Array.from(leads[0].mv, (mv) => Math.round(1000 * mv));
+    const mat = Buffer.alloc(24 + 2 * samples.length);
+    [30, 1, samples.length, 0, 4].forEach((v, k) => {
+      mat.writeInt32LE(v, 4 * k);
+    });
+    mat.write('val', 20);
+    samples.forEach((v, k) => {
+      mat.writeInt16LE(v, 24 + 2 * k);
+    });
+    writeFileSync(join(data(), `${name}.mat`), mat);
+    const header = `${name} 1 300 ${samples.length}\n${name}.mat 16+24 1000/mV 16 0 0 0 0 ECG\n`;
+    writeFileSync(join(data(), `${name}.hea`), header);
+  });
+  const labels = names.map((name, i) => `${name},${['N', 'A', 'O', '~'][i % 4]}\n`);
+  writeFileSync(join(data(), 'REFERENCE-v3.csv'), labels.join(''));
+}
+
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), 'blindbeat-train-'));
+  writeRecords();
+  const base = await loadConfig('deepcardio-relu');
+  const small = {
+    ...base,
+    architecture: { ...base.architecture, channels: [2, 3], dilations: [1, 2] },
+    batch: 4,
+    statisticsRecords: 8,
+    phases: { ...base.phases, normalised: { ...base.phases.normalised, epochs: 1 } },
+  };
+  writeFileSync(config('alone'), JSON.stringify(small));
+  const teachers = [1, 2].map((seed) => ({ config: config('alone'), seed }));
+  writeFileSync(
+    config('taught'),
+    JSON.stringify({ ...small, distillation: { teachers, share: 0.6, temperature: 2 } }),
+  );
+});
+
+afterAll(() => rmSync(root, { recursive: true }));
+
+test('one command trains the teachers, then the network; resumed, it trains none of them again', async () => {
+  const notes: string[] = [];
+  const reporter: Reporter = { note: (line) => notes.push(line), work() {}, step() {}, epoch() {} };
+  const options = {
+    data: data(),
+    config: config('taught'),
+    out: join(root, 'models/taught'),
+    work: join(root, 'runs'),
+    backend: 'wasm' as const,
+    reporter,
+  };
+  const { model, metrics } = await train(options);
+  expect(model.blocks.map((b) => [b.activation.kind, b.pooling])).toEqual(Array(2).fill(['relu', 'max']));
+  expect(await loadModel(options.out)).toEqual(model);
+  expect(metrics.test.records).toBe(4);
+  expect(metrics.ranges.margins).toBeUndefined(); // there is no plan for ReLU
+  expect(notes).toContain('teachers: alone.json-seed1, alone.json-seed2');
+  const teacher = join(options.work, 'teachers/alone.json-seed1');
+  expect((await loadModel(teacher)).provenance.seed).toBe(1);
+  for (const path of [join(options.work, 'taught/training.svg'), join(options.out, 'training.svg')]) {
+    expect(readFileSync(path, 'utf8')).toMatch(/^<svg[\s\S]*CinC score/);
+  }
+
+  const { mtimeMs } = statSync(join(teacher, 'model.json'));
+  rmSync(options.out, { recursive: true });
+  const again = await train({ ...options, resume: true });
+  expect(statSync(join(teacher, 'model.json')).mtimeMs).toBe(mtimeMs);
+  expect(again.model.dense).toEqual(model.dense);
+
+  // Given teachers are taken as they are, and the names are part of the command.
+  const given = await train({ ...options, out: join(root, 'models/given'), teachers: [teacher] });
+  expect(given.model.provenance.command).toContain(`--teachers ${teacher}`);
+  expect(existsSync(join(options.work, 'given/checkpoint.json'))).toBe(true);
+}, 120_000);
+
+test('teachers without a config that listens to them are refused', async () => {
+  const options = { data: data(), config: config('alone'), out: join(root, 'x'), work: join(root, 'runs') };
+  await expect(train({ ...options, teachers: ['deepcardio-deg2'] })).rejects.toMatchObject({ code: 'USAGE' });
+  await expect(train({ ...options, resume: true })).rejects.toMatchObject({ code: 'FILE' });
+});
