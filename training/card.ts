@@ -52,8 +52,13 @@ export function modelCard(model: Model, metrics: ModelMetrics): string {
 
 **Not a medical device.** A research model: no diagnosis, no treatment decision may rest on it.
 
-A convolutional network for single-lead ECGs of 30 s in which every operation is an addition or a
-multiplication, so that it can be evaluated on CKKS ciphertexts.
+${
+  block.activation.kind === 'relu'
+    ? `The plaintext baseline: a convolutional network for single-lead ECGs of 30 s that cannot be evaluated on
+ciphertexts, to compare those with that can.`
+    : `A convolutional network for single-lead ECGs of 30 s in which every operation is an addition or a
+multiplication, so that it can be evaluated on CKKS ciphertexts.`
+}
 
 ${facts}
 
@@ -73,14 +78,26 @@ ${(metrics.remarks ?? []).map((remark) => `\n${remark}\n`).join('')}
 
 Largest |score| over all ${metrics.ranges.records.inputs / 2} records and their negatives ${metrics.ranges.records.largestScore.toFixed(1)}, over ${metrics.ranges.hostile.inputs} hostile
 inputs within the client's bounds (noise, steps, square waves, sines, spikes, constants, motion, lead off, saturation)
-${metrics.ranges.hostile.largestScore.toFixed(1)}; beyond ${model.scoreLimit} no class is named. Somebody with the weights can still construct inputs that leave
-the range; a client has no weights and would fool only itself.
+${metrics.ranges.hostile.largestScore.toFixed(1)}; beyond ${model.scoreLimit} no class is named.
+${marginsOf(metrics)}
+![Training curves](training.svg)
 
 ## What it is not for
 
 Records of other devices, leads, ages and diseases than those of the CinC 2017 set (a handheld single-lead
 device) were not examined. "Other rhythm" is a collection of everything that is neither normal nor atrial
 fibrillation. The labels themselves are disputed in a good part of the records.
+`;
+}
+
+/** What there is to say of a network with a plan. */
+function marginsOf({ ranges: { margins, ascent } }: ModelMetrics): string {
+  if (!margins || !ascent) return '';
+  const squares = Math.floor(Math.log2(Math.min(...margins.squares)));
+  return `
+Under encryption scores would wrap around at ${margins.scores.toFixed(0)} times the largest of these, the blocks' squares at 2^${squares} times
+or more. Gradient ascent with the weights in hand, within the client's bounds, reaches a |score| of ${ascent.largestScore.toPrecision(3)} from ${ascent.starts}
+starts in ${ascent.steps} steps; a client has no weights and would fool only itself.
 `;
 }
 
