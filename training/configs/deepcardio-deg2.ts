@@ -8,7 +8,7 @@ const config: TrainingConfig = {
     classes: ['N', 'A', 'O', '~'],
     channels: [8, 16, 32, 64, 128, 256],
     kernel: 5,
-    dilations: [1, 1, 1, 1, 2, 4],
+    dilations: [1, 1, 1, 1, 4, 8],
     pool: 2,
     activation: 'square',
   },

@@ -4,7 +4,7 @@ import polynomial from './deepcardio-deg2.ts';
 /** The same shape with ReLU and max-pooling: the teacher of the polynomial network, and its baseline. */
 const config: TrainingConfig = {
   ...polynomial,
-  architecture: { ...polynomial.architecture, activation: 'relu' },
+  architecture: { ...polynomial.architecture, dilations: [1, 1, 1, 1, 2, 4], activation: 'relu' },
   phases: {
     normalised: { epochs: 26, peak: 4e-3, last: 2e-5, warmUp: 200 },
     exact: { epochs: 0, peak: 1e-3, last: 1e-3, warmUp: 1 },
