@@ -1,8 +1,8 @@
 /**
- * Our own kernels against node-seal, in one run, one thread each: every operation, every layer, the whole network, with the
+ * Our own kernels against node-seal, in one run, one thread each unless --threads says otherwise for ours: every operation, every layer, the whole network, with the
  * same keys and the same input; at the end all residues of both results are compared.
  *
- *   node bench/backends.ts [--model NAME|DIR|random] [--runs 3] [--operations] [--json]
+ *   node bench/backends.ts [--model NAME|DIR|random] [--runs 3] [--threads 1] [--operations] [--json]
  *
  * --model random takes random weights in the shipped architecture; --operations leaves the network out (node-seal takes a
  * minute for it). The times of node-seal's network are from one run.
@@ -25,6 +25,7 @@ const { values } = parseArgs({
   options: {
     model: { type: 'string', default: 'random' },
     runs: { type: 'string', default: '3' },
+    threads: { type: 'string', default: '1' },
     operations: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
@@ -51,7 +52,7 @@ let start = performance.now();
 using sealEngine = new SealEngine(seal, parameters);
 opening.seal = performance.now() - start;
 start = performance.now();
-const fastEngine = await FastEngine.open(parameters);
+using fastEngine = await FastEngine.open(parameters, Number(values.threads));
 opening.fast = performance.now() - start;
 
 const generator = seal.own(new module.KeyGenerator(sealEngine.context));
@@ -67,11 +68,12 @@ using fastBackend = new FastBackend(fastEngine, {
   relinearisation: fastEngine.loadKey(
     readSwitchingKey(relinearisation.saveToArray(none)),
     keys.relinearisation.limbs,
+    null,
   ),
   galois: new Map(
     keys.galois.map(({ step, limbs }) => [
       step,
-      fastEngine.loadKey(readSwitchingKey(galois.get(step)!.saveToArray(none)), limbs),
+      fastEngine.loadKey(readSwitchingKey(galois.get(step)!.saveToArray(none)), limbs, step),
     ]),
   ),
 });
@@ -192,7 +194,9 @@ function kernelCosts() {
   const best = (operation: () => void) => {
     const times = Array.from({ length: 50 }, () => {
       const begin = performance.now();
+      fastEngine.threads.task();
       for (let r = 0; r < 10; r++) operation();
+      fastEngine.threads.run();
       return (performance.now() - begin) / 10;
     });
     return { median: median(times), min: Math.min(...times) };
@@ -277,6 +281,7 @@ if (values.json) {
         machine: machine(),
         model: model.name,
         seed: SEED,
+        threads: fastEngine.threads.count,
         n,
         opening,
         transforms,
@@ -298,7 +303,7 @@ if (values.json) {
     );
   console.log(machine());
   console.log(
-    `n = ${n}, ${primes.length} limbs; one thread; medians of ${REPEATS} (seal) and ${3 * REPEATS} (fast)`,
+    `n = ${n}, ${primes.length} limbs; threads: seal 1, fast ${fastEngine.threads.count}; medians of ${REPEATS} (seal) and ${3 * REPEATS} (fast)`,
   );
   console.table(rounded(transforms.map((row) => ({ ...row, prime: `${row.prime}` }))));
   console.table(rounded(multiplyAdds));

@@ -1,7 +1,7 @@
 /**
  * The server's part of a classification, in a process of its own: seconds per stage and peak memory.
  *
- *   node bench/server.ts [--model NAME|DIR] [--backend fast|seal] [--runs 3] [--json]
+ *   node bench/server.ts [--model NAME|DIR] [--backend fast|seal] [--threads all] [--runs 3] [--json]
  *
  * The client's part (keys, encryption) is done by the parent process, so that the peak memory is the server's alone.
  */
@@ -24,6 +24,7 @@ interface Run {
 }
 
 interface Report {
+  threads: number;
   openMs: number;
   loadKeysMs: number;
   runs: Run[];
@@ -35,6 +36,7 @@ const { values } = parseArgs({
   options: {
     model: { type: 'string', default: 'deepcardio-deg2' },
     backend: { type: 'string', default: 'fast' },
+    threads: { type: 'string' },
     runs: { type: 'string', default: '3' },
     json: { type: 'boolean', default: false },
   },
@@ -47,8 +49,12 @@ else await measure();
 /** The child: opens, evaluates, reports. */
 async function serve() {
   let start = performance.now();
-  const server = await Server.open(model, { backend: values.backend as BackendName });
-  const report: Report = { openMs: performance.now() - start, loadKeysMs: 0, runs: [], peakMemory: 0 };
+  const server = await Server.open(model, {
+    backend: values.backend as BackendName,
+    threads: values.threads === undefined ? undefined : Number(values.threads),
+  });
+  const openMs = performance.now() - start;
+  const report: Report = { threads: server.threads, openMs, loadKeysMs: 0, runs: [], peakMemory: 0 };
   process.send!(server.manifest);
   const [{ keys: keyBytes, request }] = (await once(process, 'message')) as [
     { keys: Uint8Array; request: Uint8Array },
@@ -95,6 +101,7 @@ async function measure() {
     machine: machine(),
     model: model.name,
     backend: values.backend,
+    threads: report.threads,
     seed: SEED,
     runs: totals.length,
     medianMs: median(totals),
@@ -112,7 +119,7 @@ async function measure() {
   }
   console.log(result.machine);
   console.log(
-    `${model.name}, backend ${values.backend}, ${totals.length} runs, synthetic ECG with seed ${SEED}`,
+    `${model.name}, backend ${values.backend}, threads: ${report.threads}, ${totals.length} runs, synthetic ECG with seed ${SEED}`,
   );
   console.table([
     ...stages.map(({ name, medianMs, minMs }) => ({

@@ -13,7 +13,7 @@ const ROOT = new URL('..', import.meta.url);
 export async function buildKernels(): Promise<string> {
   let bytes = new Uint8Array();
   const options =
-    '-O3 --noAssert --runtime stub --importMemory --noExportMemory --enable simd --outFile kernels.wasm';
+    '-O3 --noAssert --runtime stub --importMemory --noExportMemory --sharedMemory --maximumMemory 65535 --enable simd --enable threads --outFile kernels.wasm';
   const { error, stderr } = await main(
     ['src/ckks/kernels/assembly/index.ts', '--baseDir', new URL(ROOT).pathname, ...options.split(' ')],
     {

@@ -29,6 +29,8 @@ export interface Answer {
 
 /** One plan's circuit on one backend, with all that a server needs around it. Holds no secret. */
 export interface Host extends Disposable {
+  /** How many threads compute. */
+  readonly threads: number;
   /** SEAL objects alive on its behalf. */
   readonly liveHandles: number;
   /** SEAL's identifiers of fresh ciphertexts and of keys, by number of limbs. */

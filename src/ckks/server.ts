@@ -7,6 +7,7 @@ import { check } from './check.ts';
 import { compile, type PlanOptions } from './circuit.ts';
 import { concat, readContainer, writeContainer } from './container.ts';
 import { BACKENDS, type BackendName, type Host, type HostKeys, type Polynomials } from './host.ts';
+import { allCores, requireThreads } from './kernels/threads.ts';
 import { bodySizes, type Manifest, switchingKeySize } from './manifest.ts';
 import { bitLength } from './parameters.ts';
 import { PeriodicEncoder } from './periodic.ts';
@@ -25,6 +26,8 @@ export interface EvaluationKeys extends Disposable {
 export interface ServerOptions extends PlanOptions {
   /** What computes on ciphertexts: our own kernels, or node-seal; the results are the same. Default 'fast'. */
   backend?: BackendName;
+  /** How many threads compute, for the fast backend; the results are the same. Default: one for every core. */
+  threads?: number;
 }
 
 /**
@@ -45,22 +48,30 @@ export class Server {
   /**
    * Plans, checks and encodes a model: seconds of work, once.
    *
-   * @throws BlindbeatError PLAN when the model does not fit; ENVIRONMENT when the backend cannot be loaded
+   * @throws BlindbeatError PLAN when the model does not fit; ENVIRONMENT when the backend cannot be loaded; USAGE for a backend or
+   * a number of threads that there is not
    */
   static async open(model: Model, options: ServerOptions = {}): Promise<Server> {
-    const { backend = 'fast', ...planOptions } = options;
+    const { backend = 'fast', threads = allCores(), ...planOptions } = options;
     if (!BACKENDS.includes(backend)) {
       throw new BlindbeatError('USAGE', `backend "${backend}" is none of ${BACKENDS.join(', ')}`);
     }
+    requireThreads(threads);
     const circuit = compile(model, planOptions);
     const plan = planCircuit(model, circuit, backend);
     check(plan);
-    return new Server(plan, await (backend === 'seal' ? SealHost : FastHost).open(circuit));
+    const host = backend === 'seal' ? SealHost.open(circuit) : FastHost.open(circuit, threads);
+    return new Server(plan, await host);
   }
 
   /** What clients get. */
   get manifest(): Manifest {
     return this.plan.manifest;
+  }
+
+  /** How many threads compute. */
+  get threads(): number {
+    return this.#host.threads;
   }
 
   /** SEAL objects alive on behalf of this server. */

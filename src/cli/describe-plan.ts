@@ -80,6 +80,10 @@ export function mergeLayers(stages: StagePlan[], layers: StageTime[]): StageTime
   return merged;
 }
 
+export function describeThreads(count: number): string {
+  return count === 1 ? 'one thread' : `${count} threads`;
+}
+
 /** "2.1 GB client, 3.4 GB server" */
 export function describeMemory(peak: { client?: number; server?: number }): string {
   return Object.entries(peak)

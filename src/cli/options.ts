@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { BACKENDS } from '../ckks/host.ts';
+import { MOST_THREADS } from '../ckks/kernels/threads.ts';
 import type { Outputs } from '../ckks/manifest.ts';
 
 /** The model that commands take when none is named. */
@@ -28,6 +29,12 @@ export function backendOption(): Option {
   )
     .choices([...BACKENDS])
     .default('fast');
+}
+
+export function threadsOption(): Option {
+  return new Option('--threads <n>', 'how many threads compute (default: one for every core)').argParser(
+    wholeNumber(1, MOST_THREADS),
+  );
 }
 
 export function exactOption(): Option {

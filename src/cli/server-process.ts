@@ -17,7 +17,7 @@ export type FromServer =
   | { type: 'opened'; plan: Plan }
   | { type: 'progress'; done: number }
   | { type: 'loaded' }
-  | { type: 'reply'; reply: Uint8Array; ms: number; layers: StageTime[]; peakMemory: number }
+  | { type: 'reply'; reply: Uint8Array; ms: number; layers: StageTime[]; threads: number; peakMemory: number }
   /** Without a code it is a fault of ours. */
   | { type: 'error'; code?: ErrorCode; message: string; stack?: string };
 
@@ -55,7 +55,7 @@ function takeKeys(piece: Uint8Array, last: boolean): FromServer | null {
 function infer(request: Uint8Array): FromServer {
   const clock = stageClock((_, index) => send({ type: 'progress', done: index + 1 }));
   const reply = server.evaluate(request, keys, clock.onStage);
-  return { type: 'reply', reply, ...clock.stop(), peakMemory: peakMemory() };
+  return { type: 'reply', reply, ...clock.stop(), threads: server.threads, peakMemory: peakMemory() };
 }
 
 const parent = process.ppid;

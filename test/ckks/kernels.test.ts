@@ -1,8 +1,9 @@
 import fc from 'fast-check';
-import { beforeAll, describe, expect, test } from 'vitest';
-import { type Kernels, loadKernels } from '../../src/ckks/kernels/kernels.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { KERNELS, loadKernels, type Module } from '../../src/ckks/kernels/kernels.ts';
 import { WasmMemory } from '../../src/ckks/kernels/memory.ts';
 import { factor, Ring } from '../../src/ckks/kernels/ring.ts';
+import { Threads } from '../../src/ckks/kernels/threads.ts';
 import { WASM } from '../../src/ckks/kernels/wasm.ts';
 import { minimalPrimitiveRoot, Ntt } from '../../src/ckks/modular.ts';
 import { choosePrimes } from '../../src/ckks/parameters.ts';
@@ -14,11 +15,25 @@ const BITS = [30, 29, 28, 27, 26, 20];
 const ANY_RESIDUE = 2 ** 30;
 
 let memory: WasmMemory;
-let kernels: Kernels;
+let kernels: Module;
 beforeAll(async () => {
   memory = new WasmMemory();
   kernels = await loadKernels(memory.memory);
 });
+
+/** Every call noted down and carried out by two threads. */
+async function notedDown(): Promise<Module & Disposable> {
+  const threads = await Threads.open(memory, 2, 64);
+  const noted = KERNELS.map((name) => [
+    name,
+    (...words: number[]) => {
+      threads.task();
+      (threads.kernels[name] as (...words: number[]) => void)(...words);
+      threads.run();
+    },
+  ]);
+  return { ...kernels, ...Object.fromEntries(noted), [Symbol.dispose]: () => threads[Symbol.dispose]() };
+}
 
 /** Values below a bound: random ones, among them the extremes; or, for seed 0, nothing but the largest. */
 function values(count: number, bound: number, seed: number): Uint32Array {
@@ -81,8 +96,34 @@ describe('transforms', () => {
   );
 });
 
-describe('products', () => {
+describe.each(['called', 'noted down'])('products, %s', (how) => {
   const n = 64;
+  let direct: Module;
+  let noted: Module & Disposable;
+  beforeAll(async () => {
+    direct = kernels;
+    noted = await notedDown();
+    if (how === 'noted down') kernels = noted;
+  });
+  afterAll(() => {
+    kernels = direct;
+    noted[Symbol.dispose]();
+  });
+
+  test("when transforms are made, then they are each other's inverses", () => {
+    for (const bits of [30, 27]) {
+      const ring = new Ring(kernels, memory, n, primeOf(n, bits));
+      const x = values(n, ring.q, 4);
+      const [at, to] = [put(x), memory.allocate(4 * n)];
+      ring.forward(at, to, ring.lazy(ring.q));
+      memory.words.set(
+        take(to, n).map((v) => v % ring.q),
+        to / 4,
+      );
+      ring.inverse(to, to);
+      expect(take(to, n)).toEqual(x);
+    }
+  });
 
   test.each(BITS.flatMap((bits) => [0, 7].map((seed) => [bits, seed])))(
     'when primes have %i bits and the seed is %i, then inner products are exact',
@@ -91,10 +132,14 @@ describe('products', () => {
       const ring = new Ring(kernels, memory, n, q);
       for (const count of [1, 2, 15, 16, 17, 40]) {
         const { bound } = ring.lazy(ANY_RESIDUE);
-        const digits = Array.from({ length: count }, (_, j) => values(n, bound, seed && seed + j));
+        // Of two ciphertexts: the first digits, and rows of the others.
+        const digits = [0, 50].map((s) =>
+          Array.from({ length: count }, (_, j) => values(n, bound, seed && seed + s + j)),
+        );
         const key = [0, 1].map((k) =>
           Array.from({ length: count }, (_, j) => values(n, q, seed && seed + 100 * k + j)),
         );
+        const start = [0, 1].map((k) => values(n, q, seed && seed + 7 * k));
         const stride = count + 1;
         const keyAt = memory.allocate(8 * n * stride);
         for (const k of [0, 1])
@@ -102,30 +147,65 @@ describe('products', () => {
             const pairs = put(
               Uint32Array.from({ length: 2 * n }, (_, i) => (i % 2 === 0 ? residues[i / 2] : 0)),
             );
-            kernels.placeKey(pairs, keyAt + 32 * j + 16 * k, n, stride);
+            kernels.placeKey(pairs, keyAt + 32 * j + 16 * k, n, stride, 0);
             memory.free(pairs);
           });
-        const pointers = put(digits.map((d) => put(d)));
-        const out = [0, 1].map(() => memory.allocate(4 * n));
+        const interleaved = (v: Uint32Array[]) =>
+          Uint32Array.from({ length: 2 * n }, (_, i) => v[(i >> 2) & 1][4 * (i >> 3) + (i & 3)]);
+        const startAt = put(interleaved(start));
+        const [first, rest] = [
+          digits.map((of) => put(of[0])),
+          digits.map((of) => put(of.slice(1).flatMap((d) => [...d]))),
+        ];
+        const out = [0, 1, 2, 3].map(() => memory.allocate(4 * n));
         const group = ring.group(bound);
-        expect(group).toBeGreaterThan(0);
-        kernels.switchProducts(
-          pointers,
-          keyAt,
-          out[0],
-          out[1],
-          n,
-          count,
-          stride,
-          group,
-          q,
-          ring.one,
+        expect(group).toBeGreaterThan(1);
+        for (const [two, starts] of [
+          [true, true],
+          [true, false],
+          [false, true],
+          [false, false],
+        ]) {
+          kernels.switchProducts(
+            first[0],
+            rest[0],
+            two ? first[1] : 0,
+            two ? rest[1] : 0,
+            4 * n,
+            keyAt,
+            starts ? startAt : 0,
+            ...(out as [number, number, number, number]),
+            n,
+            count,
+            stride,
+            group,
+            q,
+            ring.one,
+            ...ring.carry,
+          );
+          for (const c of two ? [0, 1] : [0])
+            for (const k of [0, 1])
+              expect(take(out[2 * c + k], n)).toEqual(
+                Uint32Array.from(
+                  { length: n },
+                  (_, i) => (sumOfProducts(digits[c], key[k], i, i, q) + (starts ? start[k][i] : 0)) % q,
+                ),
+              );
+        }
+        const factors = values(count, q, seed && seed + 3);
+        const f = values(n, bound, seed && seed + 4);
+        kernels.switchStart(
+          ...([keyAt, put(factors), put(f), startAt, n, count, stride, ring.group(q), q, ring.one] as const),
           ...ring.carry,
         );
-        for (const k of [0, 1])
-          expect(take(out[k], n)).toEqual(
-            Uint32Array.from({ length: n }, (_, i) => sumOfProducts(digits, key[k], i, i, q)),
-          );
+        const constants = Array.from(factors, (v) => new Uint32Array(n).fill(v));
+        const negated = key.map((of) =>
+          Uint32Array.from({ length: n }, (_, i) => {
+            const product = BigInt(sumOfProducts(constants, of, i, i, q)) * BigInt(f[i]);
+            return Number((BigInt(q) - (product % BigInt(q))) % BigInt(q));
+          }),
+        );
+        expect(take(startAt, 2 * n)).toEqual(interleaved(negated));
       }
     },
   );
@@ -191,17 +271,46 @@ describe('products', () => {
       const lazy = put(c.map((v) => Math.min(v, bound)));
       const [f, fs] = factor(q - 2, q);
       const difference = (i: number) => (big(a[i]) + big(bound) - big(Math.min(c[i], bound))) * big(f);
-      kernels.subtractMultiply(pa, lazy, x, n, q, bound, f, fs);
+      kernels.divide(pa, lazy, 0, 0, x, n, q, bound, f, fs);
       expectWords(x, difference);
-      kernels.subtractMultiplyAdd(pa, lazy, pb, x, n, q, bound, f, fs);
+      kernels.divide(pa, lazy, pb, 0, x, n, q, bound, f, fs);
       expectWords(x, (i) => big(b[i]) + difference(i));
+      // Groups of four go to a third of the way on, some of them reversed.
+      const group = (i: number) => (3 * (i >> 2) + 1) % (n / 4);
+      const lane = (i: number) => ((i >> 2) % 3 === 0 ? 3 - (i & 3) : i & 3);
+      const moved = (i: number) => 4 * group(i) + lane(i);
+      const from = Uint32Array.from({ length: n }, () => 0);
+      for (let i = 0; i < n; i++) from[moved(i)] = i;
+      const straight = [0x03020100, 0x07060504, 0x0b0a0908, 0x0f0e0d0c];
+      const table = put([
+        ...straight,
+        ...straight.toReversed(),
+        ...new Array<number>(8).fill(0),
+        ...Array.from({ length: n / 4 }, (_, g) => 16 * group(4 * g) + (g % 3 === 0 ? 1 : 0)),
+      ]);
+      kernels.divide(pa, lazy, 0, table, x, n, q, bound, f, fs);
+      expectWords(x, (i) => difference(from[i]));
+      kernels.divide(pa, lazy, pb, table, x, n, q, bound, f, fs);
+      expectWords(x, (i) => big(b[from[i]]) + difference(from[i]));
+      const keyAt = memory.allocate(3 * 8 * n);
+      kernels.placeKey(put(Uint32Array.from({ length: 2 * n }, (_, i) => a[i >> 1])), keyAt, n, 3, table);
+      const placed = take(keyAt, 6 * n);
+      for (let i = 0; i < n; i++) expect(placed[24 * (i >> 2) + (i & 3)]).toBe(a[from[i]]);
+
+      kernels.copy(pb, x, n);
+      expectWords(x, (i) => big(b[i]));
+      const sparse = b.map((v, i) => (i % 5 === 2 ? 0 : Math.max(1, v)));
+      const marks = a.map((v) => v % 2);
+      kernels.fillZeros(put(sparse), put(marks), x, n, q);
+      expect(take(x, n)).toEqual(sparse.map((v, i) => (v === 0 && marks[i] === 1 ? q : v)));
+      const flag = put([0]);
+      kernels.findZero(put(sparse.map((v) => Math.max(1, v))), n, flag);
+      expect(take(flag, 1)[0]).toBe(0);
+      kernels.findZero(put(sparse), n, flag);
+      expect(take(flag, 1)[0]).toBe(1);
 
       kernels.shift(pa, n, q >> 1, q);
       expectWords(pa, (i) => big(a[i]) + big(q >> 1));
-
-      const table = Uint32Array.from({ length: n }, (_, i) => (5 * i + 3) % n);
-      kernels.permute(pb, x, n, put(table));
-      expectWords(x, (i) => big(b[table[i]]));
     }
   });
 });

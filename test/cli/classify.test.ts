@@ -14,10 +14,11 @@ beforeAll(async () => {
 describe('classify, encrypted', () => {
   test('when node-seal is named as the backend then the scores are the same', async () => {
     const [fast, seal] = [
-      await blindbeatJson('classify', '--model', model, '--backend', 'fast'),
+      await blindbeatJson('classify', '--model', model, '--backend', 'fast', '--threads', '2'),
       await blindbeatJson('classify', '--model', model, '--backend', 'seal'),
     ];
     expect([fast.code, seal.code]).toEqual([0, 0]);
+    expect([fast.json.threads, seal.json.threads]).toEqual([2, 1]);
     for (const [name, score] of Object.entries<number>(seal.json.scores))
       expect(Math.abs(fast.json.scores[name] - score)).toBeLessThan(1e-2);
   });
@@ -37,6 +38,7 @@ describe('classify, encrypted', () => {
       'bytes',
       'params',
       'operations',
+      'threads',
       'peakMemory',
       'warnings',
     ]);

@@ -104,7 +104,9 @@ describe('keygen -> encrypt -> infer -> decrypt', () => {
   test('when infer prints --json then times, sizes and operations are there', async () => {
     const out = at('again.bin');
     const { json } = await blindbeatJson('infer', request, '-k', evaluationKeys, '-o', out, '-m', model);
-    expect(Object.keys(json)).toEqual(['model', 'keyId', 'path', 'bytes', 'ms', 'operations', 'peakMemory']);
+    expect(Object.keys(json)).toEqual([
+      ...['model', 'keyId', 'path', 'bytes', 'threads', 'ms', 'operations', 'peakMemory'],
+    ]);
     expect(Object.keys(json.ms)).toEqual(['start', 'loadKeys', 'server', 'layers']);
     expect(json.bytes.reply).toBe(statSync(out).size);
   });

@@ -1,4 +1,5 @@
 import { BlindbeatError } from '../../errors.ts';
+import { CONJUGATION } from '../backend.ts';
 import type { Circuit } from '../circuit.ts';
 import type { Answer, Host, HostKeys, Polynomials } from '../host.ts';
 import type { Parameters } from '../parameters.ts';
@@ -65,6 +66,24 @@ class SealRest implements Disposable {
   }
 }
 
+/** The levels at which a circuit rotates, by step. */
+export function rotationLevels(circuit: Circuit): Map<number, Set<number>> {
+  const levels = new Map<number, Set<number>>();
+  for (const stage of circuit.stages) {
+    if (stage.kind === 'square') continue;
+    const steps =
+      stage.kind === 'sum'
+        ? [...stage.windowSteps, ...stage.totalSteps]
+        : [
+            ...stage.schedule.babies.flatMap((group) => group.steps.map(({ step }) => step)),
+            ...stage.schedule.giants.flatMap((giant) => giant.rotate),
+            ...(stage.paired ? [CONJUGATION] : []),
+          ];
+    for (const step of steps) levels.set(step, (levels.get(step) ?? new Set()).add(stage.limbs));
+  }
+  return levels;
+}
+
 /** Keys in the kernels' memory: only the digits and limbs that the plan uses. */
 class LoadedKeys implements HostKeys {
   #relinearisation: FastKey | null = null;
@@ -75,17 +94,22 @@ class LoadedKeys implements HostKeys {
   readonly #owned: Handle[] = [];
   readonly #made: FastKey[] = [];
 
-  constructor(engine: FastEngine, rest: SealRest) {
+  readonly #levels: Map<number, Set<number>>;
+
+  constructor(engine: FastEngine, rest: SealRest, levels: Map<number, Set<number>>) {
     this.#engine = engine;
     this.#rest = rest;
+    this.#levels = levels;
   }
 
   setRelinearisation(digits: Iterable<RawCiphertext>, limbs: number): void {
-    this.#relinearisation = this.#load(digits, limbs);
+    this.#relinearisation = this.#load(digits, limbs, null);
   }
 
   setGalois(step: number, digits: Iterable<RawCiphertext>, limbs: number): void {
-    this.#galois.set(step, this.#load(digits, limbs));
+    const key = this.#load(digits, limbs, step);
+    this.#galois.set(step, key);
+    for (const level of this.#levels.get(step) ?? []) this.#engine.starts(key, level);
   }
 
   setPublicKey(raw: RawCiphertext): void {
@@ -110,15 +134,15 @@ class LoadedKeys implements HostKeys {
 
   [Symbol.dispose](): void {
     this.#rest.seal.free(...this.#owned.splice(0));
-    for (const key of this.#made.splice(0)) this.#engine.memory.free(key.address);
+    for (const key of this.#made.splice(0)) this.#engine.freeKey(key);
   }
 
-  #load(digits: Iterable<RawCiphertext>, limbs: number): FastKey {
+  #load(digits: Iterable<RawCiphertext>, limbs: number, step: number | null): FastKey {
     const rest = this.#rest;
     const expanded = function* () {
       for (const raw of digits) yield rest.expand(raw, 'PublicKey', 'the evaluation keys');
     };
-    const key = this.#engine.loadKey(expanded(), limbs);
+    const key = this.#engine.loadKey(expanded(), limbs, step);
     this.#made.push(key);
     return key;
   }
@@ -129,23 +153,37 @@ export class FastHost implements Host {
   readonly #engine: FastEngine;
   readonly #rest: SealRest;
   readonly #program: Program<PeriodicPlain>;
+  readonly #levels: Map<number, Set<number>>;
 
-  private constructor(engine: FastEngine, rest: SealRest, program: Program<PeriodicPlain>) {
+  private constructor(
+    engine: FastEngine,
+    rest: SealRest,
+    program: Program<PeriodicPlain>,
+    levels: Map<number, Set<number>>,
+  ) {
     this.#engine = engine;
     this.#rest = rest;
     this.#program = program;
+    this.#levels = levels;
   }
 
-  /** @throws BlindbeatError ENVIRONMENT where WebAssembly has no SIMD or not enough memory */
-  static async open(circuit: Circuit): Promise<FastHost> {
-    const engine = await FastEngine.open(circuit.parameters);
+  /** @throws BlindbeatError ENVIRONMENT where WebAssembly has no SIMD or not enough memory, or threads cannot be started */
+  static async open(circuit: Circuit, threads: number): Promise<FastHost> {
+    const engine = await FastEngine.open(circuit.parameters, threads);
     using backend = new FastBackend(engine, null);
     const program = encodeProgram(backend, circuit);
     for (const encoded of program.stages) {
       if (!('rows' in encoded)) continue;
-      for (const rows of encoded.rows) engine.pack(rows, encoded.stage.limbs);
+      const { rows, separation, stage } = encoded;
+      engine.pack(rows, rows.flat(), stage.limbs);
+      if (separation) engine.pack(separation, separation, stage.limbs);
     }
-    return new FastHost(engine, new SealRest(await loadSeal<ServerModule>(), circuit.parameters), program);
+    const rest = new SealRest(await loadSeal<ServerModule>(), circuit.parameters);
+    return new FastHost(engine, rest, program, rotationLevels(circuit));
+  }
+
+  get threads(): number {
+    return this.#engine.threads.count;
   }
 
   get liveHandles(): number {
@@ -158,10 +196,11 @@ export class FastHost implements Host {
 
   [Symbol.dispose](): void {
     this.#rest[Symbol.dispose]();
+    this.#engine[Symbol.dispose]();
   }
 
   createKeys(): HostKeys {
-    return new LoadedKeys(this.#engine, this.#rest);
+    return new LoadedKeys(this.#engine, this.#rest, this.#levels);
   }
 
   evaluate(request: RawCiphertext, keys: HostKeys, onStage?: OnStage): Answer {

@@ -87,6 +87,8 @@ class SealKeys implements HostKeys {
 
 /** The server's work by node-seal. */
 export class SealHost implements Host {
+  /** node-seal computes on one. */
+  readonly threads = 1;
   readonly #engine: SealEngine;
   readonly #program: Program<PeriodicPlain>;
 

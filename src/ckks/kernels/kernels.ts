@@ -28,10 +28,17 @@ export interface Kernels {
     inverseOfNShoup: number,
   ): void;
   switchProducts(
-    digits: Pointer,
+    firstA: Pointer,
+    restA: Pointer,
+    firstB: Pointer,
+    restB: Pointer,
+    step: number,
     key: Pointer,
-    out0: Pointer,
-    out1: Pointer,
+    start: Pointer,
+    outA0: Pointer,
+    outA1: Pointer,
+    outB0: Pointer,
+    outB1: Pointer,
     n: number,
     count: number,
     stride: number,
@@ -73,20 +80,11 @@ export interface Kernels {
   add(a: Pointer, b: Pointer, out: Pointer, n: number, q: number): void;
   addPeriodic(a: Pointer, values: Pointer, out: Pointer, n: number, run: number, q: number): void;
   shift(data: Pointer, n: number, value: number, q: number): void;
-  subtractMultiply(
-    a: Pointer,
-    b: Pointer,
-    out: Pointer,
-    n: number,
-    q: number,
-    bound: number,
-    factor: number,
-    factorShoup: number,
-  ): void;
-  subtractMultiplyAdd(
+  divide(
     a: Pointer,
     b: Pointer,
     addend: Pointer,
+    table: Pointer,
     out: Pointer,
     n: number,
     q: number,
@@ -94,29 +92,73 @@ export interface Kernels {
     factor: number,
     factorShoup: number,
   ): void;
-  permute(a: Pointer, out: Pointer, n: number, table: Pointer): void;
-  placeKey(words: Pointer, key: Pointer, n: number, stride: number): void;
+  findZero(a: Pointer, n: number, flag: Pointer): void;
+  fillZeros(a: Pointer, marks: Pointer, out: Pointer, n: number, q: number): void;
+  switchStart(
+    key: Pointer,
+    factors: Pointer,
+    f: Pointer,
+    out: Pointer,
+    n: number,
+    count: number,
+    stride: number,
+    group: number,
+    q: number,
+    one: number,
+    carry: number,
+    carryShoup: number,
+  ): void;
+  copy(a: Pointer, out: Pointer, n: number): void;
 }
+
+/** The kernels, what is only called directly, and what threads run: see ./assembly/work.ts. */
+export interface Module extends Kernels {
+  placeKey(words: Pointer, key: Pointer, n: number, stride: number, table: Pointer): void;
+  lead(control: Pointer, scratch: Pointer): number;
+}
+
+/** In the order of their numbers in a program, from 1. */
+export const KERNELS = [
+  'forwardTight',
+  'forwardLoose',
+  'inverse',
+  'switchProducts',
+  'periodicProducts',
+  'square',
+  'add',
+  'addPeriodic',
+  'shift',
+  'divide',
+  'findZero',
+  'fillZeros',
+  'switchStart',
+  'copy',
+] as const satisfies (keyof Kernels)[];
 
 type Pointer = number;
 
 let compiling: Promise<WebAssembly.Module> | undefined;
 
 /**
- * The kernels on a memory.
+ * The compiled kernels, which any thread can instantiate on a memory.
  *
  * @throws BlindbeatError ENVIRONMENT where WebAssembly has no SIMD
  */
-export async function loadKernels(memory: WebAssembly.Memory): Promise<Kernels> {
+export async function compileKernels(): Promise<WebAssembly.Module> {
   try {
     compiling ??= WebAssembly.compile(Uint8Array.from(atob(WASM), (c) => c.charCodeAt(0)));
-    const instance = await WebAssembly.instantiate(await compiling, { env: { memory } });
-    return instance.exports as unknown as Kernels;
+    return await compiling;
   } catch (cause) {
     throw new BlindbeatError(
       'ENVIRONMENT',
-      'the fast backend could not be loaded: it needs WebAssembly with SIMD, as Node 24 and current browsers have (or use the seal backend)',
+      'the fast backend could not be loaded: it needs WebAssembly with SIMD and threads, as Node 24 and current browsers have (or use the seal backend)',
       { cause },
     );
   }
+}
+
+/** The kernels on a memory. */
+export async function loadKernels(memory: WebAssembly.Memory): Promise<Module> {
+  const instance = await WebAssembly.instantiate(await compileKernels(), { env: { memory } });
+  return instance.exports as unknown as Module;
 }

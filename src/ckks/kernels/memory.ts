@@ -7,7 +7,7 @@ const MAX_PAGES = 65535;
 const GROWTH = 256;
 
 /**
- * One WebAssembly memory and an allocator: first fit in a list of free ranges, neighbours merged. A server's ciphertexts
+ * One WebAssembly memory, shared by threads, and an allocator: first fit in a list of free ranges, neighbours merged. A server's ciphertexts
  * come and go in the same order every time, so nothing grows from one classification to the next.
  */
 export class WasmMemory {
@@ -18,14 +18,13 @@ export class WasmMemory {
   #words: Uint32Array;
 
   constructor() {
-    this.memory = new WebAssembly.Memory({ initial: GROWTH, maximum: MAX_PAGES });
+    this.memory = new WebAssembly.Memory({ initial: GROWTH, maximum: MAX_PAGES, shared: true });
     this.#words = new Uint32Array(this.memory.buffer);
     this.#release(64, GROWTH * PAGE);
   }
 
-  /** The whole memory as words; valid until the next allocation. */
+  /** The whole memory as words; after an allocation it may be longer. */
   get words(): Uint32Array {
-    if (this.#words.length === 0) this.#words = new Uint32Array(this.memory.buffer);
     return this.#words;
   }
 
@@ -93,6 +92,7 @@ export class WasmMemory {
         { cause },
       );
     }
+    this.#words = new Uint32Array(this.memory.buffer);
     this.#release(end, end + pages * PAGE);
   }
 }

@@ -13,6 +13,7 @@ import type { Model } from '../../model/model.ts';
 import {
   describeMemory,
   describeParameters,
+  describeThreads,
   mergeLayers,
   paramsJson,
   profileLines,
@@ -21,7 +22,15 @@ import { describeEcg, type EcgInput, type EcgOptions, ecgOptions, readEcg } from
 import { formatBytes, formatMs } from '../format.ts';
 import { interruptible } from '../interrupt.ts';
 import { type Colours, coloursOf, type Io, printable, printJson, printLines, warn, widthOf } from '../io.ts';
-import { backendOption, exactOption, examples, jsonOption, modelOption, outputsOption } from '../options.ts';
+import {
+  backendOption,
+  exactOption,
+  examples,
+  jsonOption,
+  modelOption,
+  outputsOption,
+  threadsOption,
+} from '../options.ts';
 import { progressOn, type StartTask } from '../progress.ts';
 import { RemoteServer } from '../remote-server.ts';
 import { byClass, evidenceOf, resultJson, resultLines } from '../result.ts';
@@ -33,6 +42,7 @@ interface ClassifyOptions extends EcgOptions {
   model: string;
   outputs: Outputs;
   backend: BackendName;
+  threads?: number;
   simulate?: boolean;
   profile?: boolean;
   exact?: boolean;
@@ -57,6 +67,7 @@ export function addClassify(program: Command, io: Io): void {
   ecgOptions(command)
     .addOption(outputsOption())
     .addOption(backendOption())
+    .addOption(threadsOption())
     .option('--simulate', 'the same packed computation without encryption: fast, and shows the same class')
     .option('--profile', 'time and operations of every stage')
     .addOption(exactOption())
@@ -87,6 +98,8 @@ interface Run {
   decrypted: Decrypted;
   layers: StageTime[];
   steps: Partial<Record<Step, number>>;
+  /** On which the server computed. */
+  threads: number;
   peak: { client: number; server: number };
 }
 
@@ -130,6 +143,7 @@ async function classifyEcg(
       bytes: { evaluationKeys, request, reply },
       params: paramsJson(run.plan.manifest),
       operations: run.plan.operations,
+      threads: run.threads,
       peakMemory: run.peak,
       ...(map && { map }),
       warnings: input.segment.warnings,
@@ -162,7 +176,8 @@ async function roundTrip(
   using server = RemoteServer.start(signal);
   const plan = await timed(steps, 'start', async () => {
     using _task = start('starting the server', { total: 1 });
-    return await server.open(options.model, { outputs: options.outputs, backend: options.backend });
+    const { outputs, backend, threads } = options;
+    return await server.open(options.model, { outputs, backend, threads });
   });
   const manifest = parseManifest(plan.manifest);
   const keyCount = manifest.keys.galois.length + 2;
@@ -199,6 +214,7 @@ async function roundTrip(
     decrypted,
     layers: answer.layers,
     steps,
+    threads: answer.threads,
     peak: { client: peakMemory(), server: answer.peakMemory },
   };
 }
@@ -259,7 +275,7 @@ function drawing(input: EcgInput, model: Model, io: Io, decrypted?: Decrypted): 
   ];
 }
 
-function stepLines({ plan, steps, layers }: Run, colours: Colours): string[] {
+function stepLines({ plan, steps, layers, threads }: Run, colours: Colours): string[] {
   const ms = (step: Step) => formatMs(steps[step] ?? 0);
   const { evaluationKeys, request, reply } = plan.bytes;
   const rows = [
@@ -270,10 +286,10 @@ function stepLines({ plan, steps, layers }: Run, colours: Colours): string[] {
     ['client', 'encrypt', ms('encrypt'), ''],
     ['up', 'request', ms('upRequest'), formatBytes(request)],
     ...mergeLayers(plan.stages, layers).map(({ name, ms }) => ['server', name, formatMs(ms), '']),
-    ['server', 'all layers', ms('server'), ''],
+    ['server', `all layers, ${describeThreads(threads)}`, ms('server'), ''],
     ['down', 'reply', ms('down'), formatBytes(reply)],
     ['client', 'decrypt', ms('decrypt'), ''],
-  ].map((row) => (row[1] === 'all layers' ? row.map((cell) => colours.bold(cell)) : row));
+  ].map((row) => (row[1].startsWith('all layers') ? row.map((cell) => colours.bold(cell)) : row));
   const columns = [
     { title: 'where' },
     { title: 'step' },

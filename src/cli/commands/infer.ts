@@ -5,11 +5,11 @@ import { type Plan, plan } from '../../ckks/plan.ts';
 import { Server } from '../../ckks/server.ts';
 import { loadModel } from '../../model/files.ts';
 import type { Model } from '../../model/model.ts';
-import { describeMemory, profileLines } from '../describe-plan.ts';
+import { describeMemory, describeThreads, profileLines } from '../describe-plan.ts';
 import { formatBytes, formatMs } from '../format.ts';
 import { inFile, readContainerFile, readHeaderFile } from '../input-file.ts';
 import { coloursOf, type Io, printJson, printLines } from '../io.ts';
-import { backendOption, examples, jsonOption, modelOption } from '../options.ts';
+import { backendOption, examples, jsonOption, modelOption, threadsOption } from '../options.ts';
 import { requireDistinct, requireWritable, writeOutput } from '../output-file.ts';
 import { progressOn, type StartTask } from '../progress.ts';
 import { peakMemory, stageClock, timed } from '../stages.ts';
@@ -19,6 +19,7 @@ interface InferOptions {
   out: string;
   model: string;
   backend: BackendName;
+  threads?: number;
   profile?: boolean;
   json?: boolean;
 }
@@ -37,6 +38,7 @@ export function addInfer(program: Command, io: Io): void {
     .requiredOption('-o, --out <file>', 'the reply to write')
     .addOption(modelOption())
     .addOption(backendOption())
+    .addOption(threadsOption())
     .option('--profile', 'time and operations of every stage')
     .addOption(jsonOption())
     .action((request: string, options: InferOptions) => infer(request, options, io));
@@ -63,7 +65,8 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   const start = progressOn(io, options.json);
   using server = await timed(times, 'start', async () => {
     using _task = start('starting the server', { total: 1 });
-    return await Server.open(model, { outputs: manifest.outputs, backend: options.backend });
+    const { backend, threads } = options;
+    return await Server.open(model, { outputs: manifest.outputs, backend, threads });
   });
   using keys = await timed(times, 'loadKeys', () => {
     using task = start('loading the keys', { total: manifest.keys.galois.length + 2 });
@@ -80,6 +83,7 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
       keyId: header.keyId,
       path: out,
       bytes: { evaluationKeys: bytes.evaluationKeys, request: bytes.request, reply: reply.length },
+      threads: server.threads,
       ms: { start: times.start, loadKeys: times.loadKeys, server: ms, layers },
       operations,
       peakMemory: { server: peak },
@@ -90,7 +94,7 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   printLines(io.stdout, [
     ...(options.profile ? ['', ...profileLines(planned.stages, layers, colours), ''] : []),
     `${out}: send it back to the client (${formatBytes(reply.length)})`,
-    `computed in ${formatMs(ms)}, memory ${describeMemory({ server: peak })} at most`,
+    `computed in ${formatMs(ms)} by ${describeThreads(server.threads)}, memory ${describeMemory({ server: peak })} at most`,
   ]);
 }
 

@@ -2,12 +2,15 @@ export { forwardLoose, forwardTight, inverse } from './ntt';
 export {
   add,
   addPeriodic,
+  copy,
+  divide,
+  fillZeros,
+  findZero,
   periodicProducts,
-  permute,
   placeKey,
   shift,
   square,
-  subtractMultiply,
-  subtractMultiplyAdd,
   switchProducts,
+  switchStart,
 } from './products';
+export { lead, serve } from './work';

@@ -18,25 +18,132 @@ function foldHigh(low: v128, high: v128, c: v128, mask: v128): v128 {
 }
 
 /**
- * The inner products of key switching for one prime: out_k[i] = sum_j digits[j][i] key[i / 4][j][k][i % 4] mod q, k = 0, 1,
- * in [0, q). `digits` points to `count` addresses; the key has room for `stride` digits at each four positions. Sums are
- * folded after every `group` products.
+ * The inner products of key switching for one prime and one or two ciphertexts: out_k[i] = start_k[i] +
+ * sum_j digit_j[i] key[i / 4][j][k][i % 4] mod q, k = 0, 1, in [0, q). Digit 0 of ciphertext A is at `firstA`, the others at
+ * `restA`, `step` bytes apart; likewise B, which is left out where `firstB` is 0. `start` is 0 or the address of
+ * [n / 4][2][4] residues. The key has room for `stride` digits at each four positions. Sums are folded after every `group`
+ * (>= 2) products.
  */
 export function switchProducts(
-  digits: usize, key: usize, out0: usize, out1: usize, n: u32, count: u32, stride: u32, group: u32,
+  firstA: usize, restA: usize, firstB: usize, restB: usize, step: usize, key: usize, start: usize,
+  outA0: usize, outA1: usize, outB0: usize, outB1: usize, n: u32, count: u32, stride: u32, group: u32,
+  modulus: u32, one: u32, carry: u32, carryShoup: u32,
+): void {
+  if (firstB) {
+    switchBoth(
+      true, firstA, restA, firstB, restB, step, key, start, outA0, outA1, outB0, outB1, n, count, stride, group,
+      modulus, one, carry, carryShoup,
+    );
+  } else {
+    switchBoth(
+      false, firstA, restA, 0, 0, step, key, start, outA0, outA1, 0, 0, n, count, stride, group,
+      modulus, one, carry, carryShoup,
+    );
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function switchBoth(
+  two: bool, firstA: usize, restA: usize, firstB: usize, restB: usize, step: usize, key: usize, start: usize,
+  outA0: usize, outA1: usize, outB0: usize, outB1: usize, n: u32, count: u32, stride: u32, group: u32,
+  modulus: u32, one: u32, carry: u32, carryShoup: u32,
+): void {
+  const q = i32x4.splat(modulus), q2 = i32x4.splat(2 * modulus), inverse = i32x4.splat(one);
+  const c = i32x4.splat(carry), cs = i32x4.splat(carryShoup), mask = i64x2.splat(0xffffffff);
+  const row = <usize>stride * 32;
+  const other = restB - restA;
+  let low2 = i64x2.splat(0), high2 = low2, low3 = low2, high3 = low2;
+  for (let at: usize = 0; at < <usize>n * 4; at += 16, key += row) {
+    let x = v128.load(firstA + at);
+    let a = v128.load(key), b = v128.load(key, 16);
+    let low0 = i64x2.extmul_low_i32x4_u(x, a), high0 = i64x2.extmul_high_i32x4_u(x, a);
+    let low1 = i64x2.extmul_low_i32x4_u(x, b), high1 = i64x2.extmul_high_i32x4_u(x, b);
+    if (two) {
+      x = v128.load(firstB + at);
+      low2 = i64x2.extmul_low_i32x4_u(x, a);
+      high2 = i64x2.extmul_high_i32x4_u(x, a);
+      low3 = i64x2.extmul_low_i32x4_u(x, b);
+      high3 = i64x2.extmul_high_i32x4_u(x, b);
+    }
+    if (start) {
+      const s0 = v128.load(start), s1 = v128.load(start, 16);
+      start += 32;
+      const e0 = i64x2.extend_low_i32x4_u(s0), f0 = i64x2.extend_high_i32x4_u(s0);
+      const e1 = i64x2.extend_low_i32x4_u(s1), f1 = i64x2.extend_high_i32x4_u(s1);
+      low0 = i64x2.add(low0, e0);
+      high0 = i64x2.add(high0, f0);
+      low1 = i64x2.add(low1, e1);
+      high1 = i64x2.add(high1, f1);
+      if (two) {
+        low2 = i64x2.add(low2, e0);
+        high2 = i64x2.add(high2, f0);
+        low3 = i64x2.add(low3, e1);
+        high3 = i64x2.add(high3, f1);
+      }
+    }
+    let k = key + 32;
+    const end = key + <usize>count * 32;
+    let digit = restA + at;
+    for (let stop = min(end, key + <usize>group * 32); ; stop = min(end, k + <usize>group * 32)) {
+      for (; k < stop; k += 32, digit += step) {
+        x = v128.load(digit);
+        a = v128.load(k);
+        b = v128.load(k, 16);
+        low0 = i64x2.add(low0, i64x2.extmul_low_i32x4_u(x, a));
+        high0 = i64x2.add(high0, i64x2.extmul_high_i32x4_u(x, a));
+        low1 = i64x2.add(low1, i64x2.extmul_low_i32x4_u(x, b));
+        high1 = i64x2.add(high1, i64x2.extmul_high_i32x4_u(x, b));
+        if (two) {
+          x = v128.load(digit + other);
+          low2 = i64x2.add(low2, i64x2.extmul_low_i32x4_u(x, a));
+          high2 = i64x2.add(high2, i64x2.extmul_high_i32x4_u(x, a));
+          low3 = i64x2.add(low3, i64x2.extmul_low_i32x4_u(x, b));
+          high3 = i64x2.add(high3, i64x2.extmul_high_i32x4_u(x, b));
+        }
+      }
+      if (k >= end) break;
+      const l0 = low0, l1 = low1;
+      low0 = foldLow(l0, high0, c, mask);
+      high0 = foldHigh(l0, high0, c, mask);
+      low1 = foldLow(l1, high1, c, mask);
+      high1 = foldHigh(l1, high1, c, mask);
+      if (two) {
+        const l2 = low2, l3 = low3;
+        low2 = foldLow(l2, high2, c, mask);
+        high2 = foldHigh(l2, high2, c, mask);
+        low3 = foldLow(l3, high3, c, mask);
+        high3 = foldHigh(l3, high3, c, mask);
+      }
+    }
+    v128.store(outA0 + at, reduceSums(low0, high0, c, cs, inverse, q, q2));
+    v128.store(outA1 + at, reduceSums(low1, high1, c, cs, inverse, q, q2));
+    if (two) {
+      v128.store(outB0 + at, reduceSums(low2, high2, c, cs, inverse, q, q2));
+      v128.store(outB1 + at, reduceSums(low3, high3, c, cs, inverse, q, q2));
+    }
+  }
+}
+
+/**
+ * The constant part of a rotation's inner products for one prime: out[i / 4][k][i % 4] = -f[i] sum_j factors[j]
+ * key[i / 4][j][k][i % 4] mod q in [0, q), for `count` digits; `factors` and `f` below q.
+ */
+export function switchStart(
+  key: usize, factors: usize, f: usize, out: usize, n: u32, count: u32, stride: u32, group: u32,
   modulus: u32, one: u32, carry: u32, carryShoup: u32,
 ): void {
   const q = i32x4.splat(modulus), q2 = i32x4.splat(2 * modulus), inverse = i32x4.splat(one);
   const c = i32x4.splat(carry), cs = i32x4.splat(carryShoup), mask = i64x2.splat(0xffffffff);
   const none = i64x2.splat(0);
   const row = <usize>stride * 32;
-  const end = digits + <usize>count * 4;
-  for (let at: usize = 0; at < <usize>n * 4; at += 16, key += row) {
+  const end = factors + <usize>count * 4;
+  for (const last = f + <usize>n * 4; f < last; f += 16, out += 32, key += row) {
     let low0 = none, high0 = none, low1 = none, high1 = none;
     let k = key;
-    for (let j = digits; ; ) {
+    for (let j = factors; ; ) {
       for (const stop = min(end, j + <usize>group * 4); j < stop; j += 4, k += 32) {
-        const x = v128.load(<usize>load<u32>(j) + at);
+        const x = v128.load32_splat(j);
         const a = v128.load(k), b = v128.load(k, 16);
         low0 = i64x2.add(low0, i64x2.extmul_low_i32x4_u(x, a));
         high0 = i64x2.add(high0, i64x2.extmul_high_i32x4_u(x, a));
@@ -50,8 +157,11 @@ export function switchProducts(
       low1 = foldLow(l1, high1, c, mask);
       high1 = foldHigh(l1, high1, c, mask);
     }
-    v128.store(out0 + at, reduceSums(low0, high0, c, cs, inverse, q, q2));
-    v128.store(out1 + at, reduceSums(low1, high1, c, cs, inverse, q, q2));
+    const y = v128.load(f);
+    const p0 = product(reduceSums(low0, high0, c, cs, inverse, q, q2), y, c, cs, inverse, q, q2);
+    const p1 = product(reduceSums(low1, high1, c, cs, inverse, q, q2), y, c, cs, inverse, q, q2);
+    v128.store(out, below(i32x4.sub(q, p0), q));
+    v128.store(out, below(i32x4.sub(q, p1), q), 16);
   }
 }
 
@@ -161,46 +271,92 @@ export function shift(data: usize, n: u32, value: u32, modulus: u32): void {
   }
 }
 
-/** out = (a - b) f mod q in [0, q), (f, fs) a factor; b <= bound, a multiple of q with q + bound <= 2^32. */
-export function subtractMultiply(
-  a: usize, b: usize, out: usize, n: u32, modulus: u32, bound: u32, f: u32, fs: u32,
+/**
+ * The end of a division by a dropped prime: addend + (a - b) f mod q in [0, q), (f, fs) a factor, b <= bound, a multiple of q
+ * with q + bound <= 2^32. `addend` may be 0 for nothing; with a `table` (see `placeKey`; 0 for none) an automorphism is
+ * applied to the outcome.
+ */
+export function divide(
+  a: usize, b: usize, addend: usize, table: usize, out: usize, n: u32, modulus: u32, bound: u32, f: u32, fs: u32,
 ): void {
-  const q = i32x4.splat(modulus), top = i32x4.splat(bound), w = i32x4.splat(f), ws = i32x4.splat(fs);
-  for (let at: usize = 0; at < <usize>n * 4; at += 16) {
-    const difference = i32x4.add(v128.load(a + at), i32x4.sub(top, v128.load(b + at)));
-    v128.store(out + at, below(multiply(difference, w, ws, q), q));
-  }
+  if (addend) {
+    if (table) divideInto(true, true, a, b, addend, table, out, n, modulus, bound, f, fs);
+    else divideInto(true, false, a, b, addend, table, out, n, modulus, bound, f, fs);
+  } else if (table) divideInto(false, true, a, b, addend, table, out, n, modulus, bound, f, fs);
+  else divideInto(false, false, a, b, addend, table, out, n, modulus, bound, f, fs);
 }
 
-/** out = addend + (a - b) f mod q, otherwise as `subtractMultiply`. */
-export function subtractMultiplyAdd(
-  a: usize, b: usize, addend: usize, out: usize, n: u32, modulus: u32, bound: u32, f: u32, fs: u32,
+// @ts-ignore: decorator
+@inline
+function divideInto(
+  adds: bool, turns: bool, a: usize, b: usize, addend: usize, table: usize, out: usize, n: u32,
+  modulus: u32, bound: u32, f: u32, fs: u32,
 ): void {
   const q = i32x4.splat(modulus), q2 = i32x4.splat(2 * modulus);
   const top = i32x4.splat(bound), w = i32x4.splat(f), ws = i32x4.splat(fs);
+  let entry = table + PATTERNS;
   for (let at: usize = 0; at < <usize>n * 4; at += 16) {
     const difference = i32x4.add(v128.load(a + at), i32x4.sub(top, v128.load(b + at)));
-    const sum = i32x4.add(v128.load(addend + at), multiply(difference, w, ws, q));
-    v128.store(out + at, below(below(sum, q2), q));
+    let x = multiply(difference, w, ws, q);
+    if (adds) x = below(i32x4.add(v128.load(addend + at), x), q2);
+    x = below(x, q);
+    if (turns) {
+      v128.store(out + place(entry), v128.swizzle(x, pattern(table, entry)));
+      entry += 4;
+    } else v128.store(out + at, x);
   }
 }
 
-/** out[i] = a[table[i]]: an automorphism in NTT form. */
-export function permute(a: usize, out: usize, n: u32, table: usize): void {
-  for (const end = table + <usize>n * 4; table < end; table += 16, out += 16) {
-    store<u32>(out, load<u32>(a + (<usize>load<u32>(table) << 2)));
-    store<u32>(out, load<u32>(a + (<usize>load<u32>(table, 4) << 2)), 4);
-    store<u32>(out, load<u32>(a + (<usize>load<u32>(table, 8) << 2)), 8);
-    store<u32>(out, load<u32>(a + (<usize>load<u32>(table, 12) << 2)), 12);
+// An automorphism in NTT form moves aligned groups of four and permutes within them. Its table: four patterns of 16 byte
+// indices, then for each group the byte offset that it moves to, plus the number of its pattern.
+
+const PATTERNS: usize = 64;
+
+// @ts-ignore: decorator
+@inline
+function place(entry: usize): usize {
+  return <usize>load<u32>(entry) & ~15;
+}
+
+// @ts-ignore: decorator
+@inline
+function pattern(table: usize, entry: usize): v128 {
+  return v128.load(table + ((<usize>load<u32>(entry) & 15) << 4));
+}
+
+/** out = a, n words. */
+export function copy(a: usize, out: usize, n: u32): void {
+  memory.copy(out, a, <usize>n * 4);
+}
+
+/** flag = 1 if one of n residues is zero. */
+export function findZero(a: usize, n: u32, flag: usize): void {
+  let all = i32x4.splat(-1);
+  for (const end = a + <usize>n * 4; a < end; a += 16) all = i32x4.min_u(all, v128.load(a));
+  if (!i32x4.all_true(all)) store<u32>(flag, 1);
+}
+
+/** out = a, but the prime instead of 0 where `marks` is 1. */
+export function fillZeros(a: usize, marks: usize, out: usize, n: u32, modulus: u32): void {
+  const q = i32x4.splat(modulus), none = i32x4.splat(0);
+  for (let at: usize = 0; at < <usize>n * 4; at += 16) {
+    const x = v128.load(a + at);
+    const fill = v128.and(i32x4.eq(x, none), i32x4.mul(v128.load(marks + at), q));
+    v128.store(out + at, v128.or(x, fill));
   }
 }
 
 /**
  * Writes residues of one digit of a key into its place: key[i / 4][j][k][i % 4] = words[2 i], where `key` is the address for
- * digit j and polynomial k, `words` are 64-bit residues as SEAL saves them, and `stride` digits lie between positions.
+ * digit j and polynomial k, `words` are 64-bit residues as SEAL saves them, and `stride` digits lie between positions. With a
+ * `table` (0 for none) an automorphism is applied on the way.
  */
-export function placeKey(words: usize, key: usize, n: u32, stride: u32): void {
-  for (const end = words + <usize>n * 8; words < end; words += 32, key += <usize>stride * 32) {
-    v128.store(key, v128.shuffle<i32>(v128.load(words), v128.load(words, 16), 0, 2, 4, 6));
+export function placeKey(words: usize, key: usize, n: u32, stride: u32, table: usize): void {
+  let at: usize = 0;
+  let entry = table + PATTERNS;
+  for (const end = words + <usize>n * 8; words < end; words += 32, at += 16, entry += 4) {
+    const x = v128.shuffle<i32>(v128.load(words), v128.load(words, 16), 0, 2, 4, 6);
+    if (table) v128.store(key + (place(entry) << 1) * stride, v128.swizzle(x, pattern(table, entry)));
+    else v128.store(key + (at << 1) * stride, x);
   }
 }

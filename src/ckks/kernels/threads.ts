@@ -1,0 +1,232 @@
+import { BlindbeatError } from '../../errors.ts';
+import { compileKernels, KERNELS, type Kernels, loadKernels, type Module } from './kernels.ts';
+import type { WasmMemory } from './memory.ts';
+
+/** More threads than this have nothing to do. */
+export const MOST_THREADS = 64;
+
+/** As many threads as this machine runs at once. */
+export function allCores(): number {
+  return Math.min(MOST_THREADS, navigator.hardwareConcurrency);
+}
+
+/** @throws BlindbeatError USAGE for what is no number of threads */
+export function requireThreads(count: number): void {
+  if (Number.isInteger(count) && count >= 1 && count <= MOST_THREADS) return;
+  throw new BlindbeatError('USAGE', `expected 1 to ${MOST_THREADS} threads, got ${count}`);
+}
+
+// The control block and the parts of a program, in words: see ./assembly/work.ts.
+const CONTROL = { epoch: 0, program: 48, failed: 49, maySleep: 50, words: 64 };
+const HEAD = 16;
+const PHASE = { words: 48, count: 32, tasks: 33 };
+const STOP = -1;
+
+/** A thread's life. It is text, because a bundle or a browser has no file to start it from. */
+const LIFE = `
+const node = globalThis.process?.getBuiltinModule?.('node:worker_threads');
+const parent = node ? node.parentPort : self;
+parent.onmessage = async ({ data: { module, memory, control, scratch } }) => {
+  try {
+    const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+    parent.postMessage('ready');
+    exports.serve(control, scratch);
+  } catch (error) {
+    Atomics.store(new Int32Array(memory.buffer), control / 4 + ${CONTROL.failed}, 1);
+    throw error;
+  }
+  parent.close();
+};`;
+
+/**
+ * Several threads on one program of kernel calls. Calls of `kernels` are not made at once, but noted down as part of the
+ * current task; `run` carries out what was noted, on this thread too. Tasks of a phase go to whichever thread is free and
+ * must not depend on each other; the next phase begins when all are done. So results do not depend on the number of threads.
+ */
+export class Threads implements Disposable {
+  /** Notes calls down. */
+  readonly kernels: Kernels;
+  /** Makes calls at once, on this thread. */
+  readonly module: Module;
+  /** Threads, this one included. */
+  readonly count: number;
+  readonly #memory: WasmMemory;
+  readonly #workers: ThreadHandle[] = [];
+  readonly #control: number;
+  readonly #scratch: number;
+  #failure: unknown;
+  #calls = new Uint32Array(4096);
+  #at = 0;
+  /** Where tasks start in the calls, and how many there are at the end of each phase. */
+  #tasks: number[] = [];
+  #phases: number[] = [];
+  #program = { address: 0, words: 0 };
+
+  private constructor(memory: WasmMemory, module: Module, count: number, scratch: number) {
+    this.#memory = memory;
+    this.module = module;
+    this.count = count;
+    this.#control = memory.allocate(4 * CONTROL.words);
+    this.#scratch = memory.allocate(count * scratch);
+    const start = this.#control / 4;
+    memory.words.fill(0, start, start + CONTROL.words);
+    memory.words[start + CONTROL.maySleep] = 'document' in globalThis ? 0 : 1;
+    this.kernels = Object.fromEntries(
+      KERNELS.map((name, k) => [name, (...words: number[]) => this.#note(k + 1, words)]),
+    ) as unknown as Kernels;
+  }
+
+  /**
+   * @param count threads, this one included; in a page that may not share memory (not cross-origin isolated) there is one
+   * @param scratch bytes that every thread has for itself, see `local`
+   * @throws BlindbeatError USAGE for what is no number of threads, ENVIRONMENT where they cannot be started
+   */
+  static async open(memory: WasmMemory, count: number, scratch: number): Promise<Threads> {
+    requireThreads(count);
+    const size = Math.ceil(scratch / 64) * 64;
+    const possible = globalThis.crossOriginIsolated === false ? 1 : count;
+    const threads = new Threads(memory, await loadKernels(memory.memory), possible, size);
+    const module = await compileKernels();
+    try {
+      await Promise.all(
+        Array.from({ length: possible - 1 }, (_, k) => threads.#start(module, (k + 1) * size)),
+      );
+    } catch (cause) {
+      threads[Symbol.dispose]();
+      throw new BlindbeatError('ENVIRONMENT', `${count} threads could not be started: use fewer`, { cause });
+    }
+    return threads;
+  }
+
+  /** Lets the threads end. */
+  [Symbol.dispose](): void {
+    const words = new Int32Array(this.#memory.memory.buffer);
+    Atomics.store(words, this.#control / 4 + CONTROL.epoch, STOP);
+    Atomics.notify(words, this.#control / 4 + CONTROL.epoch);
+    for (const worker of this.#workers.splice(0)) worker.terminate();
+  }
+
+  /** The address `offset` bytes into the scratch memory of whichever thread makes the call. */
+  local(offset: number): number {
+    return offset + 1;
+  }
+
+  /** Begins a task: one thread makes the calls that follow, one after another. */
+  task(): void {
+    if (this.#tasks.length > 0) this.#note(0, []);
+    this.#tasks.push(this.#at);
+  }
+
+  /** Ends a phase: what follows begins when all tasks so far are done. */
+  phase(): void {
+    if (this.#tasks.length > (this.#phases.at(-1) ?? 0)) this.#phases.push(this.#tasks.length);
+  }
+
+  /**
+   * Carries out what was noted.
+   *
+   * @throws BlindbeatError INTERNAL when a thread failed
+   */
+  run(): void {
+    if (this.#tasks.length === 0) return;
+    this.phase();
+    this.#note(0, []);
+    this.#write();
+    this.#at = 0;
+    this.#tasks = [];
+    this.#phases = [];
+    try {
+      if (this.#failure === undefined && this.module.lead(this.#control, this.#scratch) === 0) return;
+      this.#failure ??= new Error('a worker thread ended');
+    } catch (cause) {
+      this.#failure = cause;
+      Atomics.store(this.#memory.words, this.#control / 4 + CONTROL.failed, 1);
+    }
+    throw new BlindbeatError('INTERNAL', 'a thread of the fast backend failed: open the server again', {
+      cause: this.#failure,
+    });
+  }
+
+  async #start(module: WebAssembly.Module, scratch: number): Promise<void> {
+    await new Promise<void>((ready, fail) => {
+      const worker = startThread(LIFE, ready, (error) => {
+        this.#failure ??= error;
+        fail(error);
+      });
+      this.#workers.push(worker);
+      worker.postMessage({
+        module,
+        memory: this.#memory.memory,
+        control: this.#control,
+        scratch: this.#scratch + scratch,
+      });
+    });
+  }
+
+  #note(kernel: number, words: number[]): void {
+    if (this.#at + words.length + 2 > this.#calls.length) {
+      const longer = new Uint32Array(2 * this.#calls.length);
+      longer.set(this.#calls);
+      this.#calls = longer;
+    }
+    this.#calls[this.#at++] = kernel;
+    for (const word of words) this.#calls[this.#at++] = word;
+  }
+
+  /** Writes the program into the shared memory. */
+  #write(): void {
+    const memory = this.#memory;
+    const phases = this.#phases;
+    const tasks = HEAD + phases.length * PHASE.words;
+    const calls = tasks + this.#tasks.length;
+    const length = calls + this.#at;
+    if (this.#program.words < length) {
+      if (this.#program.words > 0) memory.free(this.#program.address);
+      const words = 2 ** Math.ceil(Math.log2(length));
+      this.#program = { address: memory.allocate(4 * words), words };
+    }
+    const { address } = this.#program;
+    const { words } = memory;
+    const start = address / 4;
+    words.fill(0, start, start + tasks);
+    words[this.#control / 4 + CONTROL.program] = address;
+    words[start] = phases.length;
+    phases.forEach((end, k) => {
+      const first = phases[k - 1] ?? 0;
+      const at = start + HEAD + k * PHASE.words;
+      words[at + PHASE.count] = end - first;
+      words[at + PHASE.tasks] = address + 4 * (tasks + first);
+    });
+    this.#tasks.forEach((at, k) => {
+      words[start + tasks + k] = address + 4 * (calls + at);
+    });
+    words.set(this.#calls.subarray(0, this.#at), start + calls);
+  }
+}
+
+interface ThreadHandle {
+  postMessage(message: unknown): void;
+  terminate(): unknown;
+}
+
+/** Starts a worker as Node or a browser has it; once `ready`, it keeps no process alive. */
+function startThread(life: string, ready: () => void, fail: (error: unknown) => void): ThreadHandle {
+  const node = globalThis.process?.getBuiltinModule?.('node:worker_threads');
+  if (node) {
+    const worker = new node.Worker(life, { eval: true, execArgv: [] });
+    worker.on('error', fail);
+    worker.on('message', () => {
+      worker.unref();
+      ready();
+    });
+    return worker;
+  }
+  const url = URL.createObjectURL(new Blob([life], { type: 'text/javascript' }));
+  const worker = new Worker(url);
+  worker.onerror = fail;
+  worker.onmessage = () => {
+    URL.revokeObjectURL(url);
+    ready();
+  };
+  return worker;
+}
