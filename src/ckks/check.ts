@@ -1,11 +1,11 @@
 import { BlindbeatError } from '../errors.ts';
 import { parameterProblems } from './manifest.ts';
 import { log2Product } from './parameters.ts';
-import type { Plan } from './plan.ts';
+import type { Plan, StagePlan } from './plan.ts';
 
 /**
- * Checks a plan without trusting what made it: security, the walk through levels and scales, room for every value,
- * keys. Shares no code with `plan` but the definitions of a prime and of the security bound.
+ * Checks a plan without trusting what made it: security, the walk through levels and scales, room for every value, every
+ * rotation, and that the keys are those that the rotations take and no more. Shares no code with `plan` but the definitions of a prime and of the security bound.
  *
  * @throws BlindbeatError PLAN that lists all that is wrong
  */
@@ -23,7 +23,7 @@ export function check(plan: Plan): void {
   let limbs = parameters.primes.length;
   let scale = manifest.inputScale;
   let ciphertexts = 1;
-  let mostLimbsToRotate = 0;
+  const taken = new Map<number, number>();
   for (const stage of stages) {
     require(stage.limbs[0] ===
       limbs, `${stage.name}: starts at ${stage.limbs[0]} limbs, but ${limbs} arrive`);
@@ -47,8 +47,7 @@ export function check(plan: Plan): void {
       stage.scale[1],
       expected,
     ), `${stage.name}: ends at scale ${stage.scale[1]}, but arithmetic gives ${expected}`);
-    if (stage.operations.rotate + stage.operations.hoistedRotate > 0)
-      mostLimbsToRotate = Math.max(mostLimbsToRotate, limbs);
+    problems.push(...rotationProblems(stage, taken));
     if (stage.operations.relinearise > 0) {
       require(keys.relinearisation.limbs >=
         limbs, `${stage.name}: the relinearisation key covers only ${keys.relinearisation.limbs} limbs of ${limbs}`);
@@ -73,10 +72,16 @@ export function check(plan: Plan): void {
       4, `the score limit ${manifest.scoreLimit} leaves no margin below ${manifest.scoreBound}`);
   require(reply.group >=
     manifest.classes.length, 'a group of reply slots is smaller than the number of classes');
-  require(mostLimbsToRotate === 0 ||
-    keys.galois.some(
-      (key) => key.limbs === mostLimbsToRotate,
-    ), `no rotation key covers the ${mostLimbsToRotate} limbs that are rotated`);
+  const listed = new Map(keys.galois.map(({ step, limbs: of }) => [step, of]));
+  for (const [step, needed] of taken) {
+    require((listed.get(step) ?? 0) >=
+      needed, `no rotation key covers the ${needed} limbs that are rotated by ${step}`);
+  }
+  for (const [step, of] of listed) {
+    require(of <=
+      (taken.get(step) ??
+        0), `the key of step ${step} has ${of} limbs, but only ${taken.get(step) ?? 0} are rotated by it`);
+  }
   require(new Set(keys.galois.map((key) => key.step)).size ===
     keys.galois.length, 'a rotation key is listed twice');
   if (problems.length > 0) {
@@ -85,4 +90,42 @@ export function check(plan: Plan): void {
       `the plan contradicts itself (a fault of ours):\n  - ${problems.join('\n  - ')}`,
     );
   }
+}
+
+/**
+ * Follows a stage's rotations: every one starts from what is there and ends where it says. Notes the limbs that each key step
+ * is taken at.
+ */
+function rotationProblems(stage: StagePlan, taken: Map<number, number>): string[] {
+  const { name, kind, rotations, operations } = stage;
+  const problems: string[] = [];
+  const [inputs, outputs] = stage.ciphertexts;
+  const { babies, giants, paired } = rotations ?? { babies: [], giants: [], paired: false };
+  const accumulators = paired ? Math.ceil(outputs / 2) : outputs;
+  let count = 0;
+  const take = (step: number, ciphertexts: number) => {
+    taken.set(step, Math.max(stage.limbs[0], taken.get(step) ?? 0));
+    count += ciphertexts;
+  };
+  const reached = new Set([0]);
+  for (const { from, steps } of babies) {
+    if (!reached.has(from)) problems.push(`${name}: rotations start from ${from}, which is not there`);
+    for (const { amount, step } of steps) {
+      if (step < 1 || from + step !== amount)
+        problems.push(`${name}: ${from} rotated by ${step} is not ${amount}`);
+      reached.add(amount);
+      take(step, inputs);
+    }
+  }
+  giants.forEach(({ amount, steps }, k) => {
+    const distance = kind === 'sum' ? amount : k === 0 ? 0 : giants[k - 1].amount - amount;
+    if (steps.some((step) => step < 1) || steps.reduce((sum, step) => sum + step, 0) !== distance)
+      problems.push(`${name}: steps ${steps.join(' + ')} do not rotate by ${distance}`);
+    for (const step of steps) take(step, accumulators);
+  });
+  if (paired) take(0, Math.floor(outputs / 2));
+  // Sums of nothing but zero weights are not rotated.
+  const done = operations.rotate + operations.hoistedRotate;
+  if (done > count) problems.push(`${name}: ${done} rotations are counted, but ${count} are described`);
+  return problems;
 }

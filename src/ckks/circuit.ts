@@ -1,7 +1,9 @@
 import { BlindbeatError } from '../errors.ts';
 import type { Model } from '../model/model.ts';
-import { foldModel } from './fold.ts';
-import type { Outputs, ReplyLayout } from './manifest.ts';
+import { chooseSchedules } from './choose.ts';
+import { type Costs, FAST_COST } from './cost.ts';
+import { type FoldedModel, foldModel } from './fold.ts';
+import { evaluationKeysSize, type Outputs, type ReplyLayout, switchingKeySize } from './manifest.ts';
 import {
   biasVector,
   convolutionDiagonals,
@@ -15,7 +17,7 @@ import {
   shiftToNonNegative,
 } from './packing.ts';
 import { choosePrimes, log2Product, MAX_LOG_QP, type Parameters } from './parameters.ts';
-import { bestSchedule, type Schedule } from './steps.ts';
+import { buildSchedule, type Schedule } from './steps.ts';
 
 /** What a user may choose about a plan. */
 export interface PlanOptions {
@@ -23,6 +25,10 @@ export interface PlanOptions {
   outputs?: Outputs;
   /** Ring degree; default: the smallest that fits. */
   n?: number;
+  /** Bytes of evaluation keys on the wire at most; default: 64 MB, or as few as the network allows where that is more. */
+  keyBudget?: number;
+  /** What operations cost, for the choice of rotations; default: `FAST_COST`. Another choice is another plan. */
+  costs?: Costs;
 }
 
 /** A packed linear layer: rotations, weights, bias, and where it stands in the chain of primes. */
@@ -39,8 +45,6 @@ export interface LinearStage {
   weightScale: number;
   scaleOut: number;
   schedule: Schedule;
-  /** Two outputs are summed up in one accumulator and separated at the end. */
-  paired: boolean;
   /** One period per output ciphertext, added after rescaling. */
   bias: Float64Array[];
   /** Largest |value| of the output on the validated range. */
@@ -105,6 +109,9 @@ const PRIME_BITS = {
 };
 /** log2 of the scales: fresh ciphertexts, after a convolution, after the last convolution, scores. */
 const SCALE_BITS = { input: 33, convolution: 30, lastConvolution: 27.5, score: 20 };
+/** Bytes of evaluation keys unless a user says otherwise, and what the header of their file takes at most. */
+const KEY_BUDGET = 64e6;
+const HEADER_ROOM = 1024;
 /** Windows of the evidence map, as in DeepCardio's 25 windows per classification. */
 const MAP_WINDOWS = 25;
 
@@ -176,31 +183,18 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
   const folded = foldModel(model);
   const blocks = folded.convolutions.length;
 
+  const linear = linearLayers(folded, inputLayout(slots, model.samples), model.classes.length, parameters);
+  const { layout, offset } = linear.at(-1)!;
+  const positions = slots / layout.interleave;
+  const sums = Array.from({ length: Math.log2(positions) }, (_, k) => layout.interleave * 2 ** k);
+  const schedules = schedule(linear, sums, parameters, options);
+
   const stages: Stage[] = [];
-  let layout: Layout = inputLayout(slots, model.samples);
-  let offset = 0;
   let limbs = primes.length;
   let scale = 2 ** SCALE_BITS.input;
-
-  const schedule = (name: string, diagonals: Diagonals, paired: boolean) => {
-    if (diagonals.weights.size === 0) {
-      throw new BlindbeatError(
-        'PLAN',
-        `${name}: all its weights are zero, so its output would not depend on the input`,
-      );
-    }
-    const shifted = shiftToNonNegative(diagonals, offset, slots);
-    offset = shifted.offset;
-    return { map: shifted.map, schedule: bestSchedule(shifted.map, paired) };
-  };
-
   folded.convolutions.forEach((conv, index) => {
     const { name } = conv;
-    requirePowerOfTwo(conv.pool, `${name}: the pooling before it`, slots / layout.interleave);
-    const after = outputLayout(layout, conv.outChannels, conv.pool);
-    const diagonals = convolutionDiagonals(conv, layout, after);
-    const paired = index > 0 && diagonals.outputs > 1;
-    const { map, schedule: steps } = schedule(name, diagonals, paired);
+    const { map, layout: after, offset: shift } = linear[index];
     const scaleOut = 2 ** (index === blocks - 1 ? SCALE_BITS.lastConvolution : SCALE_BITS.convolution);
     stages.push({
       kind: 'linear',
@@ -212,15 +206,13 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
       scaleIn: scale,
       weightScale: (primes[limbs - 1] * scaleOut) / scale,
       scaleOut,
-      schedule: steps,
-      paired,
+      schedule: schedules[index],
       bias: Array.from({ length: map.outputs }, (_, o) =>
-        rotatePeriod(biasVector(conv.bias, after, o), offset),
+        rotatePeriod(biasVector(conv.bias, after, o), shift),
       ),
       bound: conv.bound,
     });
     limbs--;
-    layout = after;
     const squared = scaleOut ** 2 / primes[limbs - 1];
     const bound = conv.bound ** 2;
     stages.push({
@@ -238,9 +230,7 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
 
   const classes = model.classes.length;
   const group = groupSize(classes);
-  const positions = slots / layout.interleave;
-  const perPosition = folded.denseWeights.map((w) => w / positions);
-  const { map, schedule: steps } = schedule('dense', denseDiagonals(perPosition, classes, layout), false);
+  const { map } = linear[blocks];
   const scoreScale = 2 ** SCALE_BITS.score;
   const scoreBound = primes[0] / (2 * scoreScale);
   const weightScale = (primes[limbs - 1] * scoreScale) / scale;
@@ -254,13 +244,11 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
     scaleIn: scale,
     weightScale,
     scaleOut: scale * weightScale,
-    schedule: steps,
-    paired: false,
+    schedule: schedules[blocks],
     bias: [],
     bound: scoreBound,
   });
   const mapLayout = windowsOf(positions);
-  const sums = Array.from({ length: Math.log2(positions) }, (_, k) => layout.interleave * 2 ** k);
   const windowSums = outputs === 'scores' ? 0 : Math.log2(mapLayout.width);
   const bias = Float64Array.from({ length: group }, (_, c) => folded.denseBias[c] ?? 0);
   stages.push({
@@ -290,6 +278,75 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
   };
   requireRoom(circuit, model);
   return circuit;
+}
+
+/** A linear layer on packed ciphertexts, with non-negative amounts. */
+interface LinearLayer {
+  limbs: number;
+  map: Diagonals;
+  /** Of its output; the dense layer's is its input's. */
+  layout: Layout;
+  /** How far its output is rotated. */
+  offset: number;
+}
+
+/** The convolutions, and last the dense layer with the mean over time in its weights. */
+function linearLayers(
+  folded: FoldedModel,
+  input: Layout,
+  classes: number,
+  { n, primes }: Parameters,
+): LinearLayer[] {
+  const slots = n / 2;
+  const layers: LinearLayer[] = [];
+  let layout = input;
+  const add = (name: string, diagonals: Diagonals, after: Layout) => {
+    if (diagonals.weights.size === 0) {
+      throw new BlindbeatError(
+        'PLAN',
+        `${name}: all its weights are zero, so its output would not depend on the input`,
+      );
+    }
+    const shifted = shiftToNonNegative(diagonals, layers.at(-1)?.offset ?? 0, slots);
+    layers.push({ limbs: primes.length - 2 * layers.length, ...shifted, layout: after });
+    layout = after;
+  };
+  for (const conv of folded.convolutions) {
+    requirePowerOfTwo(conv.pool, `${conv.name}: the pooling before it`, slots / layout.interleave);
+    const after = outputLayout(layout, conv.outChannels, conv.pool);
+    add(conv.name, convolutionDiagonals(conv, layout, after), after);
+  }
+  const positions = slots / layout.interleave;
+  const perPosition = folded.denseWeights.map((w) => w / positions);
+  add('dense', denseDiagonals(perPosition, classes, layout), layout);
+  return layers;
+}
+
+/** The joint choice of all schedules; `sums` are rotations that are needed anyway, at the dense layer's level. */
+function schedule(
+  layers: LinearLayer[],
+  sums: number[],
+  parameters: Parameters,
+  { keyBudget, costs = FAST_COST }: PlanOptions,
+): Schedule[] {
+  const { limbs } = layers.at(-1)!;
+  const relinearisation = { limbs: parameters.primes.length - 1 };
+  const others = evaluationKeysSize(parameters, { relinearisation, galois: [] }) + HEADER_ROOM;
+  const { choices, bytes } = chooseSchedules(layers, {
+    n: parameters.n,
+    costs,
+    keySize: (l) => switchingKeySize(parameters, l),
+    budget: (keyBudget ?? KEY_BUDGET) - others,
+    fixed: sums.map((step) => ({ step, limbs })),
+  });
+  if (keyBudget !== undefined && bytes + others > keyBudget) {
+    const megabytes = (b: number) => `${(b / 1e6).toFixed(1)} MB`;
+    throw new BlindbeatError(
+      'PLAN',
+      `no choice of rotation keys was found within ${megabytes(keyBudget)}: the smallest takes ${megabytes(bytes + others)}; allow that (--key-budget), or use fewer blocks`,
+    );
+  }
+  return layers.map(({ map }, k) => buildSchedule(map, choices[k]));
 }
 
 /** Evenly spaced windows that cover all positions; their width is a power of two so that log2(width) rotations sum them. */

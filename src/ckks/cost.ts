@@ -1,7 +1,8 @@
-import { OPERATIONS, type OperationCounts } from './backends/trace.ts';
+import { OPERATIONS, type Operation, type OperationCounts } from './backends/trace.ts';
 import type { BackendName } from './host.ts';
 
-type Costs = Record<keyof OperationCounts, { squared: number; linear: number }>;
+/** Milliseconds of each operation at N = 16384, one thread, as squared x limbs^2 + linear x limbs. */
+export type Costs = Record<Operation, { squared: number; linear: number }>;
 
 /**
  * Milliseconds of one operation by node-seal 7 at N = 16384 as a x limbs^2 + b x limbs, fitted to medians measured on
@@ -20,11 +21,11 @@ const SEAL_COST: Costs = {
 };
 
 /** The same for our own kernels, by the medians of bench/backends.ts. */
-const FAST_COST: Costs = {
-  rotate: { squared: 0.046, linear: 0.233 },
-  decompose: { squared: 0, linear: 0 }, // not hoisted yet
-  hoistedRotate: { squared: 0.046, linear: 0.233 },
-  relinearise: { squared: 0.046, linear: 0.22 },
+export const FAST_COST: Costs = {
+  rotate: { squared: 0.047, linear: 0.26 },
+  decompose: { squared: 0.042, linear: 0.042 },
+  hoistedRotate: { squared: 0.005, linear: 0.218 },
+  relinearise: { squared: 0.047, linear: 0.26 },
   multiplyPlain: { squared: 0, linear: 0.0068 },
   add: { squared: 0, linear: 0.006 },
   addPlain: { squared: 0, linear: 0.005 },
@@ -32,18 +33,24 @@ const FAST_COST: Costs = {
   rescale: { squared: 0, linear: 0.097 },
 };
 
-/** Estimated milliseconds of the counted operations on a backend, one core. */
-export function estimateMs(counts: OperationCounts, n: number, backend: BackendName): number {
-  const costs = backend === 'seal' ? SEAL_COST : FAST_COST;
-  const size = (n * Math.log2(n)) / (16384 * 14);
+/** Milliseconds of one operation; transforms dominate, so time grows with n log n. */
+export function operationMs(costs: Costs, operation: Operation, limbs: number, n: number): number {
+  const { squared, linear } = costs[operation];
+  return ((squared * limbs + linear) * limbs * n * Math.log2(n)) / (16384 * 14);
+}
+
+/** What operations cost on a backend. */
+export function costsOf(backend: BackendName): Costs {
+  return backend === 'seal' ? SEAL_COST : FAST_COST;
+}
+
+/** Estimated milliseconds of the counted operations, one core. */
+export function estimateMs(counts: OperationCounts, n: number, costs: Costs): number {
   let total = 0;
-  for (const operation of OPERATIONS) {
-    const { squared, linear } = costs[operation];
-    for (const [limbs, count] of Object.entries(counts[operation])) {
-      total += count * (squared * Number(limbs) ** 2 + linear * Number(limbs));
-    }
-  }
-  return total * size;
+  for (const operation of OPERATIONS)
+    for (const [limbs, count] of Object.entries(counts[operation]))
+      total += count * operationMs(costs, operation, Number(limbs), n);
+  return total;
 }
 
 /** Total number of each operation over all levels. */

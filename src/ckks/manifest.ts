@@ -109,16 +109,21 @@ function publicKeySize(parameters: Parameters): number {
   return packedPolynomial(parameters, [parameters.primes[0], parameters.special]) + SEED_SIZE;
 }
 
+/** Bytes of all evaluation keys, without their file's header. */
+export function evaluationKeysSize(parameters: Parameters, { relinearisation, galois }: KeySet): number {
+  return [relinearisation, ...galois].reduce(
+    (sum, key) => sum + switchingKeySize(parameters, key.limbs),
+    publicKeySize(parameters),
+  );
+}
+
 /** Lengths of the bodies of all files. */
 export function bodySizes(manifest: Pick<Manifest, 'parameters' | 'keys' | 'reply'>): WireSizes {
   const { parameters, keys, reply } = manifest;
   const replyPolynomial = packedPolynomial(parameters, [parameters.primes[0]]);
   return {
     secretKey: packedPolynomial(parameters, [...parameters.primes, parameters.special]),
-    evaluationKeys: [keys.relinearisation, ...keys.galois].reduce(
-      (sum, key) => sum + switchingKeySize(parameters, key.limbs),
-      publicKeySize(parameters),
-    ),
+    evaluationKeys: evaluationKeysSize(parameters, keys),
     request: packedPolynomial(parameters, parameters.primes) + SEED_SIZE,
     reply: 4 * 2 * reply.group + replyPolynomial * (reply.map ? 3 : 1),
   };

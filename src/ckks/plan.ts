@@ -3,8 +3,8 @@ import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
 import { serialiseModel } from '../model/format.ts';
 import type { Model } from '../model/model.ts';
 import { type OperationCounts, TraceBackend } from './backends/trace.ts';
-import { type Circuit, compile, type PlanOptions, type Stage } from './circuit.ts';
-import { estimateMs, totals } from './cost.ts';
+import { type Circuit, compile, type PlanOptions, type Stage, type SumStage } from './circuit.ts';
+import { type Costs, costsOf, estimateMs, totals } from './cost.ts';
 import type { BackendName } from './host.ts';
 import { type KeySet, type Manifest, sealManifest, type WireSizes, wireSizes } from './manifest.ts';
 import { encodeProgram, run } from './run.ts';
@@ -36,13 +36,24 @@ export interface StagePlan {
   weightScale?: number;
   /** Ciphertexts in and out. */
   ciphertexts: [number, number];
-  /** Rotation amounts that carry weights, and the baby step; absent for squares. */
+  /** Rotation amounts that carry weights; absent for squares and sums. */
   amounts?: number;
-  babyStep?: number;
+  /** Key steps and the rotations made of them; absent for squares. */
+  rotations?: Rotations;
   /** Largest |value| of the output that the validated ranges allow. */
   bound: number;
   operations: ReturnType<typeof totals>;
   estimateMs: number;
+}
+
+/** What a stage rotates, without weights. Step 0 is the complex conjugation. */
+export interface Rotations {
+  /** Of the inputs: from the amount `from`, one decomposition each, on to `amount` by the key `step`. */
+  babies: { from: number; steps: { amount: number; step: number }[] }[];
+  /** Of the sums, one after the other: from the giant amount before down to `amount`, by the keys `steps`. */
+  giants: { amount: number; steps: number[] }[];
+  /** Two outputs share an accumulator: their conjugates separate them. */
+  paired: boolean;
 }
 
 /**
@@ -55,8 +66,13 @@ export function plan(model: Model, options: PlanOptions = {}): Plan {
   return planCircuit(model, compile(model, options));
 }
 
-/** The plan of a circuit that is compiled already; `backend` is only for the estimates. */
-export function planCircuit(model: Model, circuit: Circuit, backend: BackendName = 'fast'): Plan {
+/** The plan of a circuit that is compiled already; `backend` and `costs` are only for the estimates. */
+export function planCircuit(
+  model: Model,
+  circuit: Circuit,
+  backend: BackendName = 'fast',
+  costs: Costs = costsOf(backend),
+): Plan {
   const { parameters } = circuit;
   const trace = new TraceBackend(parameters);
   const program = encodeProgram(trace, circuit);
@@ -85,7 +101,7 @@ export function planCircuit(model: Model, circuit: Circuit, backend: BackendName
     scoreBound: circuit.scoreBound,
     scoreLimit: model.scoreLimit,
   });
-  const stages = circuit.stages.map((stage, k) => describeStage(stage, perStage[k], parameters.n, backend));
+  const stages = circuit.stages.map((stage, k) => describeStage(stage, perStage[k], parameters.n, costs));
   return {
     manifest,
     stages,
@@ -121,17 +137,17 @@ function workingMemory(
   return { ciphertexts: peakBytes / 2 + 4 * n * Math.max(...sums), keys: 4 * n * keyLimbs((l) => l + 1) };
 }
 
-function describeStage(stage: Stage, counts: OperationCounts, n: number, backend: BackendName): StagePlan {
+function describeStage(stage: Stage, counts: OperationCounts, n: number, costs: Costs): StagePlan {
   const common = {
     name: stage.name,
     kind: stage.kind,
     scale: [stage.scaleIn, stage.scaleOut] as [number, number],
     bound: stage.bound,
     operations: totals(counts),
-    estimateMs: estimateMs(counts, n, backend),
+    estimateMs: estimateMs(counts, n, costs),
   };
   if (stage.kind === 'linear') {
-    const { giants, babyStep } = stage.schedule;
+    const { giants, babies, paired } = stage.schedule;
     const amounts = giants.reduce((sum, g) => sum + amountsOf(g.rows, stage.inputs), 0);
     const limbsOut = stage.bias.length > 0 ? stage.limbs - 1 : stage.limbs;
     return {
@@ -140,11 +156,22 @@ function describeStage(stage: Stage, counts: OperationCounts, n: number, backend
       weightScale: stage.weightScale,
       ciphertexts: [stage.inputs, stage.outputs],
       amounts,
-      babyStep,
+      rotations: { babies, giants: giants.map(({ amount, rotate }) => ({ amount, steps: rotate })), paired },
     };
   }
   const ciphertexts = stage.kind === 'square' ? stage.ciphertexts : 1;
-  return { ...common, limbs: [stage.limbs, stage.limbs - 1], ciphertexts: [ciphertexts, ciphertexts] };
+  return {
+    ...common,
+    ...(stage.kind === 'sum' && { rotations: sumRotations(stage) }),
+    limbs: [stage.limbs, stage.limbs - 1],
+    ciphertexts: [ciphertexts, ciphertexts],
+  };
+}
+
+/** The sums over time rotate what they have summed up. */
+function sumRotations({ windowSteps, totalSteps }: SumStage): Rotations {
+  const giants = [...windowSteps, ...totalSteps].map((step) => ({ amount: step, steps: [step] }));
+  return { babies: [], giants, paired: false };
 }
 
 /** Baby amounts with a non-zero weight in any output or input of one giant step. */

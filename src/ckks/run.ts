@@ -33,7 +33,7 @@ export function encodeProgram<V, P>(backend: Backend<V, P>, circuit: Circuit): P
           row.map((v) => v && backend.encode(v.real, stage.weightScale, stage.limbs, v.imaginary)),
         ),
       ),
-      separation: stage.paired ? separation(backend, stage.limbs) : null,
+      separation: stage.schedule.paired ? separation(backend, stage.limbs) : null,
       bias: stage.bias.map((vector) => backend.encode(vector, stage.scaleOut, stage.limbs - 1)),
     };
   });

@@ -1,11 +1,12 @@
+import { CONJUGATION } from './backend.ts';
 import type { Diagonals } from './packing.ts';
 import { rotatePeriod } from './packing.ts';
 
 /**
  * Baby-step/giant-step schedule of a linear map whose amounts a = g B + b start at zero (Halevi and Shoup 2014):
- * out = sum_g rotate(sum_b w' . rotate(in, b), g B), the weights rotated by -g B beforehand. Giant steps are taken in
- * Horner fashion from the largest g down, so one key serves them all. All key steps are powers of two; a rotation by
- * another amount is made from a smaller one that is there already.
+ * out = sum_g rotate(sum_b w' . rotate(in, b), g B), the weights rotated by -g B beforehand. Baby rotations form a tree
+ * from the input, rotations of one ciphertext by several steps share its decomposition. Giant steps are taken in Horner
+ * fashion from the largest g down. Which B and which key steps is the planner's choice (choose.ts).
  */
 export interface Schedule {
   babyStep: number;
@@ -18,6 +19,8 @@ export interface Schedule {
   used: number[];
   /** From the largest down. */
   giants: Giant[];
+  /** Two outputs share each accumulator and are separated at the end. */
+  paired: boolean;
   /** Sums per giant step: one for each output ciphertext, or with paired outputs one for two of them. */
   accumulators: number;
 }
@@ -36,33 +39,46 @@ interface Giant {
   rows: (PairedVector | null)[][];
 }
 
-/** The powers of two that make up a non-negative amount, largest first: 11 -> [8, 2, 1]. */
-export function powersOfTwo(amount: number): number[] {
-  const out: number[] = [];
-  for (let step = 2 ** Math.floor(Math.log2(Math.max(1, amount))); step >= 1; step /= 2) {
-    if (amount >= step) {
-      out.push(step);
-      amount -= step;
-    }
-  }
-  return out;
+/** Accumulators for a number of output ciphertexts. */
+export function accumulatorsOf(outputs: number, paired: boolean): number {
+  return paired ? Math.ceil(outputs / 2) : outputs;
 }
 
-/** Baby rotations that reach all `amounts`: each takes one key step from an amount that was reached before. */
-function babyRotations(amounts: number[]): Schedule['babies'] {
-  const reached = new Set([0]);
-  const groups = new Map<number, Schedule['babies'][number]['steps']>();
-  const reach = (amount: number) => {
-    if (reached.has(amount)) return;
-    const step = powersOfTwo(amount)[0];
-    const from = amount - step;
-    reach(from);
-    groups.set(from, [...(groups.get(from) ?? []), { amount, step }]);
-    reached.add(amount);
-  };
-  for (const amount of amounts) reach(amount);
-  // Amounts grow along every path, so this order has each source reached before it is needed.
-  return [...groups].sort(([a], [b]) => a - b).map(([from, steps]) => ({ from, steps }));
+/** What is chosen about a layer. */
+export interface Choice {
+  babyStep: number;
+  paired: boolean;
+  /** Key steps that it may use. */
+  keys: number[];
+}
+
+/**
+ * The schedule with baby amounts below the chosen step, made of the chosen key steps.
+ *
+ * @throws RangeError when the steps do not add up to an amount
+ */
+export function buildSchedule(map: Diagonals, { babyStep, paired, keys }: Choice): Schedule {
+  const steps = keys.filter((step) => step !== CONJUGATION).sort((a, b) => a - b);
+  const amounts = [...map.weights.keys()].sort((a, b) => a - b);
+  const used = [...new Set(amounts.map((a) => a % babyStep))].sort((a, b) => a - b);
+  const giantAmounts = [...new Set(amounts.map((a) => a - (a % babyStep)))].sort((a, b) => b - a);
+  const perAccumulator = paired ? 2 : 1;
+  const accumulators = accumulatorsOf(map.outputs, paired);
+  const giants = giantAmounts.map((amount, k) => ({
+    amount,
+    rotate: k === 0 ? [] : fewestSteps(giantAmounts[k - 1] - amount, steps),
+    rows: Array.from({ length: accumulators }, (_, a) =>
+      used.flatMap((baby) => {
+        const rows = map.weights.get(amount + baby);
+        const outputs = Array.from(
+          { length: Math.min(perAccumulator, map.outputs - perAccumulator * a) },
+          (_, o) => rows?.[perAccumulator * a + o],
+        );
+        return Array.from({ length: map.inputs }, (_, i) => accumulatorWeights(outputs, i, amount));
+      }),
+    ),
+  }));
+  return { babyStep, babies: babyTree(used, steps), used, giants, paired, accumulators };
 }
 
 /**
@@ -84,44 +100,97 @@ function accumulatorWeights(
   };
 }
 
-/** The schedule with baby steps below `babyStep`, a power of two. */
-function scheduleWith(map: Diagonals, babyStep: number, paired: boolean): Schedule {
-  const perAccumulator = paired ? 2 : 1;
-  const accumulators = Math.ceil(map.outputs / perAccumulator);
-  const amounts = [...map.weights.keys()].sort((a, b) => a - b);
-  const used = [...new Set(amounts.map((a) => a % babyStep))].sort((a, b) => a - b);
-  const giantAmounts = [...new Set(amounts.map((a) => a - (a % babyStep)))].sort((a, b) => b - a);
-  const giants = giantAmounts.map((amount, k) => ({
-    amount,
-    rotate: k === 0 ? [] : powersOfTwo(giantAmounts[k - 1] - amount),
-    rows: Array.from({ length: accumulators }, (_, a) =>
-      used.flatMap((baby) => {
-        const rows = map.weights.get(amount + baby);
-        const outputs = Array.from(
-          { length: Math.min(perAccumulator, map.outputs - perAccumulator * a) },
-          (_, o) => rows?.[perAccumulator * a + o],
-        );
-        return Array.from({ length: map.inputs }, (_, i) => accumulatorWeights(outputs, i, amount));
-      }),
-    ),
-  }));
-  return { babyStep, babies: babyRotations(used), used, giants, accumulators };
-}
-
-/** Key switches that a schedule takes, over all ciphertexts. */
-export function rotationCount(schedule: Schedule, map: Diagonals): number {
-  const giantRotations = schedule.giants.reduce((sum, g) => sum + g.rotate.length, 0);
-  const babyRotations = schedule.babies.reduce((sum, { steps }) => sum + steps.length, 0);
-  return babyRotations * map.inputs + giantRotations * schedule.accumulators;
-}
-
-/** The schedule with the fewest key switches; of equals the one with the smaller baby step (less memory). */
-export function bestSchedule(map: Diagonals, paired: boolean): Schedule {
-  const largest = Math.max(...map.weights.keys());
-  let best = scheduleWith(map, 1, paired);
-  for (let babyStep = 2; babyStep <= 2 * largest; babyStep *= 2) {
-    const next = scheduleWith(map, babyStep, paired);
-    if (rotationCount(next, map) < rotationCount(best, map)) best = next;
+/** The shortest list of key steps that add up to an amount. */
+export function fewestSteps(amount: number, steps: number[]): number[] {
+  const last = lastSteps(amount, steps);
+  const out: number[] = [];
+  for (let rest = amount; rest > 0; rest -= last[rest]) {
+    if (last[rest] === 0) throw new RangeError(`no key steps add up to a rotation by ${amount}`);
+    out.push(last[rest]);
   }
-  return best;
+  return out;
+}
+
+/** For each amount up to `most`, one step of a shortest sum; 0 where there is none. */
+function lastSteps(most: number, steps: number[]): Uint32Array {
+  const last = new Uint32Array(most + 1);
+  const counts = stepCounts(most, steps);
+  for (let amount = 1; amount <= most; amount++)
+    for (const step of steps)
+      if (step <= amount && counts[amount - step] + 1 === counts[amount]) last[amount] = step;
+  return last;
+}
+
+/** For each amount up to `most`, the least number of key steps (ascending) that add up to it; Infinity where none do. */
+export function stepCounts(most: number, steps: number[]): Float64Array {
+  const counts = new Float64Array(most + 1).fill(Number.POSITIVE_INFINITY);
+  counts[0] = 0;
+  for (let amount = 1; amount <= most; amount++) {
+    let least = Number.POSITIVE_INFINITY;
+    for (let k = 0; k < steps.length && steps[k] <= amount; k++)
+      least = Math.min(least, counts[amount - steps[k]] + 1);
+    counts[amount] = least;
+  }
+  return counts;
+}
+
+/**
+ * Rotations that reach all `amounts` (ascending), each by one key step from an amount that was reached before, with few
+ * decompositions: an amount that no decomposed one reaches has that neighbour decomposed which reaches most others.
+ */
+function babyTree(amounts: number[], steps: number[]): Schedule['babies'] {
+  const wanted = new Set(amounts);
+  const reached = new Set([0]);
+  const groups = new Map<number, Schedule['babies'][number]['steps']>();
+  const covered = (amount: number) => steps.some((step) => groups.has(amount - step));
+  const gain = (from: number) =>
+    steps.filter((step) => wanted.has(from + step) && !reached.has(from + step) && !covered(from + step))
+      .length;
+  const reach = (amount: number) => {
+    if (reached.has(amount)) return;
+    let sources = steps.map((step) => amount - step).filter((from) => groups.has(from));
+    if (sources.length === 0) {
+      sources = steps.map((step) => amount - step).filter((from) => reached.has(from));
+      if (sources.length === 0) {
+        const from = amount - fewestSteps(amount, steps)[0];
+        reach(from);
+        sources = [from];
+      }
+    }
+    const from = sources.reduce((best, other) => (gain(other) > gain(best) ? other : best));
+    groups.set(from, [...(groups.get(from) ?? []), { amount, step: amount - from }]);
+    reached.add(amount);
+  };
+  for (const amount of amounts) reach(amount);
+  // Amounts grow along every path, so this order has each source reached before it is needed.
+  return [...groups].sort(([a], [b]) => a - b).map(([from, of]) => ({ from, steps: of }));
+}
+
+/** For each count of contiguous amounts from 0 on, the decompositions of `babyTree`; Infinity beyond what steps reach. */
+export function decompositionCounts(most: number, steps: number[]): Float64Array {
+  const counts = new Float64Array(most + 1).fill(Number.POSITIVE_INFINITY);
+  const covered = new Uint8Array(most + 1);
+  counts[0] = counts[1] = 0;
+  let decomposed = 0;
+  for (let amount = 1; amount < most; amount++) {
+    if (!covered[amount]) {
+      let best = -1;
+      let bestGain = -1;
+      for (const first of steps) {
+        const from = amount - first;
+        if (from < 0) continue;
+        let gain = 0;
+        for (const step of steps) {
+          const to = from + step;
+          if (to >= amount && to < most && !covered[to]) gain++;
+        }
+        if (gain > bestGain) [best, bestGain] = [from, gain];
+      }
+      if (best < 0) break;
+      decomposed++;
+      for (const step of steps) if (best + step < most) covered[best + step] = 1;
+    }
+    counts[amount + 1] = decomposed;
+  }
+  return counts;
 }

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { PlanOptions } from '../ckks/circuit.ts';
 import { BACKENDS } from '../ckks/host.ts';
 import { MOST_THREADS } from '../ckks/kernels/threads.ts';
 import type { Outputs } from '../ckks/manifest.ts';
@@ -20,6 +21,23 @@ export function outputsOption(): Option {
   return new Option('--outputs <what>', 'what the reply carries: the scores, or also where the evidence is')
     .choices(['scores', 'scores+map'] satisfies Outputs[])
     .default('scores');
+}
+
+/** What the user may choose about rotations and their keys. It makes another plan, so all commands of a plan need the same. */
+export interface ScheduleOptions {
+  keyBudget?: number;
+}
+
+export function keyBudgetOption(): Option {
+  return new Option(
+    '--key-budget <MB>',
+    'evaluation keys at most, in megabytes: fewer are slower. Default: 64, or as few as the network allows',
+  ).argParser(number(1, 1000));
+}
+
+/** The part of a plan's options that is about rotations. */
+export function scheduleChoice({ keyBudget }: ScheduleOptions): Pick<PlanOptions, 'keyBudget'> {
+  return keyBudget === undefined ? {} : { keyBudget: 1e6 * keyBudget };
 }
 
 export function backendOption(): Option {

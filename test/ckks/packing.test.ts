@@ -1,7 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ClearBackend } from '../../src/ckks/backends/clear.ts';
+import type { Operation } from '../../src/ckks/backends/trace.ts';
+import { chooseSchedules } from '../../src/ckks/choose.ts';
 import { compile, windowsOf } from '../../src/ckks/circuit.ts';
+import { FAST_COST, operationMs } from '../../src/ckks/cost.ts';
 import type { FoldedConvolution } from '../../src/ckks/fold.ts';
 import {
   convolutionDiagonals,
@@ -12,7 +15,7 @@ import {
 import { encodeProgram, run } from '../../src/ckks/run.ts';
 import { simulate } from '../../src/ckks/simulate.ts';
 import { packSegment } from '../../src/ckks/slots.ts';
-import { bestSchedule, powersOfTwo, rotationCount } from '../../src/ckks/steps.ts';
+import { buildSchedule, type Choice, decompositionCounts, fewestSteps } from '../../src/ckks/steps.ts';
 import { forward } from '../../src/model/forward.ts';
 import { randomModel } from '../helpers/random-model.ts';
 
@@ -104,40 +107,114 @@ describe('packing', () => {
 });
 
 describe('schedules', () => {
-  test('when an amount is split, then its powers of two add up to it', () => {
-    expect(powersOfTwo(11)).toEqual([8, 2, 1]);
-    expect(powersOfTwo(0)).toEqual([]);
+  test('when an amount is made of key steps, then they add up to it and are the fewest', () => {
+    expect(fewestSteps(0, [1])).toEqual([]);
+    expect(fewestSteps(11, [1, 5]).sort()).toEqual([1, 5, 5]);
+    expect(fewestSteps(30, [1, 10, 15, 25]).sort()).toEqual([15, 15]);
+    expect(() => fewestSteps(7, [2, 4])).toThrow(/no key steps add up to a rotation by 7/);
   });
 
-  test('when babies are scheduled, then each starts from an amount that is there already', () => {
-    const circuit = compile(randomModel({ samples: 256, channels: [4, 8, 16], dilation: [1, 2, 4] }));
-    for (const stage of circuit.stages) {
-      if (stage.kind !== 'linear') continue;
-      const reached = new Set([0]);
-      for (const { from, steps } of stage.schedule.babies) {
-        expect(reached).toContain(from);
-        for (const { amount, step } of steps) {
-          expect(from + step).toBe(amount);
-          reached.add(amount);
+  const steps = fc.uniqueArray(fc.integer({ min: 2, max: 40 }), { maxLength: 8 }).map((more) => [1, ...more]);
+  const amounts = fc
+    .uniqueArray(fc.integer({ min: 1, max: 150 }), { minLength: 1, maxLength: 80 })
+    .map((more) => [0, ...more].sort((a, b) => a - b));
+
+  test('when any amounts are scheduled with any steps, then all are reached by these steps', () => {
+    fc.assert(
+      fc.property(steps, amounts, fc.integer({ min: 1, max: 60 }), (keys, wanted, babyStep) => {
+        const map = mapOf(wanted, 1, 1);
+        const { babies, giants, used } = buildSchedule(map, { babyStep, paired: false, keys });
+        const reached = new Set([0]);
+        for (const { from, steps: taken } of babies) {
+          expect(reached).toContain(from);
+          for (const { amount, step } of taken) {
+            expect(keys).toContain(step);
+            expect(from + step).toBe(amount);
+            expect(reached).not.toContain(amount);
+            reached.add(amount);
+          }
         }
-      }
-      for (const used of stage.schedule.used) expect(reached).toContain(used);
-    }
+        for (const amount of used) expect(reached).toContain(amount);
+        let giant = giants[0].amount;
+        const covered: number[] = [];
+        for (const { amount, rotate, rows } of giants) {
+          expect(giant - rotate.reduce((a, b) => a + b, 0)).toBe(amount);
+          giant = amount;
+          rows[0].forEach((vector, k) => {
+            if (vector) covered.push(amount + used[k]);
+          });
+        }
+        expect(giant).toBe(0);
+        expect(covered.sort((a, b) => a - b)).toEqual(wanted);
+      }),
+    );
   });
 
-  test('when the baby step is chosen, then it costs fewer rotations than none', () => {
-    const amounts = Array.from({ length: 47 }, (_, a) => a);
-    const weights = new Map(amounts.map((a) => [a, [[Float64Array.of(1)]]] as const));
-    const map = {
-      period: 1,
-      inputs: 1,
-      outputs: 1,
-      weights: new Map([...weights].map(([a, w]) => [a, w.map((r) => [...r])])),
-    };
-    const best = bestSchedule(map, false);
-    expect(rotationCount(best, map)).toBe(7 + 5);
+  test('when contiguous amounts are counted, then it is as many decompositions as the tree has', () => {
+    fc.assert(
+      fc.property(steps, fc.integer({ min: 1, max: 100 }), (keys, count) => {
+        const sorted = [...keys].sort((a, b) => a - b);
+        const map = mapOf(
+          Array.from({ length: count }, (_, a) => a),
+          1,
+          1,
+        );
+        const { babies } = buildSchedule(map, { babyStep: count, paired: false, keys });
+        expect(babies.length).toBe(decompositionCounts(count, sorted)[count]);
+      }),
+    );
+  });
+
+  const layers = [
+    { limbs: 8, map: mapOf([0, 2, 4, 6, 8], 1) },
+    { limbs: 6, map: mapOf(Array.from({ length: 23 }, (_, a) => a)) },
+    { limbs: 4, map: mapOf(Array.from({ length: 47 }, (_, a) => a)) },
+  ];
+  const context = {
+    n: 16384,
+    costs: FAST_COST,
+    keySize: (limbs: number) => limbs * (limbs + 1) * 60_000,
+    fixed: [{ step: 64, limbs: 2 }],
+  };
+
+  test('when keys may take more room, then the choice is faster and never above the budget', () => {
+    let last = Number.POSITIVE_INFINITY;
+    for (const budget of [10e6, 15e6, 20e6, 40e6, 80e6]) {
+      const { choices, bytes } = chooseSchedules(layers, { ...context, budget });
+      expect(bytes).toBeLessThanOrEqual(budget);
+      const ms = layers.reduce((sum, { limbs, map }, k) => sum + estimate(map, limbs, choices[k]), 0);
+      expect(ms).toBeLessThanOrEqual(last);
+      last = ms;
+    }
+    expect(chooseSchedules(layers, { ...context, budget: 20e6 })).toEqual(
+      chooseSchedules(layers, { ...context, budget: 20e6 }),
+    );
+  });
+
+  test('when no keys fit the budget, then the choice has as few as possible', () => {
+    const { choices } = chooseSchedules(layers, { ...context, budget: 0 });
+    expect(choices.map(({ keys }) => keys)).toEqual([[2], [1, 2], [1, 2]]);
   });
 });
+
+/** A map with weights on these amounts. */
+function mapOf(amounts: number[], inputs = 4, outputs = 4) {
+  const row = () => Array.from({ length: outputs }, () => new Array(inputs).fill(Float64Array.of(1)));
+  return { period: 1, inputs, outputs, weights: new Map(amounts.map((a) => [a, row()])) };
+}
+
+/** Milliseconds of a layer's rotations and products. */
+function estimate(map: ReturnType<typeof mapOf>, limbs: number, choice: Choice): number {
+  const { babies, giants, accumulators, paired } = buildSchedule(map, choice);
+  const ms = (operation: Operation) => operationMs(FAST_COST, operation, limbs, 16384);
+  const turns = giants.reduce((sum, { rotate }) => sum + rotate.length, 0) * accumulators;
+  const hoisted = babies.reduce((sum, { steps }) => sum + steps.length, 0);
+  return (
+    map.inputs * (babies.length * ms('decompose') + hoisted * ms('hoistedRotate')) +
+    (turns + (paired ? 2 : 0)) * ms('rotate') +
+    (map.weights.size * map.inputs * accumulators + (paired ? 8 : 0)) * (ms('multiplyPlain') + ms('add'))
+  );
+}
 
 describe('the packed computation in the clear', () => {
   const shapes = fc.record({
@@ -175,7 +252,7 @@ describe('the packed computation in the clear', () => {
     { samples: 4096, channels: [2, 3, 7], pool: 1 },
   ])('when two outputs share an accumulator in %j, then they are separated exactly', (shape) => {
     const model = randomModel({ ...shape, seed: 9 });
-    const pairs = compile(model).stages.filter((stage) => stage.kind === 'linear' && stage.paired);
+    const pairs = compile(model).stages.filter((stage) => stage.kind === 'linear' && stage.schedule.paired);
     expect(pairs.length).toBeGreaterThan(0);
     const segment = Float32Array.from({ length: shape.samples }, (_, i) => 2 * Math.sin(i * i * 0.37));
     const { scores } = simulate(model, segment);

@@ -2,9 +2,10 @@ import { describe, expect, test } from 'vitest';
 import { TraceBackend } from '../../src/ckks/backends/trace.ts';
 import { check } from '../../src/ckks/check.ts';
 import { compile } from '../../src/ckks/circuit.ts';
+import { FAST_COST } from '../../src/ckks/cost.ts';
 import { parseManifest } from '../../src/ckks/manifest.ts';
 import { log2Product, MAX_LOG_QP } from '../../src/ckks/parameters.ts';
-import { type Plan, plan } from '../../src/ckks/plan.ts';
+import { type Plan, plan, planCircuit } from '../../src/ckks/plan.ts';
 import { coefficientsOf, randomModel } from '../helpers/random-model.ts';
 
 const CHANNELS = [8, 16, 32, 64, 128, 256];
@@ -47,12 +48,12 @@ describe('the plan of the shipped architecture', () => {
       {
         "add": 9220,
         "addPlain": 25,
-        "decompose": 53,
-        "hoistedRotate": 135,
+        "decompose": 76,
+        "hoistedRotate": 268,
         "multiplyPlain": 9248,
         "relinearise": 24,
         "rescale": 49,
-        "rotate": 264,
+        "rotate": 156,
         "square": 24,
       }
     `);
@@ -63,19 +64,19 @@ describe('the plan of the shipped architecture', () => {
       ),
     ).toMatchInlineSnapshot(`
       [
-        "block 1: 14>13 limbs, 5 amounts, 1 + 3 rotations",
+        "block 1: 14>13 limbs, 5 amounts, 4 + 0 rotations",
         "square 1: 13>12 limbs, 0 amounts, 0 + 0 rotations",
         "block 2: 12>11 limbs, 23 amounts, 16 + 8 rotations",
         "square 2: 11>10 limbs, 0 amounts, 0 + 0 rotations",
-        "block 3: 10>9 limbs, 47 amounts, 28 + 8 rotations",
+        "block 3: 10>9 limbs, 47 amounts, 14 + 24 rotations",
         "square 3: 9>8 limbs, 0 amounts, 0 + 0 rotations",
-        "block 4: 8>7 limbs, 95 amounts, 32 + 20 rotations",
+        "block 4: 8>7 limbs, 95 amounts, 28 + 24 rotations",
         "square 4: 7>6 limbs, 0 amounts, 0 + 0 rotations",
-        "block 5: 6>5 limbs, 315 amounts, 56 + 44 rotations",
+        "block 5: 6>5 limbs, 315 amounts, 38 + 64 rotations",
         "square 5: 5>4 limbs, 0 amounts, 0 + 0 rotations",
-        "block 6: 4>3 limbs, 635 amounts, 104 + 44 rotations",
+        "block 6: 4>3 limbs, 635 amounts, 40 + 124 rotations",
         "square 6: 3>2 limbs, 0 amounts, 0 + 0 rotations",
-        "dense: 2>2 limbs, 67 amounts, 20 + 8 rotations",
+        "dense: 2>2 limbs, 67 amounts, 9 + 24 rotations",
         "mean over time: 2>1 limbs, 0 amounts, 7 + 0 rotations",
       ]
     `);
@@ -84,11 +85,11 @@ describe('the plan of the shipped architecture', () => {
   test('when it is planned, then it needs exactly these keys and bytes', () => {
     expect(keys.relinearisation.limbs).toBe(13);
     expect(keys.galois.map((k) => `${k.step}@${k.limbs}`).join(' ')).toMatchInlineSnapshot(
-      `"0@12 1@12 2@14 4@14 8@14 16@6 64@2 128@4 256@2 512@2 1024@2 2048@2 4096@2"`,
+      `"0@12 1@12 2@14 3@12 7@10 8@4 17@6 32@4 64@2 128@2 160@4 256@2 512@2 1024@2 2048@2 4096@2"`,
     );
     expect(planned.bytes).toMatchInlineSnapshot(`
       {
-        "evaluationKeys": 69546559,
+        "evaluationKeys": 63791935,
         "reply": 61660,
         "request": 784637,
         "secretKey": 846013,
@@ -96,7 +97,27 @@ describe('the plan of the shipped architecture', () => {
     `);
     expect(planned.bytes.request).toBeLessThanOrEqual(1e6);
     expect(planned.bytes.reply).toBeLessThanOrEqual(0.3e6);
-    expect(planned.bytes.evaluationKeys).toBeLessThanOrEqual(350e6);
+    expect(planned.bytes.evaluationKeys).toBeLessThanOrEqual(64e6);
+  });
+
+  test('when keys may take more room, then the server is faster, and the keys stay within it', () => {
+    let last = Number.POSITIVE_INFINITY;
+    for (const megabytes of [45, 64, 120]) {
+      const { bytes, estimate } = plan(shipped(), { keyBudget: megabytes * 1e6 });
+      expect(bytes.evaluationKeys).toBeLessThanOrEqual(megabytes * 1e6);
+      expect(estimate.serverMs).toBeLessThan(last);
+      last = estimate.serverMs;
+    }
+    expect(() => plan(shipped(), { keyBudget: 20e6 })).toThrow(
+      /no choice of rotation keys was found within 20.0 MB: the smallest takes \d\d.\d MB/,
+    );
+  });
+
+  test('when other costs are given, then only an explicit option of the plan changes the rotations', () => {
+    const costs = { ...FAST_COST, hoistedRotate: FAST_COST.rotate, decompose: { squared: 0, linear: 0 } };
+    const circuit = compile(shipped());
+    expect(planCircuit(shipped(), circuit, 'fast', costs).manifest).toEqual(planned.manifest);
+    expect(plan(shipped(), { costs }).manifest.planHash).not.toBe(planned.manifest.planHash);
   });
 
   test('when the plain network without dilation is planned, then layers 2 to 6 have 23 to 383 amounts', () => {
@@ -264,6 +285,55 @@ describe('the independent check', () => {
         p.manifest.keys.galois = [];
       },
       /no rotation key/,
+    ],
+    [
+      'a rotation starts from nowhere',
+      (p) => {
+        p.stages[4].rotations!.babies[0].from = 50;
+      },
+      /block 3: rotations start from 50, which is not there/,
+    ],
+    [
+      'a rotation ends elsewhere',
+      (p) => {
+        p.stages[4].rotations!.babies[0].steps[0].amount += 1;
+      },
+      /block 3: 0 rotated by 1 is not 2/,
+    ],
+    [
+      'giant steps are skipped',
+      (p) => {
+        p.stages[4].rotations!.giants.splice(1, 1);
+      },
+      /block 3: steps .* do not rotate by/,
+    ],
+    [
+      'a key that rotates is missing',
+      (p) => {
+        p.manifest.keys.galois = p.manifest.keys.galois.filter(({ step }) => step !== 0);
+      },
+      /no rotation key covers the 12 limbs that are rotated by 0/,
+    ],
+    [
+      'a key is not needed',
+      (p) => {
+        p.manifest.keys.galois.push({ step: 4000, limbs: 1 });
+      },
+      /the key of step 4000 has 1 limbs, but only 0 are rotated by it/,
+    ],
+    [
+      'a key has more limbs than it needs',
+      (p) => {
+        p.manifest.keys.galois[0].limbs = 13;
+      },
+      /the key of step 0 has 13 limbs, but only 12/,
+    ],
+    [
+      'more rotations are counted than described',
+      (p) => {
+        p.stages[4].operations.rotate += 1;
+      },
+      /block 3: \d+ rotations are counted, but \d+ are described/,
     ],
     [
       'the score limit is too wide',

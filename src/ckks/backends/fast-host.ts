@@ -77,7 +77,7 @@ export function rotationLevels(circuit: Circuit): Map<number, Set<number>> {
         : [
             ...stage.schedule.babies.flatMap((group) => group.steps.map(({ step }) => step)),
             ...stage.schedule.giants.flatMap((giant) => giant.rotate),
-            ...(stage.paired ? [CONJUGATION] : []),
+            ...(stage.schedule.paired ? [CONJUGATION] : []),
           ];
     for (const step of steps) levels.set(step, (levels.get(step) ?? new Set()).add(stage.limbs));
   }

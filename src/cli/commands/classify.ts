@@ -27,8 +27,11 @@ import {
   exactOption,
   examples,
   jsonOption,
+  keyBudgetOption,
   modelOption,
   outputsOption,
+  type ScheduleOptions,
+  scheduleChoice,
   threadsOption,
 } from '../options.ts';
 import { progressOn, type StartTask } from '../progress.ts';
@@ -38,7 +41,7 @@ import { peakMemory, roundMs, type StageTime, timed } from '../stages.ts';
 import { table } from '../table.ts';
 import { drawTrace } from '../trace-drawing.ts';
 
-interface ClassifyOptions extends EcgOptions {
+interface ClassifyOptions extends EcgOptions, ScheduleOptions {
   model: string;
   outputs: Outputs;
   backend: BackendName;
@@ -66,6 +69,7 @@ export function addClassify(program: Command, io: Io): void {
     .addOption(modelOption());
   ecgOptions(command)
     .addOption(outputsOption())
+    .addOption(keyBudgetOption())
     .addOption(backendOption())
     .addOption(threadsOption())
     .option('--simulate', 'the same packed computation without encryption: fast, and shows the same class')
@@ -177,7 +181,7 @@ async function roundTrip(
   const plan = await timed(steps, 'start', async () => {
     using _task = start('starting the server', { total: 1 });
     const { outputs, backend, threads } = options;
-    return await server.open(options.model, { outputs, backend, threads });
+    return await server.open(options.model, { outputs, backend, threads, ...scheduleChoice(options) });
   });
   const manifest = parseManifest(plan.manifest);
   const keyCount = manifest.keys.galois.length + 2;
@@ -227,10 +231,10 @@ async function evaluateRemotely(server: RemoteServer, request: Uint8Array, plan:
 }
 
 function classifySimulated(model: Model, input: EcgInput, options: ClassifyOptions, io: Io): void {
-  const { outputs } = options;
-  const planned = plan(model, { outputs });
+  const planOptions = { outputs: options.outputs, ...scheduleChoice(options) };
+  const planned = plan(model, planOptions);
   const started = performance.now();
-  const decrypted = simulate(model, input.segment.samples, { outputs });
+  const decrypted = simulate(model, input.segment.samples, planOptions);
   const server = roundMs(performance.now() - started);
   const clear = forward(model, input.segment.samples).scores;
   const maxError = largestDifference(decrypted.scores, clear);

@@ -9,12 +9,21 @@ import { describeMemory, describeThreads, profileLines } from '../describe-plan.
 import { formatBytes, formatMs } from '../format.ts';
 import { inFile, readContainerFile, readHeaderFile } from '../input-file.ts';
 import { coloursOf, type Io, printJson, printLines } from '../io.ts';
-import { backendOption, examples, jsonOption, modelOption, threadsOption } from '../options.ts';
+import {
+  backendOption,
+  examples,
+  jsonOption,
+  keyBudgetOption,
+  modelOption,
+  type ScheduleOptions,
+  scheduleChoice,
+  threadsOption,
+} from '../options.ts';
 import { requireDistinct, requireWritable, writeOutput } from '../output-file.ts';
 import { progressOn, type StartTask } from '../progress.ts';
 import { peakMemory, stageClock, timed } from '../stages.ts';
 
-interface InferOptions {
+interface InferOptions extends ScheduleOptions {
   keys: string;
   out: string;
   model: string;
@@ -37,6 +46,7 @@ export function addInfer(program: Command, io: Io): void {
     .requiredOption('-k, --keys <file>', "the client's evaluation.keys")
     .requiredOption('-o, --out <file>', 'the reply to write')
     .addOption(modelOption())
+    .addOption(keyBudgetOption())
     .addOption(backendOption())
     .addOption(threadsOption())
     .option('--profile', 'time and operations of every stage')
@@ -56,7 +66,7 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   const model = await loadModel(options.model);
   // Whether the files fit is known from their headers, before any of the long work.
   const header = await readHeaderFile(path, 'request');
-  const planned = planFor(model, header);
+  const planned = planFor(model, header, scheduleChoice(options));
   const { manifest } = planned;
   const request = await readContainerFile(path, 'request', manifest);
   const keysFile = await readContainerFile(options.keys, 'evaluation keys', manifest, header.keyId);
@@ -66,7 +76,8 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   using server = await timed(times, 'start', async () => {
     using _task = start('starting the server', { total: 1 });
     const { backend, threads } = options;
-    return await Server.open(model, { outputs: manifest.outputs, backend, threads });
+    const { outputs } = manifest;
+    return await Server.open(model, { outputs, backend, threads, ...scheduleChoice(options) });
   });
   using keys = await timed(times, 'loadKeys', () => {
     using task = start('loading the keys', { total: manifest.keys.galois.length + 2 });
@@ -99,10 +110,10 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
 }
 
 /** The plan that the request was made for: that of the scores, or with the map; if neither, the former will tell. */
-function planFor(model: Model, { planHash }: Header): Plan {
-  const scores = plan(model);
+function planFor(model: Model, { planHash }: Header, choice: ReturnType<typeof scheduleChoice>): Plan {
+  const scores = plan(model, choice);
   if (scores.manifest.planHash === planHash) return scores;
-  const map = plan(model, { outputs: 'scores+map' });
+  const map = plan(model, { ...choice, outputs: 'scores+map' });
   return map.manifest.planHash === planHash ? map : scores;
 }
 

@@ -12,13 +12,21 @@ import { readManifest } from '../input-file.ts';
 import { interruptible } from '../interrupt.ts';
 import { type Io, printJson, printLines } from '../io.ts';
 import { keyFiles } from '../key-folder.ts';
-import { examples, jsonOption, modelOption, outputsOption } from '../options.ts';
+import {
+  examples,
+  jsonOption,
+  keyBudgetOption,
+  modelOption,
+  outputsOption,
+  type ScheduleOptions,
+  scheduleChoice,
+} from '../options.ts';
 import { makeFolder, OutputFiles } from '../output-file.ts';
 import { progressOn, type StartTask } from '../progress.ts';
 import { roundMs } from '../stages.ts';
 import { manifestText } from './plan.ts';
 
-interface KeygenOptions {
+interface KeygenOptions extends ScheduleOptions {
   out: string;
   model: string;
   outputs: Outputs;
@@ -39,6 +47,7 @@ export function addKeygen(program: Command, io: Io): void {
     .requiredOption('-o, --out <dir>', 'folder for the three files')
     .addOption(modelOption().conflicts('manifest'))
     .addOption(outputsOption().conflicts('manifest'))
+    .addOption(keyBudgetOption().conflicts('manifest'))
     .option('--manifest <file>', "the server's manifest, for a client that has no model")
     .option('--force', 'replace keys that are there; what was encrypted with them can never be decrypted')
     .addOption(jsonOption())
@@ -98,9 +107,9 @@ function makeSecretKey(client: Client, start: StartTask): SecretKey {
   return client.createSecretKey();
 }
 
-async function manifestOf({ manifest, model, outputs }: KeygenOptions): Promise<Manifest> {
+async function manifestOf({ manifest, model, outputs, ...options }: KeygenOptions): Promise<Manifest> {
   if (manifest !== undefined) return readManifest(manifest);
-  return plan(await loadModel(model), { outputs }).manifest;
+  return plan(await loadModel(model), { outputs, ...scheduleChoice(options) }).manifest;
 }
 
 /** The manifest that was given may lie where the keys will. */

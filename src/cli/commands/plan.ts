@@ -13,11 +13,19 @@ import {
 } from '../describe-plan.ts';
 import { formatBytes, formatCount, formatMs } from '../format.ts';
 import { type Colours, coloursOf, type Io, printable, printJson, printLines } from '../io.ts';
-import { examples, jsonOption, modelOption, outputsOption } from '../options.ts';
+import {
+  examples,
+  jsonOption,
+  keyBudgetOption,
+  modelOption,
+  outputsOption,
+  type ScheduleOptions,
+  scheduleChoice,
+} from '../options.ts';
 import { writeOutput } from '../output-file.ts';
 import { table } from '../table.ts';
 
-interface PlanCommandOptions {
+interface PlanCommandOptions extends ScheduleOptions {
   model: string;
   outputs: Outputs;
   manifest?: string;
@@ -35,16 +43,21 @@ export function addPlan(program: Command, io: Io): void {
     )
     .addOption(modelOption())
     .addOption(outputsOption())
+    .addOption(keyBudgetOption())
     .option('--manifest <file>', 'write the manifest: what clients need to take part, without weights')
     .addOption(jsonOption())
     .action(async (options: PlanCommandOptions) => {
-      const planned = plan(await loadModel(options.model), { outputs: options.outputs });
+      const planned = plan(await loadModel(options.model), {
+        outputs: options.outputs,
+        ...scheduleChoice(options),
+      });
       if (options.manifest) await writeOutput(options.manifest, manifestText(planned.manifest));
       if (options.json) printJson(io, planJson(planned, options.manifest));
       else printLines(io.stdout, planLines(planned, options, coloursOf(io.stdout)));
     });
   examples(command, [
     'blindbeat plan',
+    'blindbeat plan --key-budget 100',
     'blindbeat plan --outputs scores+map --manifest manifest.json',
     'blindbeat plan --model ./my-model --json | jq .bytes',
   ]);
