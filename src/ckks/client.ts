@@ -5,7 +5,7 @@ import { concat, readContainer, writeContainer } from './container.ts';
 import { bodySizes, type Manifest } from './manifest.ts';
 import { bitLength, type Parameters } from './parameters.ts';
 import { PeriodicEncoder, periodicSlots } from './periodic.ts';
-import { allPrimes, type ClientModule, loadSeal, type SEALContext, type Seal } from './seal.ts';
+import { allPrimes, type ClientModule, type Handle, loadSeal, type SEALContext, type Seal } from './seal.ts';
 import {
   plaintextBuffer,
   type RawCiphertext,
@@ -53,17 +53,23 @@ export class Client {
   createSecretKey(): SecretKey {
     const { module } = this.#seal;
     const keyId = bytesToHex(crypto.getRandomValues(new Uint8Array(16)));
-    return this.#seal.using(new module.KeyGenerator(this.#encryptionContext()), (generator) =>
-      this.#seal.using(generator.secretKey(), (key) =>
-        SecretKey.fromSeal(key.saveToArray(module.ComprModeType.none), keyId),
-      ),
+    const bytes: Uint8Array = this.#seal.using(
+      new module.KeyGenerator(this.#encryptionContext()),
+      (generator) =>
+        this.#seal.using(generator.secretKey(), (key) => key.saveToArray(module.ComprModeType.none)),
     );
+    const secret = SecretKey.fromSeal(bytes, keyId);
+    bytes.fill(0);
+    return secret;
   }
 
   /**
-   * The evaluation keys as a file, key by key: relinearisation, rotations and a public key, each with only the digits
-   * and limbs that the plan uses, its uniform half replaced by a seed. They reveal nothing about the secret key and go
-   * to the server.
+   * The evaluation keys as a file, in pieces of less than 64 kB each, so that they can be written or sent while they are
+   * made: in Node `pipeline(client.evaluationKeys(secret), createWriteStream(path))`, all at once
+   * `concat(client.evaluationKeys(secret))`. One key is in memory at a time.
+   *
+   * They are the relinearisation key, the rotation keys and a public key, each with only the digits and limbs that the
+   * plan uses, its uniform half replaced by a seed. They reveal nothing about the secret key and go to the server.
    *
    * @param onKey called after each key with the number done and to do
    */
@@ -77,23 +83,23 @@ export class Client {
     const context = this.#encryptionContext();
     const secret = this.#loadSecret(key, context, allPrimes(this.manifest.parameters));
     const generator = seal.own(new module.KeyGenerator(context, secret));
-    const pack = (digits: RawCiphertext[], limbs: number) =>
+    const pack = (digits: Iterable<RawCiphertext>, limbs: number) =>
       packDigits(digits, limbs, this.manifest.parameters);
+    const save = (key: Handle & { saveToArray(mode: typeof none): Uint8Array<ArrayBuffer> }) =>
+      seal.using(key, () => key.saveToArray(none));
     function* pieces(): Generator<Uint8Array> {
       let done = 0;
-      const relinearisation = seal.using(generator.createRelinKeysSerializable(), (k) => k.saveToArray(none));
-      yield pack(readSwitchingKey(relinearisation), keys.relinearisation.limbs);
+      const relinearisation = save(generator.createRelinKeysSerializable());
+      yield* pack(readSwitchingKey(relinearisation), keys.relinearisation.limbs);
+      release(relinearisation);
       onKey?.(++done, total);
       for (const { step, limbs } of keys.galois) {
-        const steps = Int32Array.from([step]);
-        const galois = seal.using(generator.createGaloisKeysSerializableWithSteps(steps), (k) =>
-          k.saveToArray(none),
-        );
-        yield pack(readSwitchingKey(galois), limbs);
+        const galois = save(generator.createGaloisKeysSerializableWithSteps(Int32Array.of(step)));
+        yield* pack(readSwitchingKey(galois), limbs);
+        release(galois);
         onKey?.(++done, total);
       }
-      const publicKey = seal.using(generator.createPublicKeySerializable(), (k) => k.saveToArray(none));
-      yield pack([readCiphertext(publicKey)], 1);
+      yield* pack([readCiphertext(save(generator.createPublicKeySerializable()))], 1);
       onKey?.(++done, total);
     }
     try {
@@ -274,28 +280,43 @@ export class Client {
   /** The secret key for a context of some of the primes (all, or the first alone). */
   #loadSecret(key: SecretKey, context: SEALContext, primes: number[]) {
     const { n } = this.manifest.parameters;
+    const size = primes.length * n;
     const buffer = plaintextBuffer(this.#seal.parmsIds(context).get(primes.length)!, n, primes.length);
+    const { bytes, residues } = buffer;
     buffer.setScale(1);
-    for (let i = 0; i < primes.length * n; i++) buffer.residues[i] = BigInt(key.residues[i]);
+    const words = new Uint32Array(bytes.buffer, residues.byteOffset, 2 * size);
+    for (let i = 0; i < size; i++) words[2 * i] = key.residues[i];
     const secret = this.#seal.own(new this.#seal.module.SecretKey());
-    this.#seal.guard('FORMAT', 'the secret key', () => secret.loadFromArray(context, buffer.bytes));
-    buffer.bytes.fill(0);
+    try {
+      this.#seal.guard('FORMAT', 'the secret key', () => secret.loadFromArray(context, bytes));
+    } catch (error) {
+      this.#seal.free(secret);
+      throw error;
+    } finally {
+      bytes.fill(0);
+    }
     return secret;
   }
 }
 
-/** The digits' first polynomials, cut to the limbs in use and the special one, and their seeds. */
-function packDigits(digits: RawCiphertext[], limbs: number, parameters: Parameters): Uint8Array {
-  const { n, primes, special } = parameters;
-  return concat(
-    digits
-      .slice(0, limbs)
-      .flatMap((digit) => [
-        ...packLimbs(digit.words, n, primes.slice(0, limbs), 2),
-        ...packLimbs(digit.words.subarray(2 * primes.length * n), n, [special], 2),
-        digit.seed!,
-      ]),
-  );
+/** Gives memory back at once: SEAL's copy of one key has 28 MB, and garbage would pile up to several of them. */
+function release(bytes: Uint8Array<ArrayBuffer>): void {
+  bytes.buffer.transfer(0);
+}
+
+/** The first digits, one for each limb in use: first polynomial, cut to these limbs and the special one, and seed. */
+function* packDigits(
+  digits: Iterable<RawCiphertext>,
+  limbs: number,
+  { n, primes, special }: Parameters,
+): Generator<Uint8Array> {
+  let left = limbs;
+  for (const digit of digits) {
+    yield* packLimbs(digit.words, n, primes.slice(0, limbs), 2);
+    yield* packLimbs(digit.words.subarray(2 * primes.length * n), n, [special], 2);
+    yield digit.seed!;
+    if (--left === 0) return;
+  }
 }
 
 /** The reply's first polynomial in NTT form: zero but for the coefficients that carry the scores. */

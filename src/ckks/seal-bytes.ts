@@ -69,7 +69,10 @@ export function writeCiphertext(raw: RawCiphertext): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** Reads what SEAL saved as a ciphertext, public key or one digit of a key-switching key, at an offset. */
+/**
+ * Reads what SEAL saved as a ciphertext, public key or one digit of a key-switching key, at an offset. Nothing is copied:
+ * the residues stay where they are but for a shift to whole words, and `bytes` is used up.
+ */
 export function readCiphertext(bytes: Uint8Array, at = 0): RawCiphertext & { end: number } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (view.getUint16(at, true) !== MAGIC || view.getUint8(at + 5) !== 0) {
@@ -79,21 +82,23 @@ export function readCiphertext(bytes: Uint8Array, at = 0): RawCiphertext & { end
   const residues = Number(view.getBigUint64(at + 105, true));
   const data = at + CIPHERTEXT_DATA;
   const seeded = end - data - 8 * residues === GENERATOR_INFO;
-  return {
+  const fields = {
     parmsId: bytes.slice(at + 16, at + 48),
     ntt: view.getUint8(at + 48) === 1,
     polynomials: Number(view.getBigUint64(at + 49, true)),
     n: Number(view.getBigUint64(at + 57, true)),
     limbs: Number(view.getBigUint64(at + 65, true)),
     scale: view.getFloat64(at + 73, true),
-    words: new Uint32Array(bytes.slice(data, data + 8 * residues).buffer),
     ...(seeded && { seed: bytes.slice(end - SEED_BYTES, end) }),
     end,
   };
+  const shift = (bytes.byteOffset + data) % 4; // SEAL's fields before the residues have 113 bytes
+  bytes.copyWithin(data - shift, data, data + 8 * residues);
+  return { ...fields, words: new Uint32Array(bytes.buffer, bytes.byteOffset + data - shift, 2 * residues) };
 }
 
-/** The digits of the one key in what SEAL saved as relinearisation or Galois keys. */
-export function readSwitchingKey(bytes: Uint8Array): RawCiphertext[] {
+/** The digits of the one key in what SEAL saved as relinearisation or Galois keys, read as by `readCiphertext`. */
+export function* readSwitchingKey(bytes: Uint8Array): Generator<RawCiphertext> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const slots = Number(view.getBigUint64(48, true));
   let at = 56;
@@ -101,11 +106,12 @@ export function readSwitchingKey(bytes: Uint8Array): RawCiphertext[] {
     const digits = Number(view.getBigUint64(at, true));
     at += 8;
     if (digits === 0) continue;
-    return Array.from({ length: digits }, () => {
+    for (let digit = 0; digit < digits; digit++) {
       const raw = readCiphertext(bytes, at);
       at = raw.end;
-      return raw;
-    });
+      yield raw;
+    }
+    return;
   }
   throw new BlindbeatError('INTERNAL', 'SEAL saved no key-switching key');
 }

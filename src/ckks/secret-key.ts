@@ -21,10 +21,13 @@ export class SecretKey {
 
   /** From the bytes that SEAL saves. */
   static fromSeal(bytes: Uint8Array, keyId: string): SecretKey {
-    return new SecretKey(
+    const words = readPlaintextWords(bytes);
+    const key = new SecretKey(
       keyId,
-      readPlaintextWords(bytes).filter((_, i) => i % 2 === 0),
+      words.filter((_, i) => i % 2 === 0),
     );
+    words.fill(0);
+    return key;
   }
 
   /** Overwrites the key in memory. */
@@ -33,12 +36,17 @@ export class SecretKey {
   }
 }
 
-/** The secret key as a file. Keep it to yourself: whoever has it reads every ECG encrypted with it. */
+/**
+ * The secret key as a file. Keep it to yourself: whoever has it reads every ECG encrypted with it. Overwrite the bytes
+ * when they are written.
+ */
 export function writeSecretKey(key: SecretKey, manifest: Manifest): Uint8Array {
   const { n } = manifest.parameters;
   const body = packLimbs(key.residues, n, allPrimes(manifest.parameters), 1);
   const header = { planHash: manifest.planHash, keyId: key.keyId, bodyBytes: bodySizes(manifest).secretKey };
-  return concat(writeContainer('secret key', header, body));
+  const bytes = concat(writeContainer('secret key', header, body));
+  for (const piece of body) piece.fill(0);
+  return bytes;
 }
 
 /**

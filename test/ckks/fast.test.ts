@@ -68,7 +68,7 @@ class Pair implements Disposable {
       limbs: number,
       step: number | null,
     ) => {
-      const digits = readSwitchingKey(key.saveToArray(none));
+      const digits = [...readSwitchingKey(key.saveToArray(none))];
       return fastEngine.loadKey(digits, Math.min(limbs, digits.length), step);
     };
     this.fastKeys = {
