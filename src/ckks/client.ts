@@ -64,8 +64,8 @@ export class Client {
   }
 
   /**
-   * The evaluation keys as a file, in pieces of less than 64 kB each, so that they can be written or sent while they are
-   * made: in Node `pipeline(client.evaluationKeys(secret), createWriteStream(path))`, all at once
+   * The evaluation keys as a file, in pieces of a digit each (up to 0.9 MB), to be written or sent while they are made:
+   * in Node `pipeline(client.evaluationKeys(secret), createWriteStream(path))`, all at once
    * `concat(client.evaluationKeys(secret))`. One key is in memory at a time.
    *
    * They are the relinearisation key, the rotation keys and a public key, each with only the digits and limbs that the
@@ -311,10 +311,12 @@ function* packDigits(
   { n, primes, special }: Parameters,
 ): Generator<Uint8Array> {
   let left = limbs;
-  for (const digit of digits) {
-    yield* packLimbs(digit.words, n, primes.slice(0, limbs), 2);
-    yield* packLimbs(digit.words.subarray(2 * primes.length * n), n, [special], 2);
-    yield digit.seed!;
+  for (const { words, seed } of digits) {
+    yield concat([
+      ...packLimbs(words, n, primes.slice(0, limbs), 2),
+      ...packLimbs(words.subarray(2 * primes.length * n), n, [special], 2),
+      seed!,
+    ]);
     if (--left === 0) return;
   }
 }

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
+import { hash } from 'node:crypto';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { RemoteServer } from '../../src/cli/remote-server.ts';
@@ -92,6 +93,25 @@ describe('bin/blindbeat.js', () => {
     expect(code).toBe(130);
     expect(stderr).toContain('interrupted');
     expect(stdout).toBe('');
+  });
+
+  test('when keygen is interrupted then older keys stay as they were and nothing is left over', async () => {
+    const out = join(folder, 'my.keys');
+    const args = ['keygen', '--model', model, '--out', out, '--force'];
+    expect(await launch(args)).toMatchObject({ code: 0 });
+    const content = async () => {
+      const names = (await readdir(out)).sort();
+      return Promise.all(names.map(async (name) => [name, hash('sha256', await readFile(join(out, name)))]));
+    };
+    const before = await content();
+    const { code, stderr } = await launch(
+      args,
+      (text, child) => text.endsWith('making evaluation keys\n') && child.kill('SIGINT'),
+    );
+    expect(code).toBe(130);
+    expect(stderr).toContain('interrupted');
+    expect(before).toHaveLength(3);
+    expect(await content()).toEqual(before);
   });
 
   test('when it is started then it runs the sources and passes the exit code on', async () => {
