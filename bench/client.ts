@@ -9,11 +9,9 @@
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { parseArgs } from 'node:util';
 import { Client } from '../src/ckks/client.ts';
 import { parseManifest } from '../src/ckks/manifest.ts';
@@ -23,9 +21,15 @@ import { machine, median } from './machine.ts';
 const OPERATIONS = ['keygen', 'encrypt', 'decrypt'] as const;
 type Operation = (typeof OPERATIONS)[number];
 
+/** On a busy machine the processor time says more. */
+interface Duration {
+  ms: number;
+  cpuMs: number;
+}
+
 interface Report {
-  readyMs: number;
-  operationMs: number;
+  ready: Duration;
+  operation: Duration;
   /** Bytes, of the whole process; `startMemory` before the client is opened. */
   peakMemory: number;
   startMemory: number;
@@ -51,35 +55,35 @@ async function report(operation: Operation, folder: string): Promise<Report> {
   const secret = operation === 'keygen' ? null : readSecretKey(await read('secret.key'), manifest);
   const input = operation === 'keygen' ? null : await read(operation === 'encrypt' ? 'segment' : 'reply');
   const startMemory = await peakMemory();
-  const start = performance.now();
+  const marks = [mark()];
   using client = await Client.open(manifest);
-  const times = [start];
   if (operation === 'keygen') {
     using made = client.createSecretKey();
-    times.push(performance.now());
+    marks.push(mark());
     await writeFile(join(folder, 'secret.key'), writeSecretKey(made, manifest));
-    await pipeline(client.evaluationKeys(made), createWriteStream(join(folder, 'evaluation.keys')));
-    times.push(performance.now());
-    return {
-      readyMs: times[1] - start,
-      operationMs: times[2] - times[1],
-      peakMemory: await peakMemory(),
-      startMemory,
-    };
+    await writeFile(join(folder, 'evaluation.keys'), client.evaluationKeys(made));
+    marks.push(mark());
+  } else {
+    for (let i = 0; i < 2; i++) {
+      if (operation === 'encrypt')
+        await writeFile(join(folder, 'request'), client.encrypt(secret!, new Float32Array(input!.buffer)));
+      else client.decrypt(secret!, input!);
+      marks.push(mark());
+    }
   }
-  for (let i = 0; i < 2; i++) {
-    if (operation === 'encrypt') {
-      await writeFile(join(folder, 'request'), client.encrypt(secret!, new Float32Array(input!.buffer)));
-    } else client.decrypt(secret!, input!);
-    times.push(performance.now());
-  }
-  const operationMs = times[2] - times[1];
-  return {
-    readyMs: times[1] - start - operationMs,
-    operationMs,
-    peakMemory: await peakMemory(),
-    startMemory,
-  };
+  const [first, second] = [between(marks[0], marks[1]), between(marks[1], marks[2])];
+  const ready =
+    operation === 'keygen' ? first : { ms: first.ms - second.ms, cpuMs: first.cpuMs - second.cpuMs };
+  return { ready, operation: second, peakMemory: await peakMemory(), startMemory };
+}
+
+function mark() {
+  return { time: performance.now(), cpu: process.cpuUsage() };
+}
+
+function between(start: ReturnType<typeof mark>, end: ReturnType<typeof mark>): Duration {
+  const cpu = end.cpu.user + end.cpu.system - start.cpu.user - start.cpu.system;
+  return { ms: end.time - start.time, cpuMs: cpu / 1000 };
 }
 
 /** The most that this process held. On Linux `resourceUsage` would include what the parent held when it forked. */
@@ -135,16 +139,18 @@ async function measure() {
 }
 
 function summary(operation: Operation, reports: Report[]) {
-  const of = (key: keyof Report) => {
-    const all = reports.map((r) => r[key]);
+  const of = (value: (report: Report) => number) => {
+    const all = reports.map(value);
     return { median: median(all), min: Math.min(...all), max: Math.max(...all) };
   };
   return {
     operation,
-    readyMs: of('readyMs'),
-    operationMs: of('operationMs'),
-    peakMemory: of('peakMemory'),
-    startMemory: of('startMemory'),
+    readyMs: of((r) => r.ready.ms),
+    readyCpuMs: of((r) => r.ready.cpuMs),
+    operationMs: of((r) => r.operation.ms),
+    operationCpuMs: of((r) => r.operation.cpuMs),
+    peakMemory: of((r) => r.peakMemory),
+    startMemory: of((r) => r.startMemory),
   };
 }
 
@@ -158,18 +164,21 @@ function print(result: {
     return;
   }
   const { machine, operations, ...rest } = result;
-  const mib = (bytes: number) => Math.round(bytes / 2 ** 20);
+  const ms = ({ median, min }: { median: number; min: number }) =>
+    `${Math.round(median)} (${Math.round(min)})`;
+  const megabytes = (bytes: number) => Math.round(bytes / 1e6);
   console.log(machine);
   console.log(JSON.stringify(rest));
+  console.log('median (least)');
   console.table(
-    operations.map(({ operation, readyMs, operationMs, peakMemory, startMemory }) => ({
-      operation,
-      'ready ms (median)': Math.round(readyMs.median),
-      '(min)': Math.round(readyMs.min),
-      'operation ms (median)': Math.round(operationMs.median),
-      '(min) ': Math.round(operationMs.min),
-      'peak MiB (most)': mib(peakMemory.max),
-      'before the client MiB': mib(startMemory.median),
+    operations.map((o) => ({
+      operation: o.operation,
+      'ready, ms': ms(o.readyMs),
+      'of processor': ms(o.readyCpuMs),
+      'operation, ms': ms(o.operationMs),
+      'of processor ': ms(o.operationCpuMs),
+      'peak memory, MB (most)': megabytes(o.peakMemory.max),
+      'of it before the client': megabytes(o.startMemory.median),
     })),
   );
 }

@@ -65,8 +65,8 @@ export class Client {
 
   /**
    * The evaluation keys as a file, in pieces of a digit each (up to 0.9 MB), to be written or sent while they are made:
-   * in Node `pipeline(client.evaluationKeys(secret), createWriteStream(path))`, all at once
-   * `concat(client.evaluationKeys(secret))`. One key is in memory at a time.
+   * in Node `await writeFile(path, client.evaluationKeys(secret))`, all at once `concat(client.evaluationKeys(secret))`.
+   * One key is in memory at a time.
    *
    * They are the relinearisation key, the rotation keys and a public key, each with only the digits and limbs that the
    * plan uses, its uniform half replaced by a seed. They reveal nothing about the secret key and go to the server.
@@ -263,7 +263,7 @@ export class Client {
     }
   }
 
-  /** Key level and top level only: 1 s instead of the 5 s for the whole chain. */
+  /** Key level and top level only: a quarter of the work of the whole chain. */
   #encryptionContext(): SEALContext {
     const { parameters } = this.manifest;
     this.#context ??= this.#seal.context(parameters.n, allPrimes(parameters), false);
