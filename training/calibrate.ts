@@ -1,4 +1,5 @@
-import { argmaxRows, computeMetrics } from './metrics.ts';
+import { computeMetrics } from '../src/model/metrics.ts';
+import { argmaxRows } from './metrics.ts';
 
 /**
  * The search: offsets of at most `most` in steps of `step`, each class in turn, so many rounds. A gain of less than

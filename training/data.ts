@@ -5,7 +5,7 @@ import { openDataset } from '../src/ecg/dataset.ts';
 import { conditionSignal, type Preprocessing, prepareSegment } from '../src/ecg/preprocess.ts';
 import { selectLead } from '../src/ecg/recording.ts';
 import { BlindbeatError } from '../src/errors.ts';
-import type { Split } from './split.ts';
+import { type PartName, partFinder, type Split } from './split.ts';
 
 /** A data set made ready for training: read once, then kept in a cache folder. */
 export interface Corpus {
@@ -83,20 +83,14 @@ export function loadCorpus(
 }
 
 /** Indices of the corpus's records in each part of a split. */
-export interface Parts {
-  train: number[];
-  validation: number[];
-  test: number[];
-}
+export type Parts = Record<PartName, number[]>;
 
 /** Sorts a corpus into the parts; a record that the split does not name is trained on. */
 export function partsOf(records: CorpusRecord[], split: Split): Parts {
-  const validation = new Set(split.validation);
-  const test = new Set(split.test);
+  const partOf = partFinder(split);
   const parts: Parts = { train: [], validation: [], test: [] };
   records.forEach((record, i) => {
-    const part = test.has(record.name) ? 'test' : validation.has(record.name) ? 'validation' : 'train';
-    parts[part].push(i);
+    parts[partOf(record.name)].push(i);
   });
   return parts;
 }

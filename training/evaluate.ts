@@ -1,36 +1,31 @@
-import { Random } from '../src/ecg/random.ts';
-import { forward } from '../src/model/forward.ts';
+import { evaluateSegment, type Outcome, summarise, worstRanges } from '../src/model/evaluate.ts';
+import type { Interval, Metrics } from '../src/model/metrics.ts';
 import type { Model } from '../src/model/model.ts';
 import type { Corpus } from './data.ts';
-import { argmaxRows, bootstrapInterval, computeMetrics, type Metrics } from './metrics.ts';
 
 export interface Evaluation extends Metrics {
   /** 95 % bootstrap interval of the CinC score. */
-  ci95: [number, number];
+  ci95: Interval;
   largestScore: number;
 }
 
-/** The path that ships: each record's one segment through src/model/forward.ts with the exported numbers. */
+/** What `blindbeat evaluate` says of a model, on records that are prepared already. */
 export async function evaluateModel(
   model: Model,
   corpus: Corpus,
   indices: number[],
   onProgress: (done: number, total: number) => void = () => {},
 ): Promise<Evaluation> {
-  const { classes, samples } = model;
-  const scores = new Float64Array(indices.length * classes.length);
-  for (const [row, i] of indices.entries()) {
+  const { samples } = model;
+  const outcomes: Outcome[] = [];
+  for (const i of indices) {
+    const { name: id, label } = corpus.records[i];
     const segment = corpus.segments.subarray(i * samples, (i + 1) * samples);
-    scores.set(forward(model, segment).scores, row * classes.length);
-    onProgress(row + 1, indices.length);
-    if (row % 16 === 15) await new Promise((resolve) => setImmediate(resolve));
+    outcomes.push(evaluateSegment(model, { id, label }, segment));
+    onProgress(outcomes.length, indices.length);
+    if (outcomes.length % 16 === 0) await new Promise((resolve) => setImmediate(resolve));
   }
-  const labels = indices.map((i) => classes.indexOf(corpus.records[i].label));
-  const named = argmaxRows(scores, classes.length);
-  const random = new Random(1);
-  return {
-    ...computeMetrics(labels, named, classes),
-    ci95: bootstrapInterval(labels, named, classes, () => random.next()),
-    largestScore: scores.reduce((most, s) => Math.max(most, Math.abs(s)), 0),
-  };
+  const { intervals: _, ...evaluation } = summarise(outcomes, model.classes, 1);
+  const [worst] = worstRanges(model, outcomes, 1).scores;
+  return { ...evaluation, largestScore: Math.abs(worst.score) };
 }

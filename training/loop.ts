@@ -1,13 +1,14 @@
 import { cropSegment, type Preprocessing } from '../src/ecg/preprocess.ts';
 import { Random } from '../src/ecg/random.ts';
 import { BlindbeatError } from '../src/errors.ts';
+import { computeMetrics } from '../src/model/metrics.ts';
 import { augmentedSegment } from './augment.ts';
 import type { EpochRecord, TrainingState } from './checkpoint.ts';
 import type { Phase, TrainingConfig } from './config.ts';
 import { type Corpus, type Parts, rowsOf } from './data.ts';
 import { disturbedRecords, hostileInputs } from './hostile.ts';
 import { type LossOptions, lossAndGradients } from './loss.ts';
-import { argmaxRows, computeMetrics, meanCrossEntropy } from './metrics.ts';
+import { argmaxRows, meanCrossEntropy } from './metrics.ts';
 import { batchStatistics, computeScores, createNetwork, foldBatchNorm, type Network } from './network.ts';
 import { ADAMW, AdamW, learningRate } from './optimizer.ts';
 

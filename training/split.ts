@@ -17,6 +17,15 @@ export interface LabelledRecord {
   content: string;
 }
 
+export type PartName = 'train' | 'validation' | 'test';
+
+/** Sorts records into a split's parts by name: what it does not name is trained on. */
+export function partFinder(split: Pick<Split, 'validation' | 'test'>): (name: string) => PartName {
+  const validation = new Set(split.validation);
+  const test = new Set(split.test);
+  return (name) => (test.has(name) ? 'test' : validation.has(name) ? 'validation' : 'train');
+}
+
 /**
  * Splits by record, stratified by class, once and with a fixed seed: of each class the same share goes to each
  * part. CinC 2017 names no patients, so records of one person may be on both sides; records of equal content

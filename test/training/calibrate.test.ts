@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { Random } from '../../src/ecg/random.ts';
+import { computeMetrics } from '../../src/model/metrics.ts';
 import { calibrate } from '../../training/calibrate.ts';
-import { argmaxRows, computeMetrics } from '../../training/metrics.ts';
+import { argmaxRows } from '../../training/metrics.ts';
 
 const classes = ['N', 'A', 'O', '~'];
 

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -6,31 +6,13 @@ import { DEFAULT_PREPROCESSING as p, prepareSegment } from '../../src/ecg/prepro
 import { synthesise } from '../../src/ecg/synth.ts';
 import { loadCorpus, rowsOf } from '../../training/data.ts';
 import { train } from '../../training/train.ts';
+import { quantised, writeDataset } from '../helpers/dataset.ts';
 
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'blindbeat-data-'));
 });
 afterEach(() => rmSync(folder, { recursive: true }));
-
-/** A data set of WFDB headers and MATLAB v4 files, as PhysioNet's; signals in mV at 300 Hz. */
-function writeDataset(at: string, records: [string, string, Float64Array][]): void {
-  mkdirSync(at, { recursive: true });
-  for (const [name, , mv] of records) {
-    const bytes = Buffer.alloc(24 + 2 * mv.length);
-    for (const [i, field] of [30, 1, mv.length, 0, 4].entries()) bytes.writeInt32LE(field, 4 * i);
-    bytes.write('val\0', 20, 'latin1');
-    mv.forEach((x, i) => {
-      bytes.writeInt16LE(Math.round(1000 * x), 24 + 2 * i);
-    });
-    writeFileSync(join(at, `${name}.mat`), bytes);
-    writeFileSync(
-      join(at, `${name}.hea`),
-      `${name} 1 300 ${mv.length}\n${name}.mat 16+24 1000/mV 16 0 0 0 0 ECG\n`,
-    );
-  }
-  writeFileSync(join(at, 'REFERENCE-v3.csv'), records.map(([name, label]) => `${name},${label}\n`).join(''));
-}
 
 function ecg(seed: number, seconds: number): Float64Array {
   return synthesise({ rhythm: 'normal', seconds, rate: 300, seed }).leads[0].mv;
@@ -55,8 +37,7 @@ test('a corpus holds what the client makes of each record, and comes back from i
   expect(corpus.refused).toMatchObject([{ name: 'A00004' }]); // flat: the client refuses it too
   expect(corpus.records[0].content).toBe(corpus.records[2].content);
   expect(corpus.records[0].content).not.toBe(corpus.records[1].content);
-  const quantised = mv.map((x) => Math.round(1000 * x) / 1000);
-  expect(rowsOf(corpus.segments, [2], p.samples)).toEqual(prepareSegment(quantised, 300, p).samples);
+  expect(rowsOf(corpus.segments, [2], p.samples)).toEqual(prepareSegment(quantised(mv), 300, p).samples);
   expect(corpus.records[1]).toMatchObject({ offset: corpus.records[0].length, length: 4232 });
   expect(readdirSync(cache)).toHaveLength(3);
   expect(loadCorpus(data, p, cache)).toEqual(corpus);
