@@ -1,12 +1,9 @@
 import type { Command } from 'commander';
-import { Client } from '../../ckks/client.ts';
 import type { BackendName } from '../../ckks/host.ts';
 import type { Outputs } from '../../ckks/manifest.ts';
-import { parseManifest } from '../../ckks/manifest.ts';
 import { type Plan, plan } from '../../ckks/plan.ts';
 import { simulate } from '../../ckks/simulate.ts';
 import type { Decrypted } from '../../ckks/slots.ts';
-import { BlindbeatError } from '../../errors.ts';
 import { loadModel } from '../../model/files.ts';
 import { forward } from '../../model/forward.ts';
 import type { Model } from '../../model/model.ts';
@@ -35,9 +32,9 @@ import {
   threadsOption,
 } from '../options.ts';
 import { progressOn, type StartTask } from '../progress.ts';
-import { RemoteServer } from '../remote-server.ts';
 import { byClass, evidenceOf, resultJson, resultLines } from '../result.ts';
-import { peakMemory, roundMs, type StageTime, timed } from '../stages.ts';
+import { type OpeningStep, type SegmentStep, Session } from '../session.ts';
+import { peakMemory, roundMs, type StageTime } from '../stages.ts';
 import { table } from '../table.ts';
 import { drawTrace } from '../trace-drawing.ts';
 
@@ -101,22 +98,13 @@ interface Run {
   plan: Plan;
   decrypted: Decrypted;
   layers: StageTime[];
-  steps: Partial<Record<Step, number>>;
+  steps: Record<Step, number>;
   /** On which the server computed. */
   threads: number;
   peak: { client: number; server: number };
 }
 
-type Step =
-  | 'start'
-  | 'keygen'
-  | 'upKeys'
-  | 'loadKeys'
-  | 'encrypt'
-  | 'upRequest'
-  | 'server'
-  | 'down'
-  | 'decrypt';
+type Step = OpeningStep | SegmentStep;
 
 async function classifyEcg(
   path: string | undefined,
@@ -176,58 +164,22 @@ async function roundTrip(
   start: StartTask,
   signal: AbortSignal,
 ): Promise<Run> {
-  const steps: Run['steps'] = {};
-  using server = RemoteServer.start(signal);
-  const plan = await timed(steps, 'start', async () => {
-    using _task = start('starting the server', { total: 1 });
-    const { outputs, backend, threads } = options;
-    return await server.open(options.model, { outputs, backend, threads, ...scheduleChoice(options) });
-  });
-  const manifest = parseManifest(plan.manifest);
-  const keyCount = manifest.keys.galois.length + 2;
-  using client = await Client.open(manifest);
-  using secret = await timed(steps, 'keygen', () => {
-    using _task = start('making keys', { total: 1 });
-    return client.createSecretKey();
-  });
-  {
-    using task = start('making evaluation keys', { total: keyCount });
-    const pieces = client.evaluationKeys(secret, (done) => task.update(done));
-    for (;;) {
-      const { value, done } = await timed(steps, 'keygen', () => pieces.next());
-      if (done) break;
-      await timed(steps, 'upKeys', () => server.sendKeys(value));
-      signal.throwIfAborted();
-    }
-  }
-  await timed(steps, 'loadKeys', async () => {
-    using task = start('loading the keys', { total: keyCount });
-    await server.loadKeys((done) => task.update(done));
-  });
-  const request = await timed(steps, 'encrypt', () => client.encrypt(secret, segment.samples));
-  const answer = await evaluateRemotely(server, request, plan, start);
-  steps.server = answer.ms;
-  steps.upRequest = answer.upMs;
-  steps.down = answer.downMs;
-  const decrypted = await timed(steps, 'decrypt', () => client.decrypt(secret, answer.reply));
-  if (manifest.model.name !== model.name) {
-    throw new BlindbeatError('MISMATCH', 'the model changed while it was used: try again');
-  }
+  const { outputs, backend, threads } = options;
+  const server = { outputs, backend, threads, ...scheduleChoice(options) };
+  using session = await Session.open({ model: options.model, name: model.name, server }, start, signal);
+  const { plan } = session;
+  const { serverMs } = plan.estimate;
+  const units = plan.stages.map((stage) => stage.estimateMs);
+  using task = start('classifying, encrypted', { total: serverMs, estimateMs: serverMs, units });
+  const answer = await session.classify(segment.samples, task.update);
   return {
     plan,
-    decrypted,
+    decrypted: answer.decrypted,
     layers: answer.layers,
-    steps,
+    steps: { ...session.steps, ...answer.steps },
     threads: answer.threads,
     peak: { client: peakMemory(), server: answer.peakMemory },
   };
-}
-
-async function evaluateRemotely(server: RemoteServer, request: Uint8Array, plan: Plan, start: StartTask) {
-  const units = plan.stages.map((stage) => stage.estimateMs);
-  const { serverMs } = plan.estimate;
-  using task = start('classifying, encrypted', { total: serverMs, estimateMs: serverMs, units });
-  return await server.infer(request, (done) => task.update(units.slice(0, done).reduce((a, b) => a + b, 0)));
 }
 
 function classifySimulated(model: Model, input: EcgInput, options: ClassifyOptions, io: Io): void {
@@ -280,7 +232,7 @@ function drawing(input: EcgInput, model: Model, io: Io, decrypted?: Decrypted): 
 }
 
 function stepLines({ plan, steps, layers, threads }: Run, colours: Colours): string[] {
-  const ms = (step: Step) => formatMs(steps[step] ?? 0);
+  const ms = (step: Step) => formatMs(steps[step]);
   const { evaluationKeys, request, reply } = plan.bytes;
   const rows = [
     ['server', 'start (once)', ms('start'), ''],
