@@ -15,9 +15,9 @@ import { planCircuit } from '../src/ckks/plan.ts';
 import { encodeProgram, run } from '../src/ckks/run.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal.ts';
 import { readCiphertext, readSwitchingKey } from '../src/ckks/seal-bytes.ts';
+import { machine, median } from '../src/cli/machine.ts';
 import { loadModel } from '../src/model/files.ts';
 import { randomModel } from '../test/helpers/random-model.ts';
-import { machine, median } from './machine.ts';
 
 const SEED = 1;
 const REPEATS = 7;

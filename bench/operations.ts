@@ -6,7 +6,7 @@
 import { SealBackend, SealEngine, type SwitchingKeys } from '../src/ckks/backends/seal.ts';
 import { choosePrimes, log2Product, type Parameters } from '../src/ckks/parameters.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal.ts';
-import { machine, median } from './machine.ts';
+import { machine, median } from '../src/cli/machine.ts';
 
 const N = 16384;
 const LIMBS = [14, 10, 6, 4, 2];

@@ -15,10 +15,10 @@ import { planCircuit } from '../src/ckks/plan.ts';
 import { encodeProgram, run } from '../src/ckks/run.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal.ts';
 import { packSegment } from '../src/ckks/slots.ts';
+import { machine } from '../src/cli/machine.ts';
 import { prepareSegment } from '../src/ecg/preprocess.ts';
 import { type Rhythm, synthesise } from '../src/ecg/synth.ts';
 import { loadModel } from '../src/model/files.ts';
-import { machine } from './machine.ts';
 
 const SEED = 1;
 const { values } = parseArgs({

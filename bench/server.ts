@@ -13,10 +13,10 @@ import { concat } from '../src/ckks/container.ts';
 import type { BackendName } from '../src/ckks/host.ts';
 import type { Manifest } from '../src/ckks/manifest.ts';
 import { Server } from '../src/ckks/server.ts';
+import { machine, median } from '../src/cli/machine.ts';
 import { prepareSegment } from '../src/ecg/preprocess.ts';
 import { synthesise } from '../src/ecg/synth.ts';
 import { loadModel } from '../src/model/files.ts';
-import { machine, median } from './machine.ts';
 
 interface Run {
   ms: number;

@@ -1,17 +1,15 @@
-import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
+import { packageVersion } from './version.ts';
 
 /** What a figure was measured on; printed with every benchmark and stored with every metric. */
 export function machine() {
-  const version = (name: string) =>
-    JSON.parse(readFileSync(new URL(`../node_modules/${name}/package.json`, import.meta.url), 'utf8'))
-      .version as string;
   return {
-    cpu: cpus()[0].model,
+    cpu: cpus()[0]?.model ?? 'unknown',
     cores: availableParallelism(),
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     node: process.version,
-    nodeSeal: version('node-seal'),
+    nodeSeal: packageVersion(import.meta.resolve('node-seal/allows')),
+    blindbeat: packageVersion(),
     date: new Date().toISOString().slice(0, 10),
   };
 }

@@ -2,9 +2,9 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The package's version: of the nearest package.json upwards, in a clone as in dist/. */
-export function packageVersion(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
+/** The version of the package that a file belongs to: of the nearest package.json upwards. Default: of blindbeat. */
+export function packageVersion(file = import.meta.url): string {
+  let folder = dirname(fileURLToPath(file));
   while (!existsSync(join(folder, 'package.json')) && dirname(folder) !== folder) folder = dirname(folder);
   return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version;
 }
