@@ -26,13 +26,18 @@ export function widthOf(output: Output): number {
   return Math.max(40, Math.min(80, output.columns ?? 80));
 }
 
-/** One object, lists of numbers on one line. A line break within JSON text is never part of a string. */
+/** One object on standard output. */
 export function printJson(io: Io, value: object): void {
+  io.stdout.write(jsonText(value));
+}
+
+/** JSON with lists of numbers on one line. A line break within JSON text is never part of a string. */
+export function jsonText(value: object): string {
   const text = JSON.stringify(value, null, 2);
   const compact = text.replace(/\[\n[-+.\deE,\s]+\]/g, (list) =>
     list.replace(/\s+/g, '').replaceAll(',', ', '),
   );
-  io.stdout.write(`${compact}\n`);
+  return `${compact}\n`;
 }
 
 export function printLines(output: Output, lines: string[]): void {

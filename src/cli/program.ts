@@ -3,6 +3,7 @@ import { addClassify } from './commands/classify.ts';
 import { addData } from './commands/data.ts';
 import { addDecrypt } from './commands/decrypt.ts';
 import { addEncrypt } from './commands/encrypt.ts';
+import { addEvaluate } from './commands/evaluate.ts';
 import { addInfer } from './commands/infer.ts';
 import { addKeygen } from './commands/keygen.ts';
 import { addPlan } from './commands/plan.ts';
@@ -37,6 +38,7 @@ export function buildProgram(io: Io): Command {
   addSynth(program, io);
   addData(program, io);
   addTrain(program, io);
+  addEvaluate(program, io);
   return program.addHelpText('after', HELP);
 }
 

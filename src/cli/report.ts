@@ -8,7 +8,7 @@ import { coloursOf, type Io, printable, printJson } from './io.ts';
  */
 export function reportError(error: unknown, args: string[], io: Io): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
-  const json = args.includes('--json');
+  const json = wantsObject(args);
   const { code, message } = describe(error);
   if (json) printJson(io, { error: { code, message } });
   else if (!(error instanceof CommanderError)) {
@@ -16,6 +16,13 @@ export function reportError(error: unknown, args: string[], io: Io): number {
   }
   if (code === 'INTERNAL') io.stderr.write(`${coloursOf(io.stderr).dim(stackOf(error))}\n`);
   return ERROR_CODES[code].exit;
+}
+
+/** Whether standard output is to get one object; not if --json names a file for it, as `evaluate` allows. */
+function wantsObject(args: string[]): boolean {
+  const at = args.indexOf('--json');
+  const next = args[at + 1] ?? '-';
+  return at >= 0 && (args[0] !== 'evaluate' || next.startsWith('-'));
 }
 
 function describe(error: unknown): { code: ErrorCode; message: string } {

@@ -6,7 +6,7 @@ import { table } from './table.ts';
 import { drawEvidence, type Evidence } from './trace-drawing.ts';
 
 /** What the classes of the shipped models mean. */
-const MEANINGS: Record<string, string> = {
+export const MEANINGS: Record<string, string> = {
   N: 'normal rhythm',
   A: 'atrial fibrillation',
   O: 'other rhythm',
@@ -17,7 +17,7 @@ const MEANINGS: Record<string, string> = {
  * is rounded away; probabilities are made of the rounded scores, or they would bring it back.
  */
 const DIGITS = { json: 3, text: 2 };
-const NOT_A_DEVICE = 'blindbeat is not a medical device: no diagnosis, no treatment by its results.';
+export const NOT_A_DEVICE = 'blindbeat is not a medical device: no diagnosis, no treatment by its results.';
 
 /** What of a manifest or model the result needs. */
 export interface Classes {

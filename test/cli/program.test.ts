@@ -10,7 +10,18 @@ import { blindbeat, blindbeatJson, Collected, saveSmallModel, temporaryFolder } 
 
 const folder = temporaryFolder();
 const model = join(folder, 'small');
-const COMMANDS = ['classify', 'plan', 'keygen', 'encrypt', 'infer', 'decrypt', 'synth', 'data', 'train'];
+const COMMANDS = [
+  'classify',
+  'plan',
+  'keygen',
+  'encrypt',
+  'infer',
+  'decrypt',
+  'synth',
+  'data',
+  'train',
+  'evaluate',
+];
 
 beforeAll(async () => {
   await saveSmallModel(model);
