@@ -10,6 +10,8 @@ const SHOWN_REASONS = 5;
 
 const right = (title: string): Column => ({ title, align: 'right' });
 
+const FIGURE_COLUMNS: Column[] = ['', '', '95 %', ''].map((title) => ({ title }));
+
 /** Confusion matrix with F1 of each class, then the figures of all classes; each with its 95 % interval. */
 export function metricsLines(evaluation: Evaluation, classes: string[], colours: Colours): string[] {
   const { records, confusion, unnamed, f1, cincScore, accuracy, intervals } = evaluation;
@@ -99,12 +101,23 @@ export function agreementLines(
   ];
 }
 
+/** The difference of two models' scores. */
+export function differenceLines(
+  { cincScore, ci95 }: { cincScore: number; ci95: Interval },
+  [first, second]: [string, string],
+  colours: Colours,
+): string[] {
+  const what = `CinC score, ${printable(first)} minus ${printable(second)}, paired`;
+  const row = ['difference', colours.bold(figure(cincScore)), intervalText(ci95), what];
+  return table(FIGURE_COLUMNS, [row], colours);
+}
+
 /** 0.8118 -> 0.812 */
-export function figure(x: number): string {
+function figure(x: number): string {
   return x.toFixed(3);
 }
 
 /** "0.776 to 0.845" */
-export function intervalText([low, high]: Interval): string {
+function intervalText([low, high]: Interval): string {
   return `${figure(low)} to ${figure(high)}`;
 }

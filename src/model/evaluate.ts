@@ -152,7 +152,7 @@ export interface WorstRanges {
   blocks: BlockRange[];
 }
 
-export interface BlockRange {
+interface BlockRange {
   /** Smallest and largest pre-activation. */
   low: number;
   high: number;

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -7,6 +7,7 @@ import { loadModel } from '../../src/model/files.ts';
 import { loadConfig } from '../../training/config.ts';
 import split from '../../training/splits/cinc2017.json' with { type: 'json' };
 import { type Reporter, train } from '../../training/train.ts';
+import { type TestRecord, writeDataset } from '../helpers/dataset.ts';
 
 let root: string;
 const data = () => join(root, 'data');
@@ -16,24 +17,11 @@ const config = (name: string) => join(root, `${name}.json`);
 function writeRecords(): void {
   const names = [...Array.from({ length: 8 }, (_, i) => `S0000${i}`), ...split.validation.slice(0, 4)];
   names.push(...split.test.slice(0, 4));
-  mkdirSync(data());
-  names.forEach((name, i) => {
+  const records = names.map((name, i): TestRecord => {
     const { leads } = synthesise({ rhythm: RHYTHMS[i % 4], seconds: 30, rate: 300, seed: i });
-    const samples = Int16Array.from(leads[0].mv, (mv) => Math.round(1000 * mv));
-    const mat = Buffer.alloc(24 + 2 * samples.length);
-    [30, 1, samples.length, 0, 4].forEach((v, k) => {
-      mat.writeInt32LE(v, 4 * k);
-    });
-    mat.write('val', 20);
-    samples.forEach((v, k) => {
-      mat.writeInt16LE(v, 24 + 2 * k);
-    });
-    writeFileSync(join(data(), `${name}.mat`), mat);
-    const header = `${name} 1 300 ${samples.length}\n${name}.mat 16+24 1000/mV 16 0 0 0 0 ECG\n`;
-    writeFileSync(join(data(), `${name}.hea`), header);
+    return [name, ['N', 'A', 'O', '~'][i % 4], leads[0].mv];
   });
-  const labels = names.map((name, i) => `${name},${['N', 'A', 'O', '~'][i % 4]}\n`);
-  writeFileSync(join(data(), 'REFERENCE-v3.csv'), labels.join(''));
+  writeDataset(data(), records);
 }
 
 beforeAll(async () => {

@@ -1,0 +1,194 @@
+import type { BackendName } from '../ckks/host.ts';
+import type { DatasetRecord } from '../ecg/cinc2017.ts';
+import { BlindbeatError } from '../errors.ts';
+import {
+  compareModels,
+  compareOutcomes,
+  drawRecords,
+  evaluateRecord,
+  nameClass,
+  type Outcome,
+  prepareRecord,
+  refusal,
+  summarise,
+} from '../model/evaluate.ts';
+import type { Model } from '../model/model.ts';
+import { describeParameters, paramsJson } from './describe-plan.ts';
+import { agreementLines, differenceLines, metricsLines } from './evaluation-tables.ts';
+import { round } from './format.ts';
+import { type Colours, printable } from './io.ts';
+import { median } from './machine.ts';
+import type { StartTask } from './progress.ts';
+import { byClass } from './result.ts';
+import { Session } from './session.ts';
+import { roundMs } from './stages.ts';
+
+/** The parts of the split, and all records. */
+export const PARTS = ['test', 'validation', 'train', 'all'] as const;
+
+export interface RecordOptions {
+  data: string;
+  split: (typeof PARTS)[number];
+  limit?: number;
+  seed: number;
+}
+
+export interface EncryptionOptions {
+  /** Name or folder of the model. */
+  model: string;
+  backend: BackendName;
+  seed: number;
+}
+
+/** Who watches long work, and who can end it. */
+interface Watch {
+  start: StartTask;
+  signal: AbortSignal;
+}
+
+/** The records of the asked part by id, no more than asked. */
+export async function chooseRecords(
+  all: DatasetRecord[],
+  { data, split: part, limit, seed }: RecordOptions,
+): Promise<{ records: DatasetRecord[]; warnings: string[] }> {
+  // Loaded here: a list that other commands need not read.
+  const [{ partFinder }, { default: split }] = await Promise.all([
+    import('../../training/split.ts'),
+    import('../../training/splits/cinc2017.json', { with: { type: 'json' } }),
+  ]);
+  const partOf = partFinder(split);
+  // A name that the split does not know is in its train part only if the data set is the split's.
+  const isSplit = all.some(({ id }) => partOf(id) !== 'train');
+  const found = part === 'all' ? all : all.filter(({ id }) => isSplit && partOf(id) === part);
+  if (found.length === 0) {
+    throw new BlindbeatError(
+      'USAGE',
+      `${data} holds none of the records that training/splits/cinc2017.json counts as its ${part} part: it is no part of the CinC 2017 training set that the split is of. To evaluate all of its ${all.length} records: --split all`,
+    );
+  }
+  const records = drawRecords(found, limit ?? found.length, seed);
+  const trained = isSplit ? records.filter(({ id }) => partOf(id) === 'train').length : 0;
+  const warnings =
+    trained > 0
+      ? [
+          `${trained} of the records are in the split's train part: what a model was trained on says little of new records`,
+        ]
+      : [];
+  return { records, warnings };
+}
+
+/** What the model makes of each record. */
+export async function inTheClear(
+  model: Model,
+  records: DatasetRecord[],
+  { start, signal }: Watch,
+): Promise<Outcome[]> {
+  using task = start(`${model.name} in the clear`, { total: records.length });
+  const outcomes: Outcome[] = [];
+  for (const record of records) {
+    outcomes.push(evaluateRecord(model, record));
+    task.update(outcomes.length);
+    await new Promise((next) => setImmediate(next)); // lets Ctrl-C in
+    signal.throwIfAborted();
+  }
+  return outcomes;
+}
+
+/** A second model's figures and the difference to the first's. */
+export async function compare(
+  rival: Model,
+  model: Model,
+  records: DatasetRecord[],
+  outcomes: Outcome[],
+  { seed, start, signal }: Watch & { seed: number },
+) {
+  const others = await inTheClear(rival, records, { start, signal });
+  const evaluation = summarise(others, rival.classes, seed);
+  const difference = compareModels(outcomes, others, model.classes, seed);
+  return {
+    difference,
+    json: { model: rival.name, ...evaluation },
+    lines: (colours: Colours) => [
+      `  ${colours.bold(printable(rival.name))}  ${colours.dim('the same records')}`,
+      '',
+      ...metricsLines(evaluation, rival.classes, colours),
+      '',
+      ...differenceLines(difference, [model.name, rival.name], colours),
+    ],
+  };
+}
+
+/**
+ * Some of the records whose clear outcomes are known once more: each encrypted, evaluated by the server's process and
+ * decrypted.
+ */
+export async function underEncryption(
+  model: Model,
+  chosen: DatasetRecord[],
+  outcomes: Outcome[],
+  options: EncryptionOptions & Watch,
+) {
+  const { seed, backend, start, signal } = options;
+  using session = await Session.open(
+    { model: options.model, name: model.name, outputs: 'scores', backend },
+    start,
+    signal,
+  );
+  const { manifest, stages, estimate } = session.plan;
+  const total = estimate.serverMs * chosen.length;
+  const units = chosen.flatMap(() => stages.map((stage) => stage.estimateMs));
+  using task = start('encrypted', { total, estimateMs: total, units });
+  const results: (Outcome & { ms?: number })[] = [];
+  for (const [i, record] of chosen.entries()) {
+    const done = i * estimate.serverMs;
+    try {
+      const segment = prepareRecord(model, record);
+      const { decrypted, steps } = await session.classify(segment, (ms) => task.update(done + ms));
+      results.push({ ...nameClass(model, record, decrypted.scores), ms: steps.server });
+    } catch (error) {
+      results.push(refusal(record, error));
+    }
+    task.update(done + estimate.serverMs);
+    signal.throwIfAborted();
+  }
+  const drawn = new Set(chosen.map(({ id }) => id));
+  const clear = outcomes.filter(({ id }) => drawn.has(id));
+  const evaluation = summarise(results, model.classes, seed);
+  const agreement = compareOutcomes(clear, results, model.classes);
+  const ms = results.flatMap((r) => r.ms ?? []);
+  const server = { medianMs: roundMs(median(ms)), minMs: roundMs(Math.min(...ms)) };
+  return {
+    json: {
+      ...evaluation,
+      ...agreement,
+      ...server,
+      backend,
+      planHash: manifest.planHash,
+      params: paramsJson(manifest),
+      results: results.map((r) => ({ ...resultOf(r, model, 3), ms: r.ms })),
+    },
+    lines: (colours: Colours) => [
+      `  ${colours.bold('encrypted')}  ${colours.dim(`${chosen.length} of the records, backend ${backend}`)}`,
+      `  ${colours.dim(describeParameters(manifest))}`,
+      '',
+      ...metricsLines(evaluation, model.classes, colours),
+      '',
+      ...agreementLines(agreement, server, colours),
+    ],
+  };
+}
+
+/** One record for --json; of decrypted scores few digits are told, as everywhere. */
+export function resultOf({ id, label, named, scores }: Outcome, model: Model, digits: number) {
+  return {
+    id,
+    label,
+    class: model.classes[named] ?? null,
+    scores:
+      scores &&
+      byClass(
+        Array.from(scores, (s) => round(s, digits)),
+        model,
+      ),
+  };
+}
