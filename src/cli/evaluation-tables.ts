@@ -1,5 +1,6 @@
 import type { Agreement, Evaluation, Outcome, WorstRanges } from '../model/evaluate.ts';
 import { type Interval, UNNAMED } from '../model/metrics.ts';
+import { describeThreads } from './describe-plan.ts';
 import { formatCount, formatShare } from './format.ts';
 import { type Colours, printable } from './io.ts';
 import { MEANINGS } from './result.ts';
@@ -81,7 +82,7 @@ export function rangeLines({ scores, blocks }: WorstRanges, scoreLimit: number, 
 /** Encrypted results beside the clear ones, and the server's time per record. */
 export function agreementLines(
   agreement: Agreement,
-  times: { medianMs: number; minMs: number },
+  times: { medianMs: number; minMs: number; threads: number },
   colours: Colours,
 ): string[] {
   const { compared, sameClass, maxError, precisionBits, different } = agreement;
@@ -97,7 +98,10 @@ export function agreementLines(
       ),
     ),
     fact('precision', `${precisionBits.toFixed(1)} bits; largest score error ${maxError.toExponential(1)}`),
-    fact('server', `median ${seconds(times.medianMs)}, least ${seconds(times.minMs)} per record`),
+    fact(
+      'server',
+      `median ${seconds(times.medianMs)}, least ${seconds(times.minMs)} per record, ${describeThreads(times.threads)}`,
+    ),
   ];
 }
 

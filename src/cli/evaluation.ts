@@ -37,6 +37,7 @@ export interface EncryptionOptions {
   /** Name or folder of the model. */
   model: string;
   backend: BackendName;
+  threads?: number;
   seed: number;
 }
 
@@ -128,9 +129,9 @@ export async function underEncryption(
   outcomes: Outcome[],
   options: EncryptionOptions & Watch,
 ) {
-  const { seed, backend, start, signal } = options;
+  const { seed, backend, threads, start, signal } = options;
   using session = await Session.open(
-    { model: options.model, name: model.name, outputs: 'scores', backend },
+    { model: options.model, name: model.name, outputs: 'scores', backend, threads },
     start,
     signal,
   );
@@ -138,13 +139,13 @@ export async function underEncryption(
   const total = estimate.serverMs * chosen.length;
   const units = chosen.flatMap(() => stages.map((stage) => stage.estimateMs));
   using task = start('encrypted', { total, estimateMs: total, units });
-  const results: (Outcome & { ms?: number })[] = [];
+  const results: (Outcome & { ms?: number; threads?: number })[] = [];
   for (const [i, record] of chosen.entries()) {
     const done = i * estimate.serverMs;
     try {
       const segment = prepareRecord(model, record);
-      const { decrypted, steps } = await session.classify(segment, (ms) => task.update(done + ms));
-      results.push({ ...nameClass(model, record, decrypted.scores), ms: steps.server });
+      const { decrypted, steps, threads } = await session.classify(segment, (ms) => task.update(done + ms));
+      results.push({ ...nameClass(model, record, decrypted.scores), ms: steps.server, threads });
     } catch (error) {
       results.push(refusal(record, error));
     }
@@ -156,7 +157,11 @@ export async function underEncryption(
   const evaluation = summarise(results, model.classes, seed);
   const agreement = compareOutcomes(clear, results, model.classes);
   const ms = results.flatMap((r) => r.ms ?? []);
-  const server = { medianMs: roundMs(median(ms)), minMs: roundMs(Math.min(...ms)) };
+  const server = {
+    medianMs: roundMs(median(ms)),
+    minMs: roundMs(Math.min(...ms)),
+    threads: Math.max(...results.map((r) => r.threads ?? 0)),
+  };
   return {
     json: {
       ...evaluation,

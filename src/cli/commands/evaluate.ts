@@ -23,7 +23,7 @@ import { formatCount } from '../format.ts';
 import { interruptible } from '../interrupt.ts';
 import { coloursOf, type Io, jsonText, printable, printJson, printLines, warn } from '../io.ts';
 import { machine } from '../machine.ts';
-import { backendOption, examples, modelOption, wholeNumber } from '../options.ts';
+import { backendOption, examples, modelOption, threadsOption, wholeNumber } from '../options.ts';
 import { OutputFiles, requireWritable } from '../output-file.ts';
 import { drawSvg } from '../picture.ts';
 import { progressOn } from '../progress.ts';
@@ -64,6 +64,7 @@ export function addEvaluate(program: Command, io: Io): void {
       wholeNumber(1),
     )
     .addOption(backendOption())
+    .addOption(threadsOption())
     .option('--against <name|dir>', 'compare with a second model on the same records')
     .option('--seed <n>', 'seed of the draws and of the bootstrap', wholeNumber(0), 1)
     .option('--json [file]', 'write one JSON object, with every record; without a file on standard output')
@@ -163,10 +164,12 @@ async function loadRival(name: string, model: Model): Promise<Model> {
 }
 
 /** The command that measures the same again, with a stand-in for the data's place. */
-function commandOf({ model, split, limit, encrypted, backend, against, seed }: EvaluateOptions): string {
+function commandOf(options: EvaluateOptions): string {
+  const { model, split, limit, encrypted, backend, threads, against, seed } = options;
   const parts = [`blindbeat evaluate --model ${model} --data PATH --split ${split} --seed ${seed}`];
   if (limit !== undefined) parts.push(`--limit ${limit}`);
   if (against !== undefined) parts.push(`--against ${against}`);
   if (encrypted !== undefined) parts.push(`--encrypted ${encrypted} --backend ${backend}`);
+  if (encrypted !== undefined && threads !== undefined) parts.push(`--threads ${threads}`);
   return parts.join(' ');
 }
