@@ -130,11 +130,8 @@ export async function underEncryption(
   options: EncryptionOptions & Watch,
 ) {
   const { seed, backend, threads, start, signal } = options;
-  using session = await Session.open(
-    { model: options.model, name: model.name, outputs: 'scores', backend, threads },
-    start,
-    signal,
-  );
+  const server = { outputs: 'scores', backend, threads } as const;
+  using session = await Session.open({ model: options.model, name: model.name, server }, start, signal);
   const { manifest, stages, estimate } = session.plan;
   const total = estimate.serverMs * chosen.length;
   const units = chosen.flatMap(() => stages.map((stage) => stage.estimateMs));
@@ -157,7 +154,7 @@ export async function underEncryption(
   const evaluation = summarise(results, model.classes, seed);
   const agreement = compareOutcomes(clear, results, model.classes);
   const ms = results.flatMap((r) => r.ms ?? []);
-  const server = {
+  const times = {
     medianMs: roundMs(median(ms)),
     minMs: roundMs(Math.min(...ms)),
     threads: Math.max(...results.map((r) => r.threads ?? 0)),
@@ -166,7 +163,7 @@ export async function underEncryption(
     json: {
       ...evaluation,
       ...agreement,
-      ...server,
+      ...times,
       backend,
       planHash: manifest.planHash,
       params: paramsJson(manifest),
@@ -178,7 +175,7 @@ export async function underEncryption(
       '',
       ...metricsLines(evaluation, model.classes, colours),
       '',
-      ...agreementLines(agreement, server, colours),
+      ...agreementLines(agreement, times, colours),
     ],
   };
 }
