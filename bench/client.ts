@@ -16,7 +16,7 @@ import { parseArgs } from 'node:util';
 import { Client } from '../src/ckks/client.ts';
 import { parseManifest } from '../src/ckks/manifest.ts';
 import { readSecretKey, writeSecretKey } from '../src/ckks/secret-key.ts';
-import { machine, median } from './machine.ts';
+import { machine, median } from '../src/cli/machine.ts';
 
 const OPERATIONS = ['keygen', 'encrypt', 'decrypt'] as const;
 type Operation = (typeof OPERATIONS)[number];
