@@ -47,7 +47,7 @@ export interface StagePlan {
 }
 
 /** What a stage rotates, without weights. Step 0 is the complex conjugation. */
-export interface Rotations {
+interface Rotations {
   /** Of the inputs: from the amount `from`, one decomposition each, on to `amount` by the key `step`. */
   babies: { from: number; steps: { amount: number; step: number }[] }[];
   /** Of the sums, one after the other: from the giant amount before down to `amount`, by the keys `steps`. */

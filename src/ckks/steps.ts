@@ -26,7 +26,7 @@ export interface Schedule {
 }
 
 /** One period of the slots real + X^(N/2) imaginary. */
-export interface PairedVector {
+interface PairedVector {
   real: Float64Array;
   imaginary: Float64Array | null;
 }

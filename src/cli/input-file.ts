@@ -1,12 +1,14 @@
 import { open, readFile, stat } from 'node:fs/promises';
+import { parseCalibration } from '../ckks/calibrate.ts';
 import { type Header, type Kind, readContainer, readHeader } from '../ckks/container.ts';
+import type { Costs } from '../ckks/cost.ts';
 import { bodySizes, type Manifest, parseManifest, type WireSizes, wireSizes } from '../ckks/manifest.ts';
 import { BlindbeatError } from '../errors.ts';
 import { formatBytes } from './format.ts';
 
 /** Larger than any header: what is read of a file before it is known to be of the right kind and size. */
 const HEAD_BYTES = 8192;
-const MAX_MANIFEST_BYTES = 1 << 20;
+const MAX_JSON_BYTES = 1 << 20;
 /** No text or record of one lead is larger; a day at 1000 Hz as CSV is not either. */
 const MAX_ECG_BYTES = 500e6;
 
@@ -79,15 +81,32 @@ async function readHead(path: string): Promise<Uint8Array> {
  * @throws BlindbeatError FILE or FORMAT
  */
 export async function readManifest(path: string): Promise<Manifest> {
-  const size = await sizeOf(path, 'manifest');
-  if (size > MAX_MANIFEST_BYTES) {
+  return readJson(path, 'manifest', parseManifest);
+}
+
+/**
+ * Reads the costs that `blindbeat bench --calibrate` wrote.
+ *
+ * @throws BlindbeatError FILE or FORMAT
+ */
+export async function readCosts(path: string): Promise<Costs> {
+  return readJson(path, 'cost file', (value) => parseCalibration(value).costs);
+}
+
+async function readJson<T>(
+  path: string,
+  what: 'manifest' | 'cost file',
+  parse: (value: unknown) => T,
+): Promise<T> {
+  const size = await sizeOf(path, what);
+  if (size > MAX_JSON_BYTES) {
     throw new BlindbeatError(
       'FORMAT',
-      `${path}: expected a blindbeat manifest of a few kB, but the file has ${formatBytes(size)}`,
+      `${path}: expected a blindbeat ${what} of a few kB, but the file has ${formatBytes(size)}`,
     );
   }
   const text = new TextDecoder().decode(await read(path));
-  return inFile(path, async () => parseManifest(parseJson(text)));
+  return inFile(path, async () => parse(parseJson(text)));
 }
 
 /**
@@ -131,7 +150,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-async function sizeOf(path: string, kind: Kind | 'manifest'): Promise<number> {
+async function sizeOf(path: string, kind: Kind | 'manifest' | 'cost file'): Promise<number> {
   const found = await stat(path).catch((cause) => {
     const reason = cause.code === 'ENOENT' ? 'there is no such file' : `it cannot be read (${cause.code})`;
     throw new BlindbeatError('FILE', `Expected a blindbeat ${kind} at ${path}: ${reason}. Check the path.`, {

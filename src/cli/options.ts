@@ -3,6 +3,7 @@ import type { PlanOptions } from '../ckks/circuit.ts';
 import { BACKENDS } from '../ckks/host.ts';
 import { MOST_THREADS } from '../ckks/kernels/threads.ts';
 import type { Outputs } from '../ckks/manifest.ts';
+import { readCosts } from './input-file.ts';
 
 /** The model that commands take when none is named. */
 const DEFAULT_MODEL = 'deepcardio-deg2';
@@ -26,18 +27,32 @@ export function outputsOption(): Option {
 /** What the user may choose about rotations and their keys. It makes another plan, so all commands of a plan need the same. */
 export interface ScheduleOptions {
   keyBudget?: number;
+  scheduleCosts?: string;
 }
 
 export function keyBudgetOption(): Option {
   return new Option(
     '--key-budget <MB>',
-    'evaluation keys at most, in megabytes: fewer are slower. Default: 64, or as few as the network allows',
+    'evaluation keys at most, in megabytes; fewer are slower. Default: 64, or as few as the network allows',
   ).argParser(number(1, 1000));
 }
 
+export function scheduleCostsOption(): Option {
+  return new Option(
+    '--schedule-costs <file>',
+    'choose rotations by costs measured with bench --calibrate: another plan, the same option for all its commands',
+  );
+}
+
 /** The part of a plan's options that is about rotations. */
-export function scheduleChoice({ keyBudget }: ScheduleOptions): Pick<PlanOptions, 'keyBudget'> {
-  return keyBudget === undefined ? {} : { keyBudget: 1e6 * keyBudget };
+export async function scheduleChoice({
+  keyBudget,
+  scheduleCosts,
+}: ScheduleOptions): Promise<Pick<PlanOptions, 'keyBudget' | 'costs'>> {
+  return {
+    ...(keyBudget !== undefined && { keyBudget: 1e6 * keyBudget }),
+    ...(scheduleCosts !== undefined && { costs: await readCosts(scheduleCosts) }),
+  };
 }
 
 export function backendOption(): Option {

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { addBench } from './commands/bench.ts';
 import { addClassify } from './commands/classify.ts';
 import { addData } from './commands/data.ts';
 import { addDecrypt } from './commands/decrypt.ts';
@@ -39,6 +40,7 @@ export function buildProgram(io: Io): Command {
   addData(program, io);
   addTrain(program, io);
   addEvaluate(program, io);
+  addBench(program, io);
   return program.addHelpText('after', HELP);
 }
 

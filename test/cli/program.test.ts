@@ -21,6 +21,7 @@ const COMMANDS = [
   'data',
   'train',
   'evaluate',
+  'bench',
 ];
 
 beforeAll(async () => {
@@ -214,5 +215,44 @@ describe('train', () => {
     const { code, stderr } = await blindbeat('train', ...args);
     expect(code).toBe(2);
     expect(stderr).toMatch(words);
+  });
+});
+
+describe('bench', () => {
+  test('when a small ring is calibrated then its costs are written, and estimate and choose where asked', {
+    timeout: 120_000,
+  }, async () => {
+    const tiny = await saveSmallModel(join(folder, 'tiny'), { samples: 256, channels: [4], kernel: 3 });
+    const out = join(folder, 'costs.json');
+    const { stdout, code } = await blindbeat('bench', '--calibrate', '--model', tiny, '--out', out);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/hoistedRotate +\d/);
+    expect(stdout).toMatch(/per ECG on one core/);
+    for (const line of stdout.replaceAll(out, 'costs.json').split('\n'))
+      expect(line.length).toBeLessThanOrEqual(80);
+    const { costs, measured } = JSON.parse(readFileSync(out, 'utf8'));
+    expect(measured.map((row: { limbs: number }) => row.limbs)).toContain(4);
+    expect(costs.rotate.squared + costs.rotate.linear).toBeGreaterThan(0);
+
+    const { json: builtIn } = await blindbeatJson('plan', '--model', tiny);
+    const { json: estimated } = await blindbeatJson('plan', '--model', tiny, '--costs', out);
+    expect(estimated.planHash).toBe(builtIn.planHash);
+    expect(estimated.estimate.serverMs).not.toBe(builtIn.estimate.serverMs);
+    expect((await blindbeat('plan', '--model', tiny, '--schedule-costs', out)).code).toBe(0);
+    const wrong = await blindbeatJson('plan', '--model', tiny, '--costs', join(tiny, 'model.json'));
+    expect(wrong.json.error.code).toBe('FORMAT');
+    expect((await blindbeat('bench')).code).toBe(2);
+  });
+});
+
+describe('key budget', () => {
+  test('when keys may take less room then the plan takes less, or says what it needs', async () => {
+    const { json: roomy } = await blindbeatJson('plan', '--model', model);
+    const megabytes = `${(0.8 * roomy.bytes.evaluationKeys) / 1e6}`;
+    const { json } = await blindbeatJson('plan', '--model', model, '--key-budget', megabytes);
+    expect(json.bytes.evaluationKeys).toBeLessThanOrEqual(1e6 * Number(megabytes));
+    expect(json.estimate.serverMs).toBeGreaterThan(roomy.estimate.serverMs);
+    const { json: none } = await blindbeatJson('plan', '--model', model, '--key-budget', '1');
+    expect(none.error).toMatchObject({ code: 'PLAN', message: expect.stringContaining('--key-budget') });
   });
 });

@@ -29,6 +29,7 @@ import {
   outputsOption,
   type ScheduleOptions,
   scheduleChoice,
+  scheduleCostsOption,
   threadsOption,
 } from '../options.ts';
 import { progressOn, type StartTask } from '../progress.ts';
@@ -67,6 +68,7 @@ export function addClassify(program: Command, io: Io): void {
   ecgOptions(command)
     .addOption(outputsOption())
     .addOption(keyBudgetOption())
+    .addOption(scheduleCostsOption())
     .addOption(backendOption())
     .addOption(threadsOption())
     .option('--simulate', 'the same packed computation without encryption: fast, and shows the same class')
@@ -165,7 +167,7 @@ async function roundTrip(
   signal: AbortSignal,
 ): Promise<Run> {
   const { outputs, backend, threads } = options;
-  const server = { outputs, backend, threads, ...scheduleChoice(options) };
+  const server = { outputs, backend, threads, ...(await scheduleChoice(options)) };
   using session = await Session.open({ model: options.model, name: model.name, server }, start, signal);
   const { plan } = session;
   const { serverMs } = plan.estimate;
@@ -182,8 +184,13 @@ async function roundTrip(
   };
 }
 
-function classifySimulated(model: Model, input: EcgInput, options: ClassifyOptions, io: Io): void {
-  const planOptions = { outputs: options.outputs, ...scheduleChoice(options) };
+async function classifySimulated(
+  model: Model,
+  input: EcgInput,
+  options: ClassifyOptions,
+  io: Io,
+): Promise<void> {
+  const planOptions = { outputs: options.outputs, ...(await scheduleChoice(options)) };
   const planned = plan(model, planOptions);
   const started = performance.now();
   const decrypted = simulate(model, input.segment.samples, planOptions);

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { PlanOptions } from '../../ckks/circuit.ts';
 import type { Header } from '../../ckks/container.ts';
 import type { BackendName } from '../../ckks/host.ts';
 import { type Plan, plan } from '../../ckks/plan.ts';
@@ -17,6 +18,7 @@ import {
   modelOption,
   type ScheduleOptions,
   scheduleChoice,
+  scheduleCostsOption,
   threadsOption,
 } from '../options.ts';
 import { requireDistinct, requireWritable, writeOutput } from '../output-file.ts';
@@ -47,6 +49,7 @@ export function addInfer(program: Command, io: Io): void {
     .requiredOption('-o, --out <file>', 'the reply to write')
     .addOption(modelOption())
     .addOption(keyBudgetOption())
+    .addOption(scheduleCostsOption())
     .addOption(backendOption())
     .addOption(threadsOption())
     .option('--profile', 'time and operations of every stage')
@@ -66,7 +69,8 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   const model = await loadModel(options.model);
   // Whether the files fit is known from their headers, before any of the long work.
   const header = await readHeaderFile(path, 'request');
-  const planned = planFor(model, header, scheduleChoice(options));
+  const choice = await scheduleChoice(options);
+  const planned = planFor(model, header, choice);
   const { manifest } = planned;
   const request = await readContainerFile(path, 'request', manifest);
   const keysFile = await readContainerFile(options.keys, 'evaluation keys', manifest, header.keyId);
@@ -77,7 +81,7 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
     using _task = start('starting the server', { total: 1 });
     const { backend, threads } = options;
     const { outputs } = manifest;
-    return await Server.open(model, { outputs, backend, threads, ...scheduleChoice(options) });
+    return await Server.open(model, { outputs, backend, threads, ...choice });
   });
   using keys = await timed(times, 'loadKeys', () => {
     using task = start('loading the keys', { total: manifest.keys.galois.length + 2 });
@@ -110,7 +114,7 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
 }
 
 /** The plan that the request was made for: that of the scores, or with the map; if neither, the former will tell. */
-function planFor(model: Model, { planHash }: Header, choice: ReturnType<typeof scheduleChoice>): Plan {
+function planFor(model: Model, { planHash }: Header, choice: PlanOptions): Plan {
   const scores = plan(model, choice);
   if (scores.manifest.planHash === planHash) return scores;
   const map = plan(model, { ...choice, outputs: 'scores+map' });

@@ -20,6 +20,7 @@ import {
   outputsOption,
   type ScheduleOptions,
   scheduleChoice,
+  scheduleCostsOption,
 } from '../options.ts';
 import { makeFolder, OutputFiles } from '../output-file.ts';
 import { progressOn, type StartTask } from '../progress.ts';
@@ -48,6 +49,7 @@ export function addKeygen(program: Command, io: Io): void {
     .addOption(modelOption().conflicts('manifest'))
     .addOption(outputsOption().conflicts('manifest'))
     .addOption(keyBudgetOption().conflicts('manifest'))
+    .addOption(scheduleCostsOption().conflicts('manifest'))
     .option('--manifest <file>', "the server's manifest, for a client that has no model")
     .option('--force', 'replace keys that are there; what was encrypted with them can never be decrypted')
     .addOption(jsonOption())
@@ -109,7 +111,7 @@ function makeSecretKey(client: Client, start: StartTask): SecretKey {
 
 async function manifestOf({ manifest, model, outputs, ...options }: KeygenOptions): Promise<Manifest> {
   if (manifest !== undefined) return readManifest(manifest);
-  return plan(await loadModel(model), { outputs, ...scheduleChoice(options) }).manifest;
+  return plan(await loadModel(model), { outputs, ...(await scheduleChoice(options)) }).manifest;
 }
 
 /** The manifest that was given may lie where the keys will. */

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
+import { compile } from '../../ckks/circuit.ts';
 import type { Manifest, Outputs } from '../../ckks/manifest.ts';
 import { bitLength } from '../../ckks/parameters.ts';
-import { type Plan, plan } from '../../ckks/plan.ts';
+import { type Plan, planCircuit } from '../../ckks/plan.ts';
 import { loadModel } from '../../model/files.ts';
 import {
   describeParameters,
@@ -12,6 +13,7 @@ import {
   stageCells,
 } from '../describe-plan.ts';
 import { formatBytes, formatCount, formatMs } from '../format.ts';
+import { readCosts } from '../input-file.ts';
 import { type Colours, coloursOf, type Io, printable, printJson, printLines } from '../io.ts';
 import {
   examples,
@@ -21,6 +23,7 @@ import {
   outputsOption,
   type ScheduleOptions,
   scheduleChoice,
+  scheduleCostsOption,
 } from '../options.ts';
 import { writeOutput } from '../output-file.ts';
 import { table } from '../table.ts';
@@ -28,6 +31,7 @@ import { table } from '../table.ts';
 interface PlanCommandOptions extends ScheduleOptions {
   model: string;
   outputs: Outputs;
+  costs?: string;
   manifest?: string;
   json?: boolean;
 }
@@ -44,13 +48,15 @@ export function addPlan(program: Command, io: Io): void {
     .addOption(modelOption())
     .addOption(outputsOption())
     .addOption(keyBudgetOption())
+    .addOption(scheduleCostsOption())
+    .option('--costs <file>', 'estimate times with costs measured by bench --calibrate; the plan is the same')
     .option('--manifest <file>', 'write the manifest: what clients need to take part, without weights')
     .addOption(jsonOption())
     .action(async (options: PlanCommandOptions) => {
-      const planned = plan(await loadModel(options.model), {
-        outputs: options.outputs,
-        ...scheduleChoice(options),
-      });
+      const model = await loadModel(options.model);
+      const circuit = compile(model, { outputs: options.outputs, ...(await scheduleChoice(options)) });
+      const costs = options.costs === undefined ? undefined : await readCosts(options.costs);
+      const planned = planCircuit(model, circuit, 'fast', costs);
       if (options.manifest) await writeOutput(options.manifest, manifestText(planned.manifest));
       if (options.json) printJson(io, planJson(planned, options.manifest));
       else printLines(io.stdout, planLines(planned, options, coloursOf(io.stdout)));
