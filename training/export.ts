@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { compile, headroom } from '../src/ckks/circuit.ts';
 import { drawSvg } from '../src/cli/picture.ts';
-import { cropSegment, type Preprocessing } from '../src/ecg/preprocess.ts';
+import type { Preprocessing } from '../src/ecg/preprocess.ts';
 import { BlindbeatError } from '../src/errors.ts';
 import { saveModel } from '../src/model/files.ts';
 import type { Model } from '../src/model/model.ts';
@@ -14,7 +14,7 @@ import { toModel } from './convert.ts';
 import { trainingCurves } from './curves.ts';
 import { type Corpus, type Parts, rowsOf, writeWhole } from './data.ts';
 import { type Evaluation, evaluateModel } from './evaluate.ts';
-import { type HostileInput, hostileInputs } from './hostile.ts';
+import { hostileSegments } from './hostile.ts';
 import { computeScores, type Network } from './network.ts';
 import { checkRanges, measureRanges, type Ranges, unionOf } from './ranges.ts';
 
@@ -149,23 +149,15 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
   return { model, metrics };
 }
 
-/** Hostile inputs, some of them made with the first record. */
-function hostileOf(corpus: Corpus, p: Preprocessing): HostileInput[] {
-  const [first] = corpus.records;
-  const record = Float64Array.from(corpus.signals.subarray(first.offset, first.offset + first.length));
-  return hostileInputs(p, cropSegment(record, p).samples, 1);
-}
-
 /** Gradient ascent from the first records and from hostile inputs of all kinds. */
 function ascentOf(network: Network, corpus: Corpus, p: Preprocessing): Ascent {
   const { starts, steps } = ASCENT;
-  const hostile = hostileOf(corpus, p);
+  const hostile = hostileSegments(corpus, p);
+  const kinds = hostile.length / p.samples;
+  const chosen = Array.from({ length: starts }, (_, k) => Math.floor((k * kinds) / starts));
   const segments = new Float32Array(2 * starts * p.samples);
   segments.set(corpus.segments.subarray(0, starts * p.samples));
-  for (let k = 0; k < starts; k++) {
-    const { segment } = hostile[Math.floor((k * hostile.length) / starts)];
-    segments.set(segment, (starts + k) * p.samples);
-  }
+  segments.set(rowsOf(hostile, chosen, p.samples), starts * p.samples);
   return ascend(network, segments, p, steps);
 }
 
@@ -209,11 +201,6 @@ function marginsOf(model: Model, largestScore: number): Margins {
 
 /** Ranges over all records, both signs, and over hostile inputs. */
 function rangesOf(network: Network, corpus: Corpus, p: Preprocessing): ModelMetrics['ranges'] {
-  const hostile = hostileOf(corpus, p);
-  const segments = new Float32Array(hostile.length * p.samples);
-  hostile.forEach((input, i) => {
-    segments.set(input.segment, i * p.samples);
-  });
   return {
     records: unionOf(
       measureRanges(network, corpus.segments),
@@ -222,7 +209,7 @@ function rangesOf(network: Network, corpus: Corpus, p: Preprocessing): ModelMetr
         corpus.segments.map((x) => -x),
       ),
     ),
-    hostile: measureRanges(network, segments),
+    hostile: measureRanges(network, hostileSegments(corpus, p)),
   };
 }
 

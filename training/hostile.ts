@@ -1,8 +1,9 @@
-import { normaliseSegment, type Preprocessing } from '../src/ecg/preprocess.ts';
+import { cropSegment, normaliseSegment, type Preprocessing } from '../src/ecg/preprocess.ts';
 import { Random } from '../src/ecg/random.ts';
 import { rootMeanSquare } from '../src/ecg/scale.ts';
 import { BlindbeatError } from '../src/errors.ts';
 import { addBurst } from './augment.ts';
+import type { Corpus } from './data.ts';
 
 export interface HostileInput {
   kind: string;
@@ -66,6 +67,18 @@ export function hostileInputs(p: Preprocessing, record: Float64Array, seed: numb
   for (const sign of [-1, 1]) add('constant', () => sign);
   inputs.push(...disturbedRecords(p, record, random));
   return inputs;
+}
+
+/** The segments [inputs * p.samples] of hostile inputs, always the same, some of them made with the first record. */
+export function hostileSegments(corpus: Corpus, p: Preprocessing): Float32Array {
+  const [first] = corpus.records;
+  const record = Float64Array.from(corpus.signals.subarray(first.offset, first.offset + first.length));
+  const inputs = hostileInputs(p, cropSegment(record, p).samples, 1);
+  const segments = new Float32Array(inputs.length * p.samples);
+  inputs.forEach((input, i) => {
+    segments.set(input.segment, i * p.samples);
+  });
+  return segments;
 }
 
 /** A record [p.samples] in mV with what goes wrong in practice: motion, a lead that falls off, saturation. */

@@ -53,6 +53,14 @@ export function unionOf(a: Ranges, b: Ranges): Ranges {
 /** Largest pre-activation that the gate lets pass: beyond it a square amplifies what little error there is. */
 const PRE_ACTIVATION_LIMIT = 32;
 
+/** Whether nothing exceeds `scoreLimit` and the pre-activations' limit. */
+export function isInRange(ranges: Ranges, scoreLimit: number): boolean {
+  return (
+    ranges.largestScore <= scoreLimit &&
+    ranges.preActivations.every(([low, high]) => Math.max(-low, high) <= PRE_ACTIVATION_LIMIT)
+  );
+}
+
 /**
  * The gate before an export.
  *
