@@ -102,7 +102,7 @@ class LayerShape {
       rotate: ms('rotate'),
       decompose: ms('decompose'),
       hoistedRotate: ms('hoistedRotate'),
-      product: ms('multiplyPlain') + ms('add'),
+      product: ms('multiplyPlain'),
     };
     this.#ciphertext = 8 * n * limbs;
     this.#most = Math.min(LARGEST_BABY_STEP, this.#amounts.at(-1)! + 1);

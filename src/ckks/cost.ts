@@ -13,7 +13,7 @@ const SEAL_COST: Costs = {
   decompose: { squared: 0, linear: 0 }, // node-seal does not hoist
   hoistedRotate: { squared: 0.441, linear: 1.861 },
   relinearise: { squared: 0.441, linear: 1.861 },
-  multiplyPlain: { squared: 0, linear: 0.33 },
+  multiplyPlain: { squared: 0, linear: 0.352 },
   add: { squared: 0, linear: 0.022 },
   addPlain: { squared: 0, linear: 0.03 },
   square: { squared: 0, linear: 0.47 },
@@ -26,7 +26,7 @@ export const FAST_COST: Costs = {
   decompose: { squared: 0.042, linear: 0.042 },
   hoistedRotate: { squared: 0.005, linear: 0.218 },
   relinearise: { squared: 0.047, linear: 0.26 },
-  multiplyPlain: { squared: 0, linear: 0.0068 },
+  multiplyPlain: { squared: 0, linear: 0.0128 },
   add: { squared: 0, linear: 0.006 },
   addPlain: { squared: 0, linear: 0.005 },
   square: { squared: 0, linear: 0.035 },

@@ -212,7 +212,7 @@ function estimate(map: ReturnType<typeof mapOf>, limbs: number, choice: Choice):
   return (
     map.inputs * (babies.length * ms('decompose') + hoisted * ms('hoistedRotate')) +
     (turns + (paired ? 2 : 0)) * ms('rotate') +
-    (map.weights.size * map.inputs * accumulators + (paired ? 8 : 0)) * (ms('multiplyPlain') + ms('add'))
+    (map.weights.size * map.inputs * accumulators + (paired ? 8 : 0)) * ms('multiplyPlain')
   );
 }
 

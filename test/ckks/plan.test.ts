@@ -46,7 +46,7 @@ describe('the plan of the shipped architecture', () => {
   test('when it is planned, then it costs exactly these operations', () => {
     expect(planned.operations).toMatchInlineSnapshot(`
       {
-        "add": 9220,
+        "add": 142,
         "addPlain": 25,
         "decompose": 76,
         "hoistedRotate": 268,

@@ -16,7 +16,8 @@ interface TracedPlain {
 
 /**
  * The operations that are counted, each by the limbs that it works on. Rotations of one value by several steps are one
- * `decompose` and as many `hoistedRotate`; `rotate` is a rotation alone, decomposition included.
+ * `decompose` and as many `hoistedRotate`; `rotate` is a rotation alone, decomposition included. `multiplyPlain` is a
+ * product and its addition to a sum.
  */
 export const OPERATIONS = [
   'rotate',
@@ -102,7 +103,6 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
         this.#count('multiplyPlain', v.limbs);
         if (sum) {
           this.#require(sameScale(sum.scale, scale), 'all terms of a sum need the same scale');
-          this.#count('add', v.limbs);
         } else sum = this.#make({ ...v, scale });
       });
       return sum;
