@@ -7,7 +7,6 @@ import { BlindbeatError } from '../src/errors.ts';
 import { saveModel } from '../src/model/files.ts';
 import type { Model } from '../src/model/model.ts';
 import { type Ascent, ascend } from './ascent.ts';
-import { calibrate } from './calibrate.ts';
 import { modelCard } from './card.ts';
 import type { EpochRecord, TrainingState } from './checkpoint.ts';
 import { toModel } from './convert.ts';
@@ -15,7 +14,7 @@ import { trainingCurves } from './curves.ts';
 import { type Corpus, type Parts, rowsOf, writeWhole } from './data.ts';
 import { type Evaluation, evaluateModel } from './evaluate.ts';
 import { hostileSegments } from './hostile.ts';
-import { computeScores, type Network } from './network.ts';
+import type { Network } from './network.ts';
 import { checkRanges, measureRanges, type Ranges, unionOf } from './ranges.ts';
 
 /** The content of metrics.json. */
@@ -31,8 +30,6 @@ export interface ModelMetrics {
     /** And what gradient ascent with the weights in hand reaches from records and hostile inputs: no gate. */
     ascent?: Ascent;
   };
-  /** What `calibrate` added to the dense layer's bias. */
-  offsets: number[];
   scoreLimit: number;
   /** The epoch whose weights these are, of how many, and the hours that they took. */
   chosenEpoch: number;
@@ -86,7 +83,7 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
       'No epoch of the exact phase stayed in range, so there is nothing to export. Train longer, or raise the range penalty.',
     );
   }
-  const { network, offsets } = calibrated(state.best.network, corpus, parts);
+  const { network } = state.best;
   onProgress?.('ranges', 0, 1);
   const ranges = rangesOf(network, corpus, p);
   const all = unionOf(ranges.records, ranges.hostile);
@@ -115,7 +112,6 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
     validation: await evaluate('validation'),
     test: await evaluate('test'),
     ranges,
-    offsets,
     scoreLimit,
     chosenEpoch: state.best.epoch,
     epochs: state.epoch,
@@ -163,18 +159,6 @@ function ascentOf(network: Network, corpus: Corpus, p: Preprocessing): Ascent {
 
 /** Gradient ascent starts from so many records and as many hostile inputs. */
 const ASCENT = { starts: 16, steps: 40 };
-
-/** The network with its dense bias calibrated on the training and validation records. */
-function calibrated(network: Network, corpus: Corpus, parts: Parts): { network: Network; offsets: number[] } {
-  const { samples, classes } = network.architecture;
-  const seen = [...parts.train, ...parts.validation];
-  const labels = seen.map((i) => classes.indexOf(corpus.records[i].label));
-  const offsets = calibrate(computeScores(network, rowsOf(corpus.segments, seen, samples)), labels, classes);
-  const parameters = network.parameters.map((p) =>
-    p.name === 'dense/bias' ? { ...p, values: p.values.map((b, c) => b + offsets[c]) } : p,
-  );
-  return { network: { ...network, parameters }, offsets };
-}
 
 /**
  * The plan's room for the model's values.
