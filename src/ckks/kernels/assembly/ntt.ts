@@ -46,24 +46,33 @@ function forwardFour(
   v128.store(at3, i32x4.sub(i32x4.add(y2, q2), v3));
 }
 
+/** Blocks `first` to `end` of layers m and 2m. */
 // @ts-ignore: decorator
 @inline
-function forwardPass(mode: i32, src: usize, dst: usize, n: u32, m: u32, table: usize, q: v128, q2: v128, one: v128, offset: v128): void {
+function forwardPass(
+  mode: i32, shifts: bool, src: usize, dst: usize, n: u32, m: u32, first: u32, end: u32,
+  table: usize, q: v128, q2: v128, one: v128, offset: v128,
+): void {
   const bytes = <usize>n / m; // a quarter of a block: n / 4m words
-  let from = src;
-  let to = dst;
-  for (let i: u32 = 0; i < m; i++) {
+  let from = src + <usize>first * 4 * bytes;
+  let to = dst + <usize>first * 4 * bytes;
+  for (let i = first; i < end; i++) {
     const a = table + <usize>(m + i) * 8;
     const b = table + <usize>(m + i) * 16;
     const w1 = v128.load32_splat(a), s1 = v128.load32_splat(a, 4);
     const w2 = v128.load32_splat(b), s2 = v128.load32_splat(b, 4);
     const w3 = v128.load32_splat(b, 8), s3 = v128.load32_splat(b, 12);
     for (const end = from + bytes; from < end; from += 16, to += 16) {
+      let x0 = v128.load(from), x1 = v128.load(from + bytes);
+      let x2 = v128.load(from + bytes * 2), x3 = v128.load(from + bytes * 3);
+      if (shifts) {
+        x0 = i32x4.add(x0, offset);
+        x1 = i32x4.add(x1, offset);
+        x2 = i32x4.add(x2, offset);
+        x3 = i32x4.add(x3, offset);
+      }
       forwardFour(
-        mode, to, to + bytes, to + bytes * 2, to + bytes * 3,
-        i32x4.add(v128.load(from), offset), i32x4.add(v128.load(from + bytes), offset),
-        i32x4.add(v128.load(from + bytes * 2), offset), i32x4.add(v128.load(from + bytes * 3), offset),
-        w1, s1, w2, s2, w3, s3, q, q2, one,
+        mode, to, to + bytes, to + bytes * 2, to + bytes * 3, x0, x1, x2, x3, w1, s1, w2, s2, w3, s3, q, q2, one,
       );
     }
     from += bytes * 3;
@@ -86,12 +95,17 @@ function forwardOdd(mode: i32, src: usize, dst: usize, n: u32, table: usize, q: 
   }
 }
 
-/** The last two layers, m = n / 4 and n / 2: four blocks of four values at a time, transposed to lanes and back. */
+/**
+ * The last two layers, m = n / 4 and n / 2: four blocks of four values at a time, transposed to lanes and back; `count` times.
+ */
 // @ts-ignore: decorator
 @inline
-function forwardLast(mode: i32, data: usize, n: u32, table: usize, q: v128, q2: v128, one: v128): void {
-  let group = table + <usize>n * 2;
-  for (const end = data + <usize>n * 4; data < end; data += 64, group += 96) {
+function forwardLast(
+  mode: i32, data: usize, n: u32, first: usize, count: usize, table: usize, q: v128, q2: v128, one: v128,
+): void {
+  let group = table + <usize>n * 2 + first * 96;
+  data += first * 64;
+  for (const end = data + count * 64; data < end; data += 64, group += 96) {
     const a = v128.load(data), b = v128.load(data, 16), c = v128.load(data, 32), d = v128.load(data, 48);
     const ab0 = v128.shuffle<i32>(a, b, 0, 4, 1, 5), ab1 = v128.shuffle<i32>(a, b, 2, 6, 3, 7);
     const cd0 = v128.shuffle<i32>(c, d, 0, 4, 1, 5), cd1 = v128.shuffle<i32>(c, d, 2, 6, 3, 7);
@@ -139,16 +153,20 @@ function forwardLast(mode: i32, data: usize, n: u32, table: usize, q: v128, q2: 
  */
 export function forwardTight(src: usize, dst: usize, n: u32, table: usize, modulus: u32, offset: u32): void {
   const q = i32x4.splat(modulus), q2 = i32x4.splat(2 * modulus), add = i32x4.splat(offset), none = i32x4.splat(0);
-  let m: u32 = 1;
+  let parts: u32 = 4;
   if (ctz(n) & 1) {
     forwardOdd(TIGHT, src, dst, n, table, q, q2, add);
-    m = 2;
-  } else {
-    forwardPass(TIGHT, src, dst, n, 1, table, q, q2, none, add);
-    m = 4;
+    parts = 2;
+  } else forwardPass(TIGHT, true, src, dst, n, 1, 0, 1, table, q, q2, none, add);
+  // From here on parts do not depend on each other: each is finished while it is in the first-level cache.
+  for (let part: u32 = 0; part < parts; part++) {
+    for (let m = parts; m * 4 < n; m *= 4) {
+      const blocks = m / parts;
+      forwardPass(TIGHT, false, dst, dst, n, m, part * blocks, (part + 1) * blocks, table, q, q2, none, none);
+    }
+    const groups = n / 16 / parts;
+    forwardLast(TIGHT, dst, n, part * groups, groups, table, q, q2, none);
   }
-  for (; m * 4 < n; m *= 4) forwardPass(TIGHT, dst, dst, n, m, table, q, q2, none, none);
-  forwardLast(TIGHT, dst, n, table, q, q2, none);
 }
 
 /**
@@ -158,23 +176,23 @@ export function forwardTight(src: usize, dst: usize, n: u32, table: usize, modul
 export function forwardLoose(src: usize, dst: usize, n: u32, table: usize, modulus: u32, offset: u32, reduce: u32, inverse: u32): void {
   const q = i32x4.splat(modulus), q2 = i32x4.splat(2 * modulus), add = i32x4.splat(offset), none = i32x4.splat(0);
   const one = i32x4.splat(inverse);
-  let m: u32 = 1;
+  let parts: u32 = 4;
   if (ctz(n) & 1) {
     forwardOdd(LOOSE, src, dst, n, table, q, q2, add);
-    m = 2;
-  } else {
-    if (reduce & 1) forwardPass(REDUCE, src, dst, n, 1, table, q, q2, one, add);
-    else forwardPass(LOOSE, src, dst, n, 1, table, q, q2, one, add);
-    m = 4;
+    parts = 2;
+  } else if (reduce & 1) forwardPass(REDUCE, true, src, dst, n, 1, 0, 1, table, q, q2, one, add);
+  else forwardPass(LOOSE, true, src, dst, n, 1, 0, 1, table, q, q2, one, add);
+  for (let part: u32 = 0; part < parts; part++) {
+    let reduces = reduce >> 1;
+    for (let m = parts; m * 4 < n; m *= 4, reduces >>= 1) {
+      const first = part * (m / parts), end = first + m / parts;
+      if (reduces & 1) forwardPass(REDUCE, false, dst, dst, n, m, first, end, table, q, q2, one, none);
+      else forwardPass(LOOSE, false, dst, dst, n, m, first, end, table, q, q2, one, none);
+    }
+    const groups = n / 16 / parts;
+    if (reduces & 1) forwardLast(REDUCE, dst, n, part * groups, groups, table, q, q2, one);
+    else forwardLast(LOOSE, dst, n, part * groups, groups, table, q, q2, one);
   }
-  for (; m * 4 < n; m *= 4) {
-    reduce >>= 1;
-    if (reduce & 1) forwardPass(REDUCE, dst, dst, n, m, table, q, q2, one, none);
-    else forwardPass(LOOSE, dst, dst, n, m, table, q, q2, one, none);
-  }
-  reduce >>= 1;
-  if (reduce & 1) forwardLast(REDUCE, dst, n, table, q, q2, one);
-  else forwardLast(LOOSE, dst, n, table, q, q2, one);
 }
 
 /**
@@ -183,15 +201,19 @@ export function forwardLoose(src: usize, dst: usize, n: u32, table: usize, modul
 export function inverse(src: usize, dst: usize, n: u32, table: usize, modulus: u32, scale: u32, scaled: u32): void {
   const q = i32x4.splat(modulus), q2 = i32x4.splat(2 * modulus);
   const f = i32x4.splat(scale), fs = i32x4.splat(scaled);
-  inverseFirst(src, dst, n, table, q, q2);
-  let m: u32 = n >> 4;
-  const last: u32 = ctz(n) & 1 ? 2 : 1;
-  for (; m > last; m >>= 2) inversePass(false, dst, n, m, table, q, q2, f, fs);
-  if (last == 1) {
-    inversePass(true, dst, n, 1, table, q, q2, f, fs);
+  const parts: u32 = ctz(n) & 1 ? 2 : 4;
+  for (let part: u32 = 0; part < parts; part++) {
+    const groups = n / 16 / parts;
+    inverseFirst(src, dst, n, part * groups, groups, table, q, q2);
+    for (let m = n >> 4; m >= parts; m >>= 2) {
+      const blocks = m / parts;
+      inversePass(false, dst, n, m, part * blocks, (part + 1) * blocks, table, q, q2, f, fs);
+    }
+  }
+  if (parts == 4) {
+    inversePass(true, dst, n, 1, 0, 1, table, q, q2, f, fs);
     return;
   }
-  inversePass(false, dst, n, 2, table, q, q2, f, fs);
   const bytes = <usize>n * 2;
   const w = v128.load32_splat(table, 8), s = v128.load32_splat(table, 12);
   for (let at = dst; at < dst + bytes; at += 16) {
@@ -206,10 +228,12 @@ export function inverse(src: usize, dst: usize, n: u32, table: usize, modulus: u
 // @ts-ignore: decorator
 @inline
 function inversePass(
-  last: bool, data: usize, n: u32, m: u32, table: usize, q: v128, q2: v128, f: v128, fs: v128,
+  last: bool, data: usize, n: u32, m: u32, first: u32, end: u32,
+  table: usize, q: v128, q2: v128, f: v128, fs: v128,
 ): void {
   const bytes = <usize>n / m;
-  for (let i: u32 = 0; i < m; i++) {
+  data += <usize>first * 4 * bytes;
+  for (let i = first; i < end; i++) {
     const a = table + <usize>(m + i) * 8;
     const b = table + <usize>(m + i) * 16;
     const w1 = v128.load32_splat(a), s1 = v128.load32_splat(a, 4);
@@ -247,9 +271,13 @@ function inversePass(
 /** The first two layers, m = n / 2 and n / 4: four blocks of four values at a time, transposed to lanes and back. */
 // @ts-ignore: decorator
 @inline
-function inverseFirst(src: usize, dst: usize, n: u32, table: usize, q: v128, q2: v128): void {
-  let group = table + <usize>n * 2;
-  for (const end = src + <usize>n * 4; src < end; src += 64, dst += 64, group += 96) {
+function inverseFirst(
+  src: usize, dst: usize, n: u32, first: usize, count: usize, table: usize, q: v128, q2: v128,
+): void {
+  let group = table + <usize>n * 2 + first * 96;
+  src += first * 64;
+  dst += first * 64;
+  for (const end = src + count * 64; src < end; src += 64, dst += 64, group += 96) {
     const a = v128.load(src), b = v128.load(src, 16), c = v128.load(src, 32), d = v128.load(src, 48);
     const ab0 = v128.shuffle<i32>(a, b, 0, 4, 1, 5), ab1 = v128.shuffle<i32>(a, b, 2, 6, 3, 7);
     const cd0 = v128.shuffle<i32>(c, d, 0, 4, 1, 5), cd1 = v128.shuffle<i32>(c, d, 2, 6, 3, 7);
