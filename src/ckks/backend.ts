@@ -44,4 +44,9 @@ export interface Backend<V, P> {
   /** Divides by the last prime and drops it; the result has exactly the planned `scale`. */
   rescale(v: V, scale: number): V;
   free(v: V): void;
+  /**
+   * Independent computations without rotations, which a backend that has several threads carries out side by side; what they
+   * give exists when all are done.
+   */
+  together?<R>(computations: (() => R)[]): R[];
 }

@@ -107,32 +107,46 @@ function runLinear<V, P>(
   giants.forEach((giant, g) => {
     const turned = rotateBy(backend, sums, giant.rotate);
     const added = products?.[g] ?? backend.multiplySum(columns, rows[g]);
-    sums = turned.map((sum, a) => addInto(backend, sum, added[a]));
+    sums = together(
+      backend,
+      turned.map((sum, a) => () => addInto(backend, sum, added[a])),
+    );
   });
   for (const [amount, vs] of rotated) if (amount !== 0) for (const v of vs) backend.free(v);
   const complete = sums.map((sum, a) => sum ?? emptySum(stage, a));
   const outputs = separation ? separate(backend, stage, complete, separation) : complete;
   if (bias.length === 0) return outputs;
-  return outputs.map((product, o) => {
-    const rescaled = backend.rescale(product, stage.scaleOut);
-    const out = backend.addPlain(rescaled, bias[o]);
-    backend.free(product);
-    backend.free(rescaled);
-    return out;
-  });
+  return together(
+    backend,
+    outputs.map((product, o) => () => {
+      const rescaled = backend.rescale(product, stage.scaleOut);
+      const out = backend.addPlain(rescaled, bias[o]);
+      backend.free(product);
+      backend.free(rescaled);
+      return out;
+    }),
+  );
+}
+
+/** Independent computations, side by side where the backend can do that. */
+function together<V, P, R>(backend: Backend<V, P>, computations: (() => R)[]): R[] {
+  return backend.together?.(computations) ?? computations.map((compute) => compute());
 }
 
 /** The outputs of accumulators that hold two each, consumed; of an odd number of outputs the last is alone. */
 function separate<V, P>(backend: Backend<V, P>, { outputs }: LinearStage, sums: V[], separation: P[][]): V[] {
   const pairs = sums.slice(0, Math.floor(outputs / 2));
   const [conjugates] = backend.rotateAll(pairs, [CONJUGATION]);
-  const separated = pairs.flatMap((sum, a) => {
-    const both = backend.multiplySum([sum, conjugates[a]], separation) as V[];
-    backend.free(sum);
-    backend.free(conjugates[a]);
-    return both;
-  });
-  return [...separated, ...sums.slice(pairs.length)];
+  const separated = together(
+    backend,
+    pairs.map((sum, a) => () => {
+      const both = backend.multiplySum([sum, conjugates[a]], separation) as V[];
+      backend.free(sum);
+      backend.free(conjugates[a]);
+      return both;
+    }),
+  );
+  return [...separated.flat(), ...sums.slice(pairs.length)];
 }
 
 function emptySum(stage: LinearStage, accumulator: number): never {
@@ -160,14 +174,17 @@ function addInto<V, P>(backend: Backend<V, P>, a: V | null, b: V | null): V | nu
 }
 
 function runSquare<V, P>(backend: Backend<V, P>, stage: SquareStage, inputs: V[]): V[] {
-  return inputs.map((v) => {
-    const squared = backend.square(v);
-    const relinearised = backend.relinearise(squared);
-    backend.free(squared);
-    const out = backend.rescale(relinearised, stage.scaleOut);
-    backend.free(relinearised);
-    return out;
-  });
+  return together(
+    backend,
+    inputs.map((v) => () => {
+      const squared = backend.square(v);
+      const relinearised = backend.relinearise(squared);
+      backend.free(squared);
+      const out = backend.rescale(relinearised, stage.scaleOut);
+      backend.free(relinearised);
+      return out;
+    }),
+  );
 }
 
 function runSum<V, P>(

@@ -86,7 +86,7 @@ test.skipIf(!existsSync(TASKS))(
   async () => {
     const running = () => readdirSync(TASKS).length;
     const before = running();
-    for (let k = 0; k < 20; k++) {
+    for (let k = 0; k < 8; k++) {
       const started = await open(3);
       expect(compute(started, 1)).toEqual(expectedCells(1));
       started.threads[Symbol.dispose]();
@@ -111,7 +111,7 @@ test('when threads are never disposed, then the process ends all the same', asyn
 test('when a thread fails, then that is an error of ours, and so is every program after it', async () => {
   const { memory, threads } = await open(3);
   const fail = () => {
-    for (let k = 0; k < 20; k++) {
+    for (let k = 0; k < 8; k++) {
       threads.task();
       threads.kernels.copy(2 ** 32 - 64, memory.allocate(64), 1024);
     }

@@ -375,6 +375,8 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
   readonly #keys: FastKeys | null;
   readonly #made = new Set<FastCiphertext>();
   readonly #digits: { lazy: Lazy; group: number }[];
+  /** While computations are noted down together: what they gave back, which is used until they are carried out. */
+  #released: number[] | null = null;
 
   /** @param keys null for encoding weights only */
   constructor(engine: FastEngine, keys: FastKeys | null) {
@@ -398,6 +400,17 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     return { residues: this.#engine.encoder.encode(real, scale, limbs, imaginary), limbs, scale };
   }
 
+  together<R>(computations: (() => R)[]): R[] {
+    const released: number[] = [];
+    this.#released = released;
+    try {
+      return this.#engine.threads.together(computations);
+    } finally {
+      this.#released = null;
+      for (const address of released) this.#engine.memory.free(address);
+    }
+  }
+
   rotate(v: FastCiphertext, step: number): FastCiphertext {
     return this.rotateAll([v], [step])[0][0];
   }
@@ -405,9 +418,10 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
   /**
    * Hoisted, and yet bit for bit as SEAL: digits are taken and transformed once for all steps; keys are turned back, so that
    * only the outcome is turned; `starts` makes up for the signs. A zero digit keeps its value under a change of sign, which
-   * is rare: such a value's digits are taken anew for each step.
+   * is rare: such a value's digits are taken anew for each step. To know them it must run: it cannot be part of `together`.
    */
   rotateAll(values: FastCiphertext[], steps: number[]): FastCiphertext[][] {
+    if (this.#released) throw new BlindbeatError('INTERNAL', 'a rotation cannot be noted down with others');
     const engine = this.#engine;
     const { memory, threads, rings } = engine;
     const { n } = engine.parameters;
@@ -493,7 +507,7 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
       else threads.kernels.addPeriodic(from, values + 4 * i * blocks, to, n, n / blocks, q);
     });
     threads.run();
-    memory.free(values);
+    this.#release(values);
     return out;
   }
 
@@ -539,7 +553,7 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
       [{ key, start: 0, table: 0, outputs: [{ addends: [v, v], out }] }],
       limbs,
     );
-    engine.memory.free(digits.address);
+    this.#release(digits.address);
     return out;
   }
 
@@ -562,13 +576,18 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     }));
     this.#divide(divisions, limbs, limbs);
     engine.threads.run();
-    engine.memory.free(last.address);
+    this.#release(last.address);
     return out;
   }
 
   free(v: FastCiphertext): void {
     this.#made.delete(v);
-    this.#engine.memory.free(v.address);
+    this.#release(v.address);
+  }
+
+  #release(address: number): void {
+    if (this.#released) this.#released.push(address);
+    else this.#engine.memory.free(address);
   }
 
   /**
@@ -581,7 +600,7 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     owner: object,
   ): (FastCiphertext | null)[] {
     const engine = this.#engine;
-    const { memory, rings, stride, threads } = engine;
+    const { rings, stride, threads } = engine;
     const { n } = engine.parameters;
     const { limbs } = values[0];
     const sums = rows.map((row) => (row.some((p) => p !== null) ? this.#make(2, limbs) : null));
@@ -624,7 +643,7 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
       }
     }
     threads.run();
-    for (const { pointers } of groups) memory.free(pointers);
+    for (const { pointers } of groups) this.#release(pointers);
     return sums;
   }
 
@@ -634,13 +653,12 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
    */
   #switchKeys(sources: Source[], targets: Target[], limbs: number): void {
     const engine = this.#engine;
-    const { memory, rings, stride, threads } = engine;
+    const { rings, stride, threads } = engine;
     const { n } = engine.parameters;
     const special = rings.length - 1;
     const products = engine.allocate(2 * targets.length * sources.length, limbs + 1);
-    /** Address of an inner product, polynomial k, or 0 for the second of an odd number of ciphertexts. */
     const product = (t: number, c: number, k: number, i: number) =>
-      c < sources.length ? engine.limb(products, 2 * (t * sources.length + c) + k, i) : 0;
+      engine.limb(products, 2 * (t * sources.length + c) + k, i);
     for (let i = 0; i <= limbs; i++) {
       const prime = i < limbs ? i : special;
       const ring = rings[prime];
@@ -658,6 +676,8 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
         });
         const [firstA, restA, firstB = 0, restB = 0] = digits;
         targets.forEach(({ key, start }, t) => {
+          const to = (half: number, k: number) =>
+            c + half < sources.length ? product(t, c + half, k, i) : 0;
           threads.kernels.switchProducts(
             firstA,
             restA,
@@ -666,10 +686,10 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
             stride,
             engine.keyLimb(key, i, limbs),
             start && start + i * 8 * n,
-            product(t, c, 0, i),
-            product(t, c, 1, i),
-            product(t, c + 1, 0, i),
-            product(t, c + 1, 1, i),
+            to(0, 0),
+            to(0, 1),
+            to(1, 0),
+            to(1, 1),
             n,
             limbs,
             key.limbs,
@@ -700,7 +720,7 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     );
     this.#divide(divisions, special, limbs);
     threads.run();
-    memory.free(products.address);
+    this.#release(products.address);
   }
 
   /** Notes down divisions by the prime `dropped`, rounding. */

@@ -57,9 +57,9 @@ export class Threads implements Disposable {
   #failure: unknown;
   #calls = new Uint32Array(4096);
   #at = 0;
-  /** Where tasks start in the calls, and how many there are at the end of each phase. */
-  #tasks: number[] = [];
-  #phases: number[] = [];
+  /** Where tasks start in the calls, by phase. */
+  #phases: number[][] = [[]];
+  #collecting = false;
   #program = { address: 0, words: 0 };
 
   private constructor(memory: WasmMemory, module: Module, count: number, scratch: number) {
@@ -113,13 +113,40 @@ export class Threads implements Disposable {
 
   /** Begins a task: one thread makes the calls that follow, one after another. */
   task(): void {
-    if (this.#tasks.length > 0) this.#note(0, []);
-    this.#tasks.push(this.#at);
+    this.#note(0, []); // ends the one before
+    this.#phases.at(-1)!.push(this.#at);
   }
 
   /** Ends a phase: what follows begins when all tasks so far are done. */
   phase(): void {
-    if (this.#tasks.length > (this.#phases.at(-1) ?? 0)) this.#phases.push(this.#tasks.length);
+    if (this.#phases.at(-1)!.length > 0) this.#phases.push([]);
+  }
+
+  /**
+   * Independent computations side by side: the first phases of all, then the second ones, and so on. What they `run` is
+   * carried out at the end, so they must neither look at it nor give back memory that it uses.
+   */
+  together<R>(computations: (() => R)[]): R[] {
+    const all: number[][] = [];
+    this.#collecting = true;
+    try {
+      const results = computations.map((compute) => {
+        this.#phases = [[]];
+        const result = compute();
+        this.#phases.forEach((tasks, k) => {
+          all[k] = [...(all[k] ?? []), ...tasks];
+        });
+        return result;
+      });
+      this.#collecting = false;
+      this.#phases = [...all, []];
+      this.run();
+      return results;
+    } finally {
+      this.#collecting = false;
+      this.#phases = [[]];
+      this.#at = 0;
+    }
   }
 
   /**
@@ -128,13 +155,12 @@ export class Threads implements Disposable {
    * @throws BlindbeatError INTERNAL when a thread failed
    */
   run(): void {
-    if (this.#tasks.length === 0) return;
     this.phase();
+    if (this.#collecting) return;
     this.#note(0, []);
-    this.#write();
+    this.#write(this.#phases.filter((tasks) => tasks.length > 0));
     this.#at = 0;
-    this.#tasks = [];
-    this.#phases = [];
+    this.#phases = [[]];
     try {
       if (this.#failure === undefined && this.module.lead(this.#control, this.#scratch) === 0) return;
       this.#failure ??= new Error('a worker thread ended');
@@ -174,11 +200,10 @@ export class Threads implements Disposable {
   }
 
   /** Writes the program into the shared memory. */
-  #write(): void {
+  #write(phases: number[][]): void {
     const memory = this.#memory;
-    const phases = this.#phases;
     const tasks = HEAD + phases.length * PHASE.words;
-    const calls = tasks + this.#tasks.length;
+    const calls = tasks + phases.reduce((sum, phase) => sum + phase.length, 0);
     const length = calls + this.#at;
     if (this.#program.words < length) {
       if (this.#program.words > 0) memory.free(this.#program.address);
@@ -191,14 +216,12 @@ export class Threads implements Disposable {
     words.fill(0, start, start + tasks);
     words[this.#control / 4 + CONTROL.program] = address;
     words[start] = phases.length;
-    phases.forEach((end, k) => {
-      const first = phases[k - 1] ?? 0;
+    let task = tasks;
+    phases.forEach((starts, k) => {
       const at = start + HEAD + k * PHASE.words;
-      words[at + PHASE.count] = end - first;
-      words[at + PHASE.tasks] = address + 4 * (tasks + first);
-    });
-    this.#tasks.forEach((at, k) => {
-      words[start + tasks + k] = address + 4 * (calls + at);
+      words[at + PHASE.count] = starts.length;
+      words[at + PHASE.tasks] = address + 4 * task;
+      for (const from of starts) words[start + task++] = address + 4 * (calls + from);
     });
     words.set(this.#calls.subarray(0, this.#at), start + calls);
   }
