@@ -87,7 +87,7 @@ export function trainingCurves(history: EpochRecord[], title: string, chosenEpoc
           ...points(VALIDATION, (r) => r.validationCrossEntropy),
           ...points(AVERAGED, (r) => r.averageCrossEntropy),
         ],
-        { domain: [0.3, 1.2] },
+        { domain: [0.3, 2] },
       ),
       panel(
         'largest |score|',
