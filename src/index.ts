@@ -1,5 +1,19 @@
 /** What blindbeat offers to programs, in Node and in the browser. File access for Node is in `blindbeat/node`. */
 
+export { ACTIVATIONS, type Activation } from './approx/activations.ts';
+export {
+  type Approximation,
+  type ApproximationOptions,
+  approximate,
+  type CompositeApproximation,
+  evaluateApproximation,
+  METHODS,
+  type Method,
+  type PolynomialApproximation,
+} from './approx/approximate.ts';
+export { type ChebyshevSeries, monomials, type Range } from './approx/chebyshev.ts';
+export type { Distribution } from './approx/distribution.ts';
+export { type EvaluationScheme, evaluationScheme, runScheme, type Step } from './approx/scheme.ts';
 export { check } from './ckks/check.ts';
 export type { PlanOptions } from './ckks/circuit.ts';
 export { Client } from './ckks/client.ts';

@@ -1,0 +1,234 @@
+import { BlindbeatError } from '../errors.ts';
+import { type Activation, activation } from './activations.ts';
+import {
+  type ChebyshevSeries,
+  chebyshevPoints,
+  chebyshevValues,
+  evaluateSeries,
+  type Range,
+  seriesThrough,
+  toUnit,
+} from './chebyshev.ts';
+import { type Composite, composite, evaluateComposite } from './composite.ts';
+import { averagingRule, type Distribution, momentsOf } from './distribution.ts';
+import { hermiteCoefficients, hermiteSeries, leastSquares, truncate } from './expansions.ts';
+import { extrema, samplePoints } from './extrema.ts';
+import type { Rule } from './quadrature.ts';
+import { remez } from './remez.ts';
+
+export const METHODS = [
+  'chebyshev',
+  'truncation',
+  'least-squares',
+  'minimax',
+  'hermite',
+  'composite',
+] as const;
+export type Method = (typeof METHODS)[number];
+const MOST_DEGREE = 63;
+
+export interface ApproximationOptions {
+  range: Range;
+  /** 1 to 63. For method composite the degrees of its stages, such as [7, 15]. */
+  degree: number | readonly number[];
+  /** Default: minimax. */
+  method?: Method;
+  /** How often which input occurs. Weighs least squares and the rms error; Hermite takes its mean and deviation. Default: uniform. */
+  distribution?: Distribution;
+}
+
+interface Errors {
+  /** The largest error on the range, rounded up. */
+  maxError: number;
+  /** Where it is. */
+  maxErrorAt: number;
+  /** The root of the mean squared error over the distribution. */
+  rmsError: number;
+}
+
+/** One polynomial in the Chebyshev basis of its range. */
+export interface PolynomialApproximation extends ChebyshevSeries, Errors {
+  activation: string;
+  method: Exclude<Method, 'composite'>;
+  basis: 'chebyshev';
+  degree: number;
+  /** Of method hermite: the expansion under the Gaussian. */
+  hermite?: { mean: number; deviation: number; coefficients: number[] };
+  /** Of method minimax: the lower bound of any polynomial's error, and where the error alternates. */
+  minimax?: { lowerBound: number; reference: number[]; exchanges: number };
+}
+
+/** x times polynomials of polynomials. */
+export interface CompositeApproximation extends Composite, Errors {
+  activation: string;
+  method: 'composite';
+  basis: 'chebyshev';
+  /** Of the whole, as a polynomial in x. */
+  degree: number;
+  degrees: number[];
+}
+
+export type Approximation = PolynomialApproximation | CompositeApproximation;
+
+export function isComposite(a: Approximation): a is CompositeApproximation {
+  return a.method === 'composite';
+}
+
+/** The value of an approximation at x. */
+export function evaluateApproximation(a: Approximation, x: number): number {
+  return isComposite(a) ? evaluateComposite(a, x) : evaluateSeries(a, x);
+}
+
+/**
+ * A polynomial approximation of an activation, by its name or as a function, and how good it is.
+ *
+ * @throws BlindbeatError USAGE if the range is empty, the degree not from 1 to 63, the function not finite on the range,
+ * the distribution outside of it or not one that the method can take; PLAN if minimax does not
+ * converge or the function turns too often to be averaged
+ */
+export function approximate(
+  what: string | ((x: number) => number) | Activation,
+  { range, degree, method = 'minimax', distribution = { kind: 'uniform' } }: ApproximationOptions,
+): Approximation {
+  const target = typeof what === 'object' ? what : activation(what);
+  requireRange(range);
+  if (method === 'composite') {
+    if (!target.slopes) {
+      throw new BlindbeatError(
+        'USAGE',
+        `A composite is for functions that are linear on either side of 0 (relu, leaky-relu), not for ${target.name}.`,
+      );
+    }
+    const degrees = typeof degree === 'number' ? [degree] : [...degree];
+    const parts = composite(target.slopes, range, degrees);
+    const whole = degrees.reduce((a, b) => a * b, 1) + 1;
+    const rounding = 64 * Number.EPSILON * Math.max(Math.abs(range[0]), Math.abs(range[1]));
+    const error = (x: number) => target.f(x) - evaluateComposite(parts, x);
+    // The rule is made for the error, which turns more often than any polynomial of degree 63.
+    const errors = measure(error, range, whole, averagingRule(distribution, error, range, 0), rounding);
+    return {
+      activation: target.name,
+      method,
+      basis: 'chebyshev',
+      degree: whole,
+      degrees,
+      ...parts,
+      ...errors,
+    };
+  }
+  const n = requireDegree(degree);
+  const points = samplePoints(range, n);
+  requireFinite(target, points);
+  const rule = averagingRule(distribution, target.f, range, n);
+  const { series, ...extra } = fit(target, range, n, method, distribution, points, rule);
+  const sum = series.coefficients.reduce((s, c) => s + Math.abs(c), 0);
+  const rounding = 4 * (n + 1) * Number.EPSILON * sum;
+  const more = extra.minimax?.reference ?? [];
+  const errors = measure((x) => target.f(x) - evaluateSeries(series, x), range, n, rule, rounding, more);
+  return {
+    activation: target.name,
+    method,
+    basis: 'chebyshev',
+    degree: n,
+    range,
+    coefficients: series.coefficients,
+    ...errors,
+    ...extra,
+  };
+}
+
+interface Fit extends Pick<PolynomialApproximation, 'hermite' | 'minimax'> {
+  series: ChebyshevSeries;
+}
+
+function fit(
+  { f, name }: Activation,
+  range: Range,
+  degree: number,
+  method: Exclude<Method, 'composite'>,
+  distribution: Distribution,
+  points: readonly number[],
+  rule: Rule,
+): Fit {
+  switch (method) {
+    case 'chebyshev':
+      return { series: seriesThrough(chebyshevPoints(range, degree).map(f), range) };
+    case 'truncation':
+      return { series: truncate(f, range, degree) };
+    case 'least-squares':
+      return { series: leastSquares(f, range, degree, rule) };
+    case 'minimax': {
+      const found = remez({
+        f,
+        basis: (x) => chebyshevValues(toUnit(x, range), degree),
+        range,
+        points,
+        what: `${name} by degree ${degree} on [${range.join(', ')}]`,
+      });
+      const { coefficients, levelled: lowerBound, reference, exchanges } = found;
+      return { series: { range, coefficients }, minimax: { lowerBound, reference, exchanges } };
+    }
+    case 'hermite': {
+      const moments = momentsOf(distribution);
+      if (moments === undefined) {
+        throw new BlindbeatError(
+          'USAGE',
+          'A Hermite expansion needs the mean and deviation of the inputs: give a deviation, or samples.',
+        );
+      }
+      const { mean, deviation } = moments;
+      const coefficients = hermiteCoefficients(f, mean, deviation, degree);
+      return {
+        series: hermiteSeries(coefficients, mean, deviation, range),
+        hermite: { mean, deviation, coefficients },
+      };
+    }
+  }
+}
+
+/** Share by which the largest error found is rounded up: golden section does not find an extremum to the last bit. */
+const ROUND_UP = 1e-12;
+
+function measure(
+  e: (x: number) => number,
+  range: Range,
+  degree: number,
+  rule: Rule,
+  rounding: number,
+  more: readonly number[] = [],
+): Errors {
+  const found = extrema(e, samplePoints(range, degree, more));
+  const worst = found.reduce((a, b) => (Math.abs(b.value) > Math.abs(a.value) ? b : a));
+  const meanSquare = rule.x.reduce((s, x, i) => s + rule.w[i] * e(x) ** 2, 0);
+  return {
+    maxError: Math.abs(worst.value) * (1 + ROUND_UP) + rounding,
+    maxErrorAt: worst.x,
+    rmsError: Math.sqrt(meanSquare),
+  };
+}
+
+function requireRange([low, high]: Range): void {
+  if (Number.isFinite(low) && Number.isFinite(high) && low < high) return;
+  throw new BlindbeatError(
+    'USAGE',
+    `Expected a range from a lower to a higher number, such as -4,4; got ${low},${high}.`,
+  );
+}
+
+function requireDegree(degree: number | readonly number[]): number {
+  const n = typeof degree === 'number' ? degree : degree.length === 1 ? degree[0] : Number.NaN;
+  if (Number.isInteger(n) && n >= 1 && n <= MOST_DEGREE) return n;
+  throw new BlindbeatError(
+    'USAGE',
+    `Expected a degree from 1 to ${MOST_DEGREE}, got ${typeof degree === 'number' ? degree : degree.join(',')}. Several degrees are for method composite, higher ones too.`,
+  );
+}
+
+function requireFinite({ f, name }: Activation, points: readonly number[]): void {
+  const at = points.find((x) => !Number.isFinite(f(x)));
+  if (at === undefined) return;
+  throw new BlindbeatError(
+    'USAGE',
+    `${name} is ${f(at)} at ${at}: it must be finite on the whole range. Choose a range without this point.`,
+  );
+}
