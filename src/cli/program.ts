@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { addApprox } from './commands/approx.ts';
 import { addBench } from './commands/bench.ts';
 import { addClassify } from './commands/classify.ts';
 import { addData } from './commands/data.ts';
@@ -41,6 +42,7 @@ export function buildProgram(io: Io): Command {
   addTrain(program, io);
   addEvaluate(program, io);
   addBench(program, io);
+  addApprox(program, io);
   return program.addHelpText('after', HELP);
 }
 

@@ -18,12 +18,14 @@ export function reportError(error: unknown, args: string[], io: Io): number {
   return ERROR_CODES[code].exit;
 }
 
-/** Whether standard output is to get one object; not if --json names a file for it, as `evaluate` allows. */
+/** Whether standard output is to get one object; not if --json names a file for it, as some commands allow. */
 function wantsObject(args: string[]): boolean {
   const at = args.indexOf('--json');
   const next = args[at + 1] ?? '-';
-  return at >= 0 && (args[0] !== 'evaluate' || next.startsWith('-'));
+  return at >= 0 && (!JSON_TO_FILE.includes(args[0]) || next.startsWith('-'));
 }
+
+const JSON_TO_FILE = ['approx', 'evaluate'];
 
 function describe(error: unknown): { code: ErrorCode; message: string } {
   if (error instanceof BlindbeatError) return { code: error.code, message: error.message };

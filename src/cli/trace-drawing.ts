@@ -52,10 +52,16 @@ export function drawTrace(
 }
 
 /** One strip: in every dot column a line from the least to the largest sample there, joined to the column before. */
-function drawStrip(samples: number[], columns: number, low: number, high: number): string[] {
-  const dots = 4 * STRIP_ROWS;
+export function drawStrip(
+  samples: number[],
+  columns: number,
+  low: number,
+  high: number,
+  rows = STRIP_ROWS,
+): string[] {
+  const dots = 4 * rows;
   const row = (value: number) => Math.round(((high - value) / (high - low || 1)) * (dots - 1));
-  const cells = Array.from({ length: STRIP_ROWS }, () => new Uint8Array(columns));
+  const cells = Array.from({ length: rows }, () => new Uint8Array(columns));
   let last: number | undefined;
   for (let x = 0; x < 2 * columns; x++) {
     const from = Math.floor((x * samples.length) / (2 * columns));

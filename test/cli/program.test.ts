@@ -22,6 +22,7 @@ const COMMANDS = [
   'train',
   'evaluate',
   'bench',
+  'approx',
 ];
 
 beforeAll(async () => {
