@@ -22,6 +22,8 @@ export interface StepProgress {
   /** Means over the epoch so far. */
   loss: number;
   penalty: number;
+  /** CinC score of the batches of this epoch so far, as they were seen. */
+  score: number;
   /** Expected seconds to the end of the training. */
   eta: number;
 }
@@ -141,6 +143,7 @@ async function trainEpoch(
       steps,
       loss: sumLoss / (step + 1),
       penalty: sumPenalty / (step + 1),
+      score: computeMetrics(seen, named, classes).cincScore,
       eta: perStep * (steps * (epochs - state.epoch) - step - 1),
     });
     await new Promise((resolve) => setImmediate(resolve)); // lets Ctrl-C be heard

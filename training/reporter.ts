@@ -32,8 +32,8 @@ export function streamReporter(stream: NodeJS.WriteStream): Reporter {
       if (terminal) show(what, done, total, `${done} of ${total}`);
       else if (done === total) line(`${what}: ${total}`);
     },
-    step({ epoch, epochs, step, steps, loss, penalty, eta }) {
-      const text = `loss ${loss.toFixed(4)} penalty ${penalty.toFixed(4)} left ${duration(eta)}`;
+    step({ epoch, epochs, step, steps, loss, score, eta }) {
+      const text = `loss ${loss.toFixed(4)} score ${score.toFixed(3)} left ${duration(eta)}`;
       if (terminal) show(`epoch ${epoch}/${epochs}`, step, steps, text);
       else if (step % 50 === 0) line(`epoch ${epoch}/${epochs} step ${step}/${steps} ${text}`);
     },
