@@ -71,9 +71,9 @@ export async function writeOutput(
  *
  * @throws BlindbeatError USAGE
  */
-export function requireDistinct(out: string, input: string | undefined): void {
-  if (input !== undefined && resolve(out) === resolve(input)) {
-    throw new BlindbeatError('USAGE', `--out ${out} is the input itself: choose another name`);
+export function requireDistinct(out: string, other: string | undefined): void {
+  if (other !== undefined && resolve(out) === resolve(other)) {
+    throw new BlindbeatError('USAGE', `${out} is another file of the same command: choose another name`);
   }
 }
 

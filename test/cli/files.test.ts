@@ -64,7 +64,7 @@ describe('OutputFiles', () => {
 
 describe('requireDistinct', () => {
   test('when the output is the input by another path then it is refused', () => {
-    expect(() => requireDistinct(at('x'), at('y/../x'))).toThrow('input itself');
+    expect(() => requireDistinct(at('x'), at('y/../x'))).toThrow('another file of the same command');
     requireDistinct(at('x'), at('y'));
     requireDistinct(at('x'), undefined);
   });

@@ -1,4 +1,4 @@
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -13,6 +13,7 @@ const evaluationKeys = join(keys, 'evaluation.keys');
 const request = at('request.bin');
 const reply = at('reply.bin');
 const manifest = at('manifest.json');
+const picture = at('profile.svg');
 let profile = '';
 
 /** Server and client each with what they have: the model here, the manifest and the keys there. */
@@ -23,7 +24,19 @@ beforeAll(async () => {
     ['plan', '--model', model, '--outputs', 'scores+map', '--manifest', manifest],
     ['keygen', '--manifest', manifest, '--out', keys],
     ['encrypt', '--rhythm', 'af', '--keys', keys, '--out', request],
-    ['infer', request, '--keys', evaluationKeys, '--out', reply, '--model', model, '--profile'],
+    [
+      'infer',
+      request,
+      '--keys',
+      evaluationKeys,
+      '--out',
+      reply,
+      '--model',
+      model,
+      '--profile',
+      '--profile-svg',
+      picture,
+    ],
     ['keygen', '--model', other, '--out', at('other.keys')],
     ['keygen', '--manifest', manifest, '--out', at('second.keys')],
   ]) {
@@ -99,6 +112,25 @@ describe('keygen -> encrypt -> infer -> decrypt', () => {
     for (const part of ['block 1', 'square 1', 'mean over time', ' %', 'rotations', 'products', '█']) {
       expect(profile).toContain(part);
     }
+    const svg = readFileSync(picture, 'utf8');
+    for (const part of ['block 1', 'square 1', 'mean over time', 'per encrypted ECG', 'threads']) {
+      expect(svg).toContain(part);
+    }
+  });
+
+  test('when the picture would be the reply itself then infer says so before any work', async () => {
+    const { code, stderr } = await blindbeat(
+      'infer',
+      request,
+      '-k',
+      evaluationKeys,
+      '-o',
+      at('x'),
+      '--profile-svg',
+      at('x'),
+    );
+    expect(code).toBe(2);
+    expect(stderr).toContain('is another file of the same command');
   });
 
   test('when infer prints --json then times, sizes and operations are there', async () => {
@@ -284,7 +316,7 @@ describe('wrong use', () => {
       'encrypt onto its input',
       () => ['encrypt', at('e.csv'), '-k', keys, '-o', at('e.csv')],
       2,
-      /input itself/,
+      /another file of the same command/,
     ],
     [
       'encrypt into no folder',
@@ -316,13 +348,13 @@ describe('wrong use', () => {
       'infer onto its input',
       () => ['infer', request, '-k', evaluationKeys, '-o', request, '-m', model],
       2,
-      /input itself/,
+      /another file of the same command/,
     ],
     [
       'infer onto the keys',
       () => ['infer', request, '-k', evaluationKeys, '-o', evaluationKeys, '-m', model],
       2,
-      /input itself/,
+      /another file of the same command/,
     ],
     [
       'infer into no folder',

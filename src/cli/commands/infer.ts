@@ -22,6 +22,8 @@ import {
   threadsOption,
 } from '../options.ts';
 import { requireDistinct, requireWritable, writeOutput } from '../output-file.ts';
+import { drawSvg } from '../picture.ts';
+import { profileChart } from '../profile-picture.ts';
 import { progressOn, type StartTask } from '../progress.ts';
 import { peakMemory, stageClock, timed } from '../stages.ts';
 
@@ -32,6 +34,7 @@ interface InferOptions extends ScheduleOptions {
   backend: BackendName;
   threads?: number;
   profile?: boolean;
+  profileSvg?: string;
   json?: boolean;
 }
 
@@ -53,6 +56,7 @@ export function addInfer(program: Command, io: Io): void {
     .addOption(backendOption())
     .addOption(threadsOption())
     .option('--profile', 'time and operations of every stage')
+    .option('--profile-svg <file>', 'draw the time of every stage')
     .addOption(jsonOption())
     .action((request: string, options: InferOptions) => infer(request, options, io));
   examples(command, [
@@ -62,10 +66,13 @@ export function addInfer(program: Command, io: Io): void {
 }
 
 async function infer(path: string, options: InferOptions, io: Io): Promise<void> {
-  const { out } = options;
-  requireDistinct(out, path);
-  requireDistinct(out, options.keys);
-  await requireWritable(out);
+  const { out, profileSvg } = options;
+  for (const file of profileSvg === undefined ? [out] : [out, profileSvg]) {
+    requireDistinct(file, path);
+    requireDistinct(file, options.keys);
+    await requireWritable(file);
+  }
+  if (profileSvg !== undefined) requireDistinct(out, profileSvg);
   const model = await loadModel(options.model);
   // Whether the files fit is known from their headers, before any of the long work.
   const header = await readHeaderFile(path, 'request');
@@ -89,6 +96,10 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   });
   const { reply, ms, layers } = evaluate(server, request, keys, start);
   await writeOutput(out, reply);
+  if (profileSvg !== undefined) {
+    const how = `backend ${options.backend}, ${describeThreads(server.threads)}`;
+    await writeOutput(profileSvg, await drawSvg(profileChart(layers, { model: model.name, how, ms })));
+  }
 
   const peak = peakMemory();
   if (options.json) {
@@ -109,6 +120,7 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   printLines(io.stdout, [
     ...(options.profile ? ['', ...profileLines(planned.stages, layers, colours), ''] : []),
     `${out}: send it back to the client (${formatBytes(reply.length)})`,
+    ...(profileSvg === undefined ? [] : [`${profileSvg}: the time of every stage`]),
     `computed in ${formatMs(ms)} by ${describeThreads(server.threads)}, memory ${describeMemory({ server: peak })} at most`,
   ]);
 }
