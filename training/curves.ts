@@ -8,17 +8,24 @@ interface Point {
   value: number;
 }
 
+type Figure = Exclude<keyof EpochRecord, 'phase'>;
+
 const TRAINING = 'training batches';
 const VALIDATION = 'validation';
 const AVERAGED = 'validation, averaged weights';
 
 /** The curves of a training as a Vega-Lite chart: score, cross-entropy, largest |score| and learning rate by epoch. */
 export function trainingCurves(history: EpochRecord[], title: string, chosenEpoch?: number): TopLevelSpec {
-  const points = (curve: string, of: (record: EpochRecord) => number | undefined): Point[] =>
+  const points = (curve: string, figure: Figure): Point[] =>
     history.flatMap((record) => {
-      const value = of(record);
+      const value = record[figure];
       return value === undefined ? [] : [{ epoch: record.epoch, curve, value }];
     });
+  const three = (training: Figure, validation: Figure, averaged: Figure) => [
+    ...points(TRAINING, training),
+    ...points(VALIDATION, validation),
+    ...points(AVERAGED, averaged),
+  ];
   const second = history.find((r) => r.phase === 'exact' && r.epoch > 1)?.epoch;
   const marks = [
     ...(second === undefined ? [] : [{ epoch: second, what: 'exact phase begins' }]),
@@ -71,40 +78,19 @@ export function trainingCurves(history: EpochRecord[], title: string, chosenEpoc
     title: { text: title, anchor: 'start' },
     columns: 2,
     concat: [
-      panel(
-        'CinC score',
-        [
-          ...points(TRAINING, (r) => r.trainScore),
-          ...points(VALIDATION, (r) => r.validationScore),
-          ...points(AVERAGED, (r) => r.averageScore),
-        ],
-        { domain: [0.5, 1] },
-      ),
+      panel('CinC score', three('trainScore', 'validationScore', 'averageScore'), { domain: [0.5, 1] }),
       panel(
         'cross-entropy (of training batches: with class weights and teachers)',
-        [
-          ...points(TRAINING, (r) => r.loss),
-          ...points(VALIDATION, (r) => r.validationCrossEntropy),
-          ...points(AVERAGED, (r) => r.averageCrossEntropy),
-        ],
+        three('loss', 'validationCrossEntropy', 'averageCrossEntropy'),
         { domain: [0.3, 2] },
       ),
       panel(
         'largest |score|',
-        [
-          ...points(TRAINING, (r) => r.trainLargest),
-          ...points(VALIDATION, (r) => r.validationLargest),
-          ...points(AVERAGED, (r) => r.averageLargest),
-        ],
+        three('trainLargest', 'validationLargest', 'averageLargest'),
         { type: 'log', domain: [1, 1e6] },
         6,
       ),
-      panel(
-        'learning rate',
-        points(TRAINING, (r) => r.learningRate),
-        { type: 'log' },
-        5,
-      ),
+      panel('learning rate', points(TRAINING, 'learningRate'), { type: 'log' }, 5),
     ],
   };
 }

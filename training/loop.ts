@@ -19,9 +19,8 @@ export interface StepProgress {
   epochs: number;
   step: number;
   steps: number;
-  /** Means over the epoch so far. */
+  /** Mean over the epoch so far. */
   loss: number;
-  penalty: number;
   /** CinC score of the batches of this epoch so far, as they were seen. */
   score: number;
   /** Expected seconds to the end of the training. */
@@ -142,7 +141,6 @@ async function trainEpoch(
       step: step + 1,
       steps,
       loss: sumLoss / (step + 1),
-      penalty: sumPenalty / (step + 1),
       score: computeMetrics(seen, named, classes).cincScore,
       eta: perStep * (steps * (epochs - state.epoch) - step - 1),
     });

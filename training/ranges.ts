@@ -53,12 +53,9 @@ export function unionOf(a: Ranges, b: Ranges): Ranges {
 /** Largest pre-activation that the gate lets pass: beyond it a square amplifies what little error there is. */
 const PRE_ACTIVATION_LIMIT = 32;
 
-/** Whether nothing exceeds `scoreLimit` and the pre-activations' limit. */
+/** Whether `checkRanges` would let them pass. */
 export function isInRange(ranges: Ranges, scoreLimit: number): boolean {
-  return (
-    ranges.largestScore <= scoreLimit &&
-    ranges.preActivations.every(([low, high]) => Math.max(-low, high) <= PRE_ACTIVATION_LIMIT)
-  );
+  return excesses(ranges, scoreLimit, PRE_ACTIVATION_LIMIT).length === 0;
 }
 
 /**
@@ -71,6 +68,17 @@ export function checkRanges(
   scoreLimit: number,
   preActivationLimit = PRE_ACTIVATION_LIMIT,
 ): void {
+  const problems = excesses(ranges, scoreLimit, preActivationLimit);
+  if (problems.length > 0) {
+    throw new BlindbeatError(
+      'MODEL',
+      `The network leaves its range, so it is not exported: ${problems.join('; ')}. Train longer in the exact phase, or raise the range penalty.`,
+    );
+  }
+}
+
+/** What is beyond a limit, in words. */
+function excesses(ranges: Ranges, scoreLimit: number, preActivationLimit: number): string[] {
   const problems: string[] = [];
   if (!(ranges.largestScore <= scoreLimit)) {
     problems.push(`largest |score| ${ranges.largestScore.toPrecision(3)}, at most ${scoreLimit} allowed`);
@@ -82,10 +90,5 @@ export function checkRanges(
       );
     }
   });
-  if (problems.length > 0) {
-    throw new BlindbeatError(
-      'MODEL',
-      `The network leaves its range, so it is not exported: ${problems.join('; ')}. Train longer in the exact phase, or raise the range penalty.`,
-    );
-  }
+  return problems;
 }

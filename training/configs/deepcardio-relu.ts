@@ -1,7 +1,7 @@
 import type { TrainingConfig } from '../config.ts';
 import polynomial from './deepcardio-deg2.ts';
 
-/** The same shape with ReLU and max-pooling: the teacher of the polynomial network, and its baseline. */
+/** Six blocks with ReLU and max-pooling: the polynomial network's baseline, and one of its teachers. */
 const config: TrainingConfig = {
   ...polynomial,
   architecture: { ...polynomial.architecture, dilations: [1, 1, 1, 1, 2, 4], activation: 'relu' },
