@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { averagePool, repeat } from './layers.ts';
 
 /** What keeps pre-activations where a polynomial is harmless: section "The range" of docs/training.md. */
 export interface RangeControl {
@@ -128,19 +129,4 @@ function excess(x: tf.Tensor3D, start: number): tf.Tensor3D {
 
 function clip(x: tf.Tensor3D, bound: number | undefined): tf.Tensor3D {
   return bound === undefined ? x : tf.clipByValue(x, -bound, bound);
-}
-
-function averagePool(x: tf.Tensor3D, pool: number): tf.Tensor3D {
-  if (pool === 1) return x;
-  const [batch, time, channels] = x.shape;
-  const flat = tf.reshape(x, [batch, 1, time, channels]) as tf.Tensor4D;
-  return tf.reshape(tf.avgPool(flat, [1, pool], [1, pool], 'valid'), [batch, time / pool, channels]);
-}
-
-/** [batch, time, c] -> [batch, time * times, c], each row repeated. */
-function repeat(x: tf.Tensor3D, times: number): tf.Tensor3D {
-  if (times === 1) return x;
-  const [batch, time, channels] = x.shape;
-  const rows = tf.reshape(x, [batch, time, channels]);
-  return tf.reshape(tf.concat(Array(times).fill(rows), 2), [batch, time * times, channels]);
 }

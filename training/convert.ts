@@ -44,7 +44,7 @@ export function toModel(network: Network, details: ModelDetails): Model {
           }
         : { kind: 'relu', range: ranges[i] },
       pool: architecture.pool,
-      pooling: square ? 'average' : 'max',
+      pooling: architecture.pooling,
     };
     inChannels = outChannels;
     return block;
@@ -76,15 +76,17 @@ function squareCoefficients(a: Float32Array, h: Float32Array): Float32Array {
  */
 export function fromModel(model: Model): Network {
   const [first] = model.blocks;
-  const relu = model.blocks.every((b) => b.activation.kind === 'relu' && b.pooling === 'max');
+  const relu = model.blocks.every((b) => b.activation.kind === 'relu');
   const square = model.blocks.every(
     ({ activation: a, pooling }) => a.kind === 'polynomial' && a.degree === 2 && pooling === 'average',
   );
-  const even = model.blocks.every((b) => b.kernel === first.kernel && b.pool === first.pool);
+  const even = model.blocks.every(
+    (b) => b.kernel === first.kernel && b.pool === first.pool && b.pooling === first.pooling,
+  );
   if (!even || !(relu || square)) {
     throw new BlindbeatError(
       'MODEL',
-      `Model ${model.name} cannot be trained on: expected polynomials of degree 2 and average pooling, or ReLU and max-pooling, and one kernel length and pool for all blocks.`,
+      `Model ${model.name} cannot be trained on: expected polynomials of degree 2 and average pooling, or ReLU, and one kernel length and pool for all blocks.`,
     );
   }
   const architecture: Architecture = {
@@ -95,6 +97,7 @@ export function fromModel(model: Model): Network {
     dilations: model.blocks.map((b) => b.dilation),
     pool: first.pool,
     activation: relu ? 'relu' : 'square',
+    pooling: first.pooling,
   };
   const parameters = model.blocks.flatMap((b, i): Parameter[] => {
     const name = (part: string) => `block${i + 1}/${part}`;

@@ -83,6 +83,31 @@ export function reluPool(x: tf.Tensor3D, pool: number): tf.Tensor3D {
   );
 }
 
+/** y = averagePool(max(x, 0)); x [batch, time, channels], pool divides time. */
+export function reluAveragePool(x: tf.Tensor3D, pool: number): tf.Tensor3D {
+  return withGradient(
+    [x],
+    (xs) => averagePool(tf.relu(xs as tf.Tensor3D), pool),
+    (dy, [xs]) => [tf.mul(repeat(tf.div(dy, pool) as tf.Tensor3D, pool), tf.step(xs))],
+  );
+}
+
+/** [batch, time, c] -> [batch, time / pool, c] */
+export function averagePool(x: tf.Tensor3D, pool: number): tf.Tensor3D {
+  if (pool === 1) return x;
+  const [batch, time, channels] = x.shape;
+  const flat = tf.reshape(x, [batch, 1, time, channels]) as tf.Tensor4D;
+  return tf.reshape(tf.avgPool(flat, [1, pool], [1, pool], 'valid'), [batch, time / pool, channels]);
+}
+
+/** [batch, time, c] -> [batch, time * times, c], each row repeated. */
+export function repeat(x: tf.Tensor3D, times: number): tf.Tensor3D {
+  if (times === 1) return x;
+  const [batch, time, channels] = x.shape;
+  const rows = tf.reshape(x, [batch, time, channels]);
+  return tf.reshape(tf.concat(Array(times).fill(rows), 2), [batch, time * times, channels]);
+}
+
 /** What the loss of a batch is made of beside the scores. */
 export interface LossTerms {
   /** [batch, classes]: class probabilities times the record's weight. */

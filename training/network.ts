@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Random } from '../src/ecg/random.ts';
 import { BATCH_NORM_EPSILON, batchNorm, type RangeControl, squarePool } from './activation.ts';
 import { circularConv } from './convolution.ts';
-import { addBias, dense, meanOverTime, reluPool } from './layers.ts';
+import { addBias, dense, meanOverTime, reluAveragePool, reluPool } from './layers.ts';
 import type { Parameter } from './optimizer.ts';
 
 /** The architecture: everything that decides the parameters' shapes. */
@@ -14,8 +14,10 @@ export interface Architecture {
   /** One per block. */
   dilations: number[];
   pool: number;
-  /** `square`: a (x + h)^2 and average pooling; `relu`: the published ReLU and max-pooling. */
+  /** `square`: a (x + h)^2; `relu`: the published one. */
   activation: 'square' | 'relu';
+  /** Squares need `average`; the published network has `max`. */
+  pooling: 'average' | 'max';
 }
 
 /** Where a (x + h)^2 starts and stays: as a -> 0 the folded form would cancel badly. */
@@ -154,7 +156,9 @@ export function forwardTensors(
     x =
       architecture.activation === 'square'
         ? squarePool(x, of('a'), of('h'), architecture.pool, options.control, options.onPenalty)
-        : reluPool(x, architecture.pool);
+        : architecture.pooling === 'max'
+          ? reluPool(x, architecture.pool)
+          : reluAveragePool(x, architecture.pool);
   });
   return dense(meanOverTime(x), tensor('dense/weights') as tf.Tensor2D, tensor('dense/bias') as tf.Tensor1D);
 }

@@ -18,6 +18,7 @@ test('gradient ascent finds larger scores than it starts from, and not beyond wh
     dilations: [1, 1],
     pool: 2,
     activation: 'square' as const,
+    pooling: 'average' as const,
   };
   const made = createNetwork(architecture, new Random(1));
   const random = new Random(2);

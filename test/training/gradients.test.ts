@@ -4,7 +4,15 @@ import { Random } from '../../src/ecg/random.ts';
 import { batchNorm, type RangeControl, squarePool } from '../../training/activation.ts';
 import { type BackendName, loadBackend } from '../../training/backend.ts';
 import { circularConv } from '../../training/convolution.ts';
-import { addBias, crossEntropy, dense, meanOverTime, reluPool, withGradient } from '../../training/layers.ts';
+import {
+  addBias,
+  crossEntropy,
+  dense,
+  meanOverTime,
+  reluAveragePool,
+  reluPool,
+  withGradient,
+} from '../../training/layers.ts';
 
 type Tensors = Record<string, { shape: number[]; values: Float32Array }>;
 
@@ -126,6 +134,10 @@ describe.each<BackendName>(['wasm', 'tfjs-node'])('on %s', (name) => {
           ),
         ),
     );
+  });
+
+  test('reluAveragePool has the gradient of finite differences', () => {
+    check({ x: values([2, 8, 3], 1) }, ({ x }) => project(reluAveragePool(x as tf.Tensor3D, 2)));
   });
 
   test('reluPool has the gradient of finite differences', () => {

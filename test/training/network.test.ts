@@ -26,6 +26,7 @@ const SMALL: Architecture = {
   dilations: [1, 2, 4],
   pool: 2,
   activation: 'square',
+  pooling: 'average',
 };
 
 /** A network whose batch norm is no identity. */

@@ -11,6 +11,7 @@ const config: TrainingConfig = {
     dilations: [1, 1, 1, 1, 4, 8],
     pool: 2,
     activation: 'square',
+    pooling: 'average',
   },
   batch: 32,
   phases: {
