@@ -100,6 +100,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   if (!options.resume && began) {
     reporter.note(`${checkpoint} of an earlier run is replaced (--resume would have gone on from it)`);
   }
+  if (options.resume && !began) reporter.note(`${checkpoint} is not there yet: from the beginning`);
   const epochs = config.phases.normalised.epochs + config.phases.exact.epochs;
   const curves = join(dirname(checkpoint), 'training.svg');
   reporter.note(`after every epoch: ${checkpoint}, ${curves}`);
