@@ -82,8 +82,8 @@ describe('import rules', () => {
   test.each([
     ['src/approx', ['src/approx/', 'src/errors.ts']],
     ['src/ecg', ['src/ecg/', 'src/errors.ts']],
-    ['src/model', ['src/model/', 'src/ecg/', 'src/errors.ts']],
-    ['src/ckks', ['src/ckks/', 'src/model/', 'src/ecg/', 'src/errors.ts']],
+    ['src/model', ['src/model/', 'src/approx/', 'src/ecg/', 'src/errors.ts']],
+    ['src/ckks', ['src/ckks/', 'src/model/', 'src/approx/', 'src/ecg/', 'src/errors.ts']],
   ])('when %s is read, then it imports only from %j', (folder, allowed) => {
     for (const file of SOURCES.filter((f) => f.startsWith(`${folder}/`))) {
       for (const target of importsOf(file).filter((t) => t.startsWith('src/') || t.startsWith('training/'))) {

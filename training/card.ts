@@ -1,4 +1,4 @@
-import type { Model } from '../src/model/model.ts';
+import { degreeOf, type Model } from '../src/model/model.ts';
 import type { ModelMetrics } from './export.ts';
 
 const NAMES: Record<string, string> = {
@@ -15,15 +15,12 @@ export function modelCard(model: Model, metrics: ModelMetrics): string {
   const dilations = model.blocks.map((b) => b.dilation).join(', ');
   const parameters = model.blocks.reduce(
     (sum, { weights, bias, activation }) =>
-      sum +
-      weights.length +
-      bias.length +
-      (activation.kind === 'polynomial' ? activation.coefficients.length : 0),
+      sum + weights.length + bias.length + (activation.kind === 'relu' ? 0 : activation.coefficients.length),
     model.dense.weights.length + model.dense.bias.length,
   );
   const [block] = model.blocks;
   const activation =
-    block.activation.kind === 'relu' ? 'ReLU' : `polynomial of degree ${block.activation.degree}`;
+    block.activation.kind === 'relu' ? 'ReLU' : `polynomial of degree ${degreeOf(block.activation)}`;
   const facts = table([
     ['', ''],
     ['Input', `${model.samples} samples (${model.preprocessing.seconds} s), prepared as model.json says`],

@@ -106,7 +106,7 @@ export function fromModel(model: Model): Network {
       { name: name('conv'), shape: [b.kernel, b.inChannels, n], values: b.weights.slice(), decay: true },
       { name: name('bias'), shape: [n], values: b.bias.slice(), decay: false },
     ];
-    if (b.activation.kind === 'relu') return convolution;
+    if (b.activation.kind !== 'polynomial') return convolution;
     const { coefficients } = b.activation;
     const a = coefficients.slice(2 * n, 3 * n);
     const h = a.map((value, c) => coefficients[n + c] / (2 * value));

@@ -1,5 +1,5 @@
 import { BlindbeatError } from '../errors.ts';
-import type { Block, Model } from '../model/model.ts';
+import { type Block, degreeOf, type Model } from '../model/model.ts';
 
 /** A convolution with everything linear folded into it, so that a bare square follows. All in float64. */
 export interface FoldedConvolution {
@@ -83,8 +83,9 @@ function completeSquare(block: Block, name: string) {
       `${name} has ${activation.kind === 'relu' ? 'ReLU' : 'max-pooling'}, which cannot be evaluated on ciphertexts: choose a model of polynomials and average pooling, such as deepcardio-deg2`,
     );
   }
-  const { degree, coefficients } = activation;
-  if (degree !== 2) {
+  const degree = degreeOf(activation);
+  const { coefficients } = activation;
+  if (activation.kind !== 'polynomial' || degree !== 2) {
     throw new BlindbeatError(
       'PLAN',
       `${name}: its activation has degree ${degree}, but only degree 2 can be planned: retrain with degree 2`,

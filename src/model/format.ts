@@ -2,7 +2,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex } from '@noble/hashes/utils.js';
 import { parsePreprocessing } from '../ecg/preprocess.ts';
 import { BlindbeatError } from '../errors.ts';
-import type { Block, Model, Polynomial, Relu } from './model.ts';
+import type { Block, ChebyshevPolynomial, Model, Polynomial, Relu } from './model.ts';
 
 const FORMAT = 'blindbeat-model';
 const VERSION = 1;
@@ -17,16 +17,24 @@ interface ModelFile extends Omit<Model, 'blocks' | 'dense'> {
 }
 
 interface BlockFile extends Omit<Block, 'weights' | 'bias' | 'activation'> {
-  activation: Omit<Polynomial, 'coefficients'> | Relu;
+  activation: Omit<Polynomial, 'coefficients'> | ChebyshevPolynomial | Relu;
 }
 
 /** Larger numbers than any network that could be planned, so that a broken file cannot ask for all memory. */
-const LIMITS = { blocks: 64, channels: 8192, kernel: 1023, dilation: 65536, degree: 64, classes: 1024 };
+const LIMITS = {
+  blocks: 64,
+  channels: 8192,
+  kernel: 1023,
+  dilation: 65536,
+  degree: 64,
+  seriesDegree: 63,
+  classes: 1024,
+};
 
 /**
  * A model as two files: `json` to be written as model.json, `weights` as weights.bin: float32 little-endian, for
  * each block weights [kernel][in][out], bias [out], coefficients [degree + 1][out] of a polynomial; then the dense
- * layer's weights [channels][classes] and bias [classes].
+ * layer's weights [channels][classes] and bias [classes]. Coefficients of a Chebyshev series are float64 and in `json`.
  */
 export function serialiseModel(model: Model): { json: ModelFile; weights: Uint8Array } {
   const arrays = arraysOf(model);
@@ -48,7 +56,7 @@ export function serialiseModel(model: Model): { json: ModelFile; weights: Uint8A
     preprocessing: model.preprocessing,
     samples: model.samples,
     blocks: model.blocks.map(({ weights: _weights, bias: _bias, activation, ...rest }) => {
-      if (activation.kind === 'relu') return { ...rest, activation };
+      if (activation.kind !== 'polynomial') return { ...rest, activation };
       const { coefficients: _coefficients, ...polynomial } = activation;
       return { ...rest, activation: polynomial };
     }),
@@ -112,9 +120,9 @@ export function parseModel(json: unknown, weights: Uint8Array): Model {
       weights: reader.take(b.kernel * b.inChannels * b.outChannels),
       bias: reader.take(b.outChannels),
       activation:
-        b.activation.kind === 'relu'
-          ? b.activation
-          : { ...b.activation, coefficients: reader.take((b.activation.degree + 1) * b.outChannels) },
+        b.activation.kind === 'polynomial'
+          ? { ...b.activation, coefficients: reader.take((b.activation.degree + 1) * b.outChannels) }
+          : b.activation,
     })),
     dense: {
       weights: reader.take((blocks.at(-1)?.outChannels ?? 1) * classes.length),
@@ -159,12 +167,23 @@ function parseBlocks(check: Checker, value: unknown, samples: number): BlockFile
 /** Files of before there was a choice say nothing of kind and pooling: a polynomial and the average. */
 function parseActivation(check: Checker, value: unknown, at: string): BlockFile['activation'] {
   const activation = check.record(value, at);
-  const kind = check.choice(activation.kind ?? 'polynomial', `${at}.kind`, ['polynomial', 'relu']);
+  const kind = check.choice(activation.kind ?? 'polynomial', `${at}.kind`, [
+    'polynomial',
+    'chebyshev',
+    'relu',
+  ]);
   const list = check.list(activation.range, `${at}.range`, 2);
   const [low, high] = [0, 1].map((k) => check.number(list[k], `${at}.range[${k}]`));
   if (low >= high) check.fail(`${at}.range: expected [low, high] with low < high`);
   const range: [number, number] = [low, high];
   if (kind === 'relu') return { kind, range };
+  if (kind === 'chebyshev') {
+    const coefficients = check
+      .list(activation.coefficients, `${at}.coefficients`, LIMITS.seriesDegree + 1)
+      .map((c, k) => check.number(c, `${at}.coefficients[${k}]`));
+    if (coefficients.length < 2) check.fail(`${at}.coefficients: expected at least two`);
+    return { kind, coefficients, range };
+  }
   return { kind, degree: check.count(activation.degree, `${at}.degree`, LIMITS.degree), range };
 }
 

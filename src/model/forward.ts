@@ -1,3 +1,4 @@
+import { evaluateSeries } from '../approx/chebyshev.ts';
 import { BlindbeatError } from '../errors.ts';
 import type { Block, Dense, Model } from './model.ts';
 
@@ -99,10 +100,14 @@ function rangeOf(x: Float64Array): [number, number] {
   return [low, high];
 }
 
-/** The activation in place, a polynomial by Horner's rule; y [time][channels]. */
+/** The activation in place, powers by Horner's rule and a series by Clenshaw's; y [time][channels]. */
 function activate(y: Float64Array, { activation, outChannels: channels }: Block): void {
   if (activation.kind === 'relu') {
     for (let i = 0; i < y.length; i++) y[i] = Math.max(y[i], 0);
+    return;
+  }
+  if (activation.kind === 'chebyshev') {
+    for (let i = 0; i < y.length; i++) y[i] = evaluateSeries(activation, y[i]);
     return;
   }
   const { degree, coefficients } = activation;

@@ -30,7 +30,7 @@ export interface Block {
   weights: Float32Array;
   /** `[outChannels]` */
   bias: Float32Array;
-  activation: Polynomial | Relu;
+  activation: Polynomial | ChebyshevPolynomial | Relu;
   /** Window and stride of the pooling; 1 means none. Divides the block's input length. */
   pool: number;
   pooling: 'average' | 'max';
@@ -43,6 +43,15 @@ export interface Polynomial {
   /** `[degree + 1][channels]`, ascending powers: p_c(x) = sum_k coefficients[k * channels + c] * x^k. */
   coefficients: Float32Array;
   /** The pre-activations for which the network was validated: [low, high]. */
+  range: [number, number];
+}
+
+/** One polynomial for all channels, as a Chebyshev series: powers of x in float32 would lose everything at degree 16. */
+export interface ChebyshevPolynomial {
+  kind: 'chebyshev';
+  /** c_0 ... c_d of p(x) = sum_k c_k T_k(t), t = (2x - low - high) / (high - low). */
+  coefficients: number[];
+  /** [low, high]: where t is within +-1, and the pre-activations for which the network was validated. */
   range: [number, number];
 }
 
@@ -68,4 +77,10 @@ export interface Provenance {
   createdAt: string;
   /** Figures measured at export, such as cincScore on the test part; empty for a network that was not trained. */
   metrics: Record<string, number>;
+}
+
+/** The degree of an activation, none for ReLU. */
+export function degreeOf(activation: Block['activation']): number | null {
+  if (activation.kind === 'relu') return null;
+  return activation.kind === 'polynomial' ? activation.degree : activation.coefficients.length - 1;
 }

@@ -1,5 +1,5 @@
 import { DEFAULT_PREPROCESSING } from '../../src/ecg/preprocess.ts';
-import type { Block, Model } from '../../src/model/model.ts';
+import type { Block, ChebyshevPolynomial, Model } from '../../src/model/model.ts';
 
 export interface RandomModelOptions {
   samples?: number;
@@ -11,6 +11,8 @@ export interface RandomModelOptions {
   pool?: number | number[];
   classes?: number;
   degree?: number;
+  /** Degree of a Chebyshev series instead of polynomials per channel: one for all blocks, or one per block. */
+  series?: number | number[];
   /** ReLU and max-pooling instead of polynomials and average pooling. */
   relu?: boolean;
   seed?: number;
@@ -47,8 +49,9 @@ export function randomModel(options: RandomModelOptions = {}): Model {
       // The square's coefficient stays away from 0, as in trained networks: a >= 0.05.
       return power === 2 ? 0.1 + 0.1 * random() : (0.5 * symmetric()) / 4 ** Math.max(0, power - 1);
     });
-    bound = 0;
-    for (let o = 0; o < outputs; o++) {
+    const series = options.series === undefined ? null : randomSeries(pick(options.series, i), symmetric);
+    bound = series?.coefficients.reduce((sum, c) => sum + Math.abs(c), 0) ?? 0;
+    for (let o = 0; o < outputs && !series; o++) {
       let most = 0;
       for (let k = 0; k <= degree; k++) most += Math.abs(coefficients[k * outputs + o]) * 4 ** k;
       bound = Math.max(bound, most);
@@ -60,9 +63,11 @@ export function randomModel(options: RandomModelOptions = {}): Model {
       dilation: pick(options.dilation ?? 1, i),
       weights,
       bias: Float32Array.from({ length: outputs }, () => 0.5 * symmetric()),
-      activation: relu
-        ? { kind: 'relu', range: [-4, 4] }
-        : { kind: 'polynomial', degree, coefficients, range: [-4, 4] },
+      activation:
+        series ??
+        (relu
+          ? { kind: 'relu', range: [-4, 4] }
+          : { kind: 'polynomial', degree, coefficients, range: [-4, 4] }),
       pool: pick(options.pool ?? 2, i),
       pooling: relu ? 'max' : 'average',
     };
@@ -92,6 +97,15 @@ export function randomModel(options: RandomModelOptions = {}): Model {
       metrics: {},
     },
   };
+}
+
+/** A lopsided range and no small coefficient, so that neither the map to [-1, 1] nor a term can get lost unnoticed. */
+function randomSeries(degree: number, symmetric: () => number): ChebyshevPolynomial {
+  const coefficients = Array.from({ length: degree + 1 }, () => {
+    const c = symmetric();
+    return c + Math.sign(c) / 2;
+  });
+  return { kind: 'chebyshev', coefficients, range: [-4, 4.5] };
 }
 
 function pick(value: number | number[], i: number): number {

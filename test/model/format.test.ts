@@ -27,6 +27,12 @@ test('so does one with ReLU and max-pooling', () => {
   expect(parseModel(JSON.parse(JSON.stringify(json)), weights)).toEqual(relu);
 });
 
+test('so does one with Chebyshev series, digit for digit', () => {
+  const series = randomModel({ samples: 64, channels: [3, 4], series: [16, 3] });
+  const { json, weights } = serialiseModel(series);
+  expect(parseModel(JSON.parse(JSON.stringify(json)), weights)).toEqual(series);
+});
+
 test('a file of before there was a choice has polynomials and average pooling', () => {
   const { json, weights } = file();
   for (const block of json.blocks) {
@@ -66,7 +72,7 @@ describe('a broken file is refused with words', () => {
     [
       'an unknown activation',
       (j) => edit(j, 0, { activation: { kind: 'tanh', range: [-1, 1] } }),
-      /blocks\[0\]\.activation\.kind: expected "polynomial" or "relu"/,
+      /blocks\[0\]\.activation\.kind: expected "polynomial" or "chebyshev" or "relu"/,
     ],
     [
       'an unknown pooling',
@@ -83,6 +89,22 @@ describe('a broken file is refused with words', () => {
       'more coefficients than there are',
       (j) => edit(j, 0, { activation: { degree: 3, range: [-1, 1] } }),
       /take/,
+    ],
+    [
+      'a series of one coefficient',
+      (j) => edit(j, 0, { activation: { kind: 'chebyshev', coefficients: [1], range: [-1, 1] } }),
+      /blocks\[0\]\.activation\.coefficients: expected at least two/,
+    ],
+    [
+      'a series of degree 64',
+      (j) =>
+        edit(j, 0, { activation: { kind: 'chebyshev', coefficients: Array(65).fill(1), range: [-1, 1] } }),
+      /coefficients: expected a list of at most 64/,
+    ],
+    [
+      'a coefficient that is no number',
+      (j) => edit(j, 0, { activation: { kind: 'chebyshev', coefficients: [1, null], range: [-1, 1] } }),
+      /coefficients\[1\]: expected a number/,
     ],
     ['a limit of 0', (j) => ({ ...j, scoreLimit: 0 }), /scoreLimit: expected a positive/],
     ['no provenance', (j) => ({ ...j, provenance: undefined }), /provenance: expected an object/],

@@ -23,6 +23,11 @@ function naive(model: Model, segment: ArrayLike<number>): number[] {
         }
         const { activation } = b;
         if (activation.kind === 'relu') return sum > 0 ? sum : 0;
+        if (activation.kind === 'chebyshev') {
+          const [low, high] = activation.range;
+          const t = (2 * sum - low - high) / (high - low);
+          return activation.coefficients.reduce((p, a, k) => p + a * Math.cos(k * Math.acos(t)), 0);
+        }
         return Array.from({ length: activation.degree + 1 }, (_, k) => {
           return activation.coefficients[k * b.outChannels + o] * sum ** k;
         }).reduce((p, q) => p + q, 0);
@@ -59,6 +64,7 @@ const shapes = fc.record({
   classes: fc.integer({ min: 2, max: 5 }),
   degree: fc.integer({ min: 1, max: 5 }),
   relu: fc.boolean(),
+  series: fc.option(fc.integer({ min: 1, max: 16 }), { nil: undefined }),
 });
 
 test('the forward pass is the definition, for any shape', () => {
