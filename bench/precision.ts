@@ -101,6 +101,14 @@ const pairs: Backend<Pair, PlainPair> = {
     return ciphertexts.map((ciphertext, o) => ciphertext && { ciphertext, slots: slots[o]! });
   },
   square: (v) => ({ ciphertext: encrypted.square(v.ciphertext), slots: clear.square(v.slots) }),
+  multiply: (a, b, times) => ({
+    ciphertext: encrypted.multiply(a.ciphertext, b.ciphertext, times),
+    slots: clear.multiply(a.slots, b.slots, times),
+  }),
+  drop: (v, limbs, times) => ({
+    ciphertext: encrypted.drop(v.ciphertext, limbs, times),
+    slots: clear.drop(v.slots, limbs, times),
+  }),
   relinearise: (v) => ({ ciphertext: encrypted.relinearise(v.ciphertext), slots: v.slots }),
   rescale: (v, scale) => {
     const pair = { ciphertext: encrypted.rescale(v.ciphertext, scale), slots: v.slots };

@@ -39,7 +39,11 @@ export interface Backend<V, P> {
   /** The same for several matrices at once, where a backend can do that in one pass over the values. */
   multiplySums?(values: V[], matrices: (P | null)[][][]): (V | null)[][];
   square(v: V): V;
-  /** Brings a squared ciphertext of three polynomials back to two: one key switch. */
+  /** The product counts `times` (a whole number) times: its scale is that fraction of the product of both. */
+  multiply(a: V, b: V, times: number): V;
+  /** The first `limbs` limbs; the result counts `times` times, at that fraction of the scale. */
+  drop(v: V, limbs: number, times: number): V;
+  /** Brings a product of three polynomials back to two: one key switch. */
   relinearise(v: V): V;
   /** Divides by the last prime and drops it; the result has exactly the planned `scale`. */
   rescale(v: V, scale: number): V;

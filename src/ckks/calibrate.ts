@@ -81,6 +81,7 @@ export function measureOperations<V, P>(
     add: time(() => [backend.add(v, w)]),
     addPlain: time(() => [backend.addPlain(v, bias)]),
     square: time(() => [backend.square(v)]),
+    multiply: time(() => [backend.multiply(v, w, 1)]),
     rescale: time(() => [backend.rescale(v, scale)]),
   };
   for (const made of [...values, squared, ...columns]) backend.free(made);

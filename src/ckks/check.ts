@@ -33,25 +33,30 @@ export function check(plan: Plan): void {
     ), `${stage.name}: starts at scale ${stage.scale[0]}, but ${scale} arrives`);
     require(stage.ciphertexts[0] ===
       ciphertexts, `${stage.name}: takes ${stage.ciphertexts[0]} ciphertexts, but ${ciphertexts} arrive`);
-    const product = stage.kind === 'square' ? scale * scale : scale * (stage.weightScale ?? 1);
-    const modulus = parameters.primes.slice(0, limbs);
-    require(Math.log2(stage.bound) + Math.log2(product) <=
-      log2Product(modulus) -
-        1 +
-        1e-6, `${stage.name}: values up to ${stage.bound} at scale ${product} do not fit ${limbs} primes`);
-    const rescaled = stage.limbs[1] === limbs - 1;
-    require(rescaled ||
-      stage.limbs[1] === limbs, `${stage.name}: goes from ${limbs} to ${stage.limbs[1]} limbs`);
-    const expected = rescaled ? product / parameters.primes[limbs - 1] : product;
-    require(close(
-      stage.scale[1],
-      expected,
-    ), `${stage.name}: ends at scale ${stage.scale[1]}, but arithmetic gives ${expected}`);
-    problems.push(...rotationProblems(stage, taken));
-    if (stage.operations.relinearise > 0) {
+    const fits = (bound: number, at: number, of: number) =>
+      require(Math.log2(bound) + Math.log2(at) <=
+        log2Product(parameters.primes.slice(0, of)) -
+          1 +
+          1e-6, `${stage.name}: values up to ${bound} at scale ${at} do not fit ${of} primes`);
+    const relinearisedAt = (of: number) =>
       require(keys.relinearisation.limbs >=
-        limbs, `${stage.name}: the relinearisation key covers only ${keys.relinearisation.limbs} limbs of ${limbs}`);
+        of, `${stage.name}: the relinearisation key covers only ${keys.relinearisation.limbs} limbs of ${of}`);
+    if (stage.kind === 'activation') {
+      problems.push(...stepProblems(stage, parameters.primes, fits, relinearisedAt));
+    } else {
+      const product = stage.kind === 'square' ? scale * scale : scale * (stage.weightScale ?? 1);
+      fits(stage.bound, product, limbs);
+      const rescaled = stage.limbs[1] === limbs - 1;
+      require(rescaled ||
+        stage.limbs[1] === limbs, `${stage.name}: goes from ${limbs} to ${stage.limbs[1]} limbs`);
+      const expected = rescaled ? product / parameters.primes[limbs - 1] : product;
+      require(close(
+        stage.scale[1],
+        expected,
+      ), `${stage.name}: ends at scale ${stage.scale[1]}, but arithmetic gives ${expected}`);
+      if (stage.operations.relinearise > 0) relinearisedAt(limbs);
     }
+    problems.push(...rotationProblems(stage, taken));
     require(stage.limbs[1] >= 1, `${stage.name}: no prime is left`);
     limbs = stage.limbs[1];
     scale = stage.scale[1];
@@ -90,6 +95,45 @@ export function check(plan: Plan): void {
       `the plan contradicts itself (a fault of ours):\n  - ${problems.join('\n  - ')}`,
     );
   }
+}
+
+/** Follows a polynomial's steps: every node is there, at limbs that can be cut, and what is added has one scale. */
+function stepProblems(
+  { name, limbs: [limbsIn, limbsOut], scale: [scaleIn, scaleOut], steps = [] }: StagePlan,
+  primes: number[],
+  fits: (bound: number, scale: number, limbs: number) => void,
+  relinearisedAt: (limbs: number) => void,
+): string[] {
+  const problems: string[] = [];
+  const nodes = [{ limbs: limbsIn, scale: scaleIn }];
+  steps.forEach(({ limbs, products, terms, scale, scaleOut, added, bounds: [before, after] }, k) => {
+    const here = `${name}, step ${k + 1}`;
+    const rest = scale === null ? limbs : limbs - 1;
+    const expect = (what: string, actual: number, planned: number) => {
+      if (!(Math.abs(actual / planned - 1) < 1e-9))
+        problems.push(`${here}: ${what} at scale ${actual}, but ${planned} is planned`);
+    };
+    const take = (node: number, at: number) => {
+      const found = nodes[node];
+      if (!found || found.limbs < at) problems.push(`${here}: node ${node} is not there at ${at} limbs`);
+      return found?.scale ?? Number.NaN;
+    };
+    for (const { left, right, times } of products)
+      expect('a product is', (take(left, limbs) * take(right, limbs)) / times, scale ?? Number.NaN);
+    for (const term of terms) expect('a term is', take(term.node, limbs) * term.scale, scale ?? Number.NaN);
+    for (const { node, times } of added) expect('a node is added', take(node, rest) / times, scaleOut);
+    if (scale !== null) {
+      expect('it ends', scale / primes[limbs - 1], scaleOut);
+      fits(before, scale, limbs);
+    }
+    fits(after, scaleOut, rest);
+    if (products.length > 0) relinearisedAt(limbs);
+    nodes.push({ limbs: rest, scale: scaleOut });
+  });
+  const last = nodes.at(-1)!;
+  if (last.limbs !== limbsOut || last.scale !== scaleOut)
+    problems.push(`${name}: its steps end at ${last.limbs} limbs and scale ${last.scale}`);
+  return problems;
 }
 
 /**

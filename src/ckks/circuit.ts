@@ -1,8 +1,10 @@
 import { BlindbeatError } from '../errors.ts';
 import type { Model } from '../model/model.ts';
+import { type ActivationStep, activationSteps, inputScaleFor, type PolynomialProgram } from './activation.ts';
+import { type Chain, chooseChain, type Depth, SCALE_BITS } from './chain.ts';
 import { chooseSchedules } from './choose.ts';
 import { type Costs, FAST_COST } from './cost.ts';
-import { type FoldedModel, foldModel } from './fold.ts';
+import { type FoldedConvolution, type FoldedModel, foldModel } from './fold.ts';
 import { evaluationKeysSize, type Outputs, type ReplyLayout, switchingKeySize } from './manifest.ts';
 import {
   biasVector,
@@ -16,7 +18,7 @@ import {
   rotatePeriod,
   shiftToNonNegative,
 } from './packing.ts';
-import { choosePrimes, log2Product, MAX_LOG_QP, type Parameters } from './parameters.ts';
+import { log2Product, MAX_LOG_QP, type Parameters } from './parameters.ts';
 import { buildSchedule, type Schedule } from './steps.ts';
 
 /** What a user may choose about a plan. */
@@ -62,6 +64,19 @@ export interface SquareStage {
   bound: number;
 }
 
+/** Evaluates a polynomial on every ciphertext. */
+export interface ActivationStage {
+  kind: 'activation';
+  name: string;
+  ciphertexts: number;
+  limbs: number;
+  limbsOut: number;
+  scaleIn: number;
+  scaleOut: number;
+  steps: ActivationStep[];
+  bound: number;
+}
+
 /** The dense layer's time sums: rotations by interleave * 2^k, each added to what it rotates; then the one rescale. */
 export interface SumStage {
   kind: 'sum';
@@ -78,7 +93,7 @@ export interface SumStage {
   bound: number;
 }
 
-export type Stage = LinearStage | SquareStage | SumStage;
+export type Stage = LinearStage | SquareStage | ActivationStage | SumStage;
 
 /** The whole encrypted computation, weights included: what a server runs. Holds no key. */
 export interface Circuit {
@@ -91,40 +106,19 @@ export interface Circuit {
   scoreBound: number;
 }
 
-/**
- * Bits of the primes, one kind per use. What limits precision is the rounding of the convolutions' weights, whose scale is
- * q_convolution q_square / 2^SCALE_BITS.convolution, then the noise of rotating a convolution's input, which counts
- * relative to the scale after the square before it: squares get primes shorter than the scale, so that it grows to 2^33.
- * The last square brings it down to 2^25: the dense layer's weights, a mean over time included, need the room under the
- * last prime, and the noise there is averaged out. docs/parameters.md has the measurements.
- */
-const PRIME_BITS = {
-  base: 30,
-  dense: 30,
-  lastSquare: 30,
-  lastConvolution: 28,
-  square: 27,
-  convolution: 26,
-  special: 30,
-};
-/** log2 of the scales: fresh ciphertexts, after a convolution, after the last convolution, scores. */
-const SCALE_BITS = { input: 33, convolution: 30, lastConvolution: 27.5, score: 20 };
-/** Bytes of evaluation keys unless a user says otherwise, and what the header of their file takes at most. */
-const KEY_BUDGET = 64e6;
+/** Bytes of evaluation keys unless a user says otherwise, by ring degree, and what the header of their file takes at most. */
+const keyBudgetOf = (n: number) => (n <= 16384 ? 64e6 : 1e9);
 const HEADER_ROOM = 1024;
 /** Windows of the evidence map, as in DeepCardio's 25 windows per classification. */
 const MAP_WINDOWS = 25;
 
-/** Sizes of all primes for a number of blocks, the first data prime first and the special one last. */
-function primeBits(blocks: number): number[] {
-  const { base, dense, lastSquare, lastConvolution, square, convolution, special } = PRIME_BITS;
-  const earlier = Array.from({ length: blocks - 1 }, () => [square, convolution]).flat();
-  return [base, dense, lastSquare, lastConvolution, ...earlier, special];
-}
-
-function chooseParameters(model: Model, n?: number): Parameters {
-  const bits = primeBits(model.blocks.length);
-  const total = bits.reduce((a, b) => a + b, 0);
+/** The primes, and what scales they were chosen for. */
+function chooseParameters(
+  model: Model,
+  { convolutions }: FoldedModel,
+  n?: number,
+): { parameters: Parameters; scaleBits: Chain['scaleBits'] } {
+  const depths = convolutions.map(({ polynomial }): Depth => depthOf(polynomial));
   const degrees = Object.keys(MAX_LOG_QP).map(Number);
   if (n !== undefined && !degrees.includes(n)) {
     throw new BlindbeatError('PLAN', `ring degree ${n} is none of ${degrees.join(', ')}`);
@@ -132,35 +126,53 @@ function chooseParameters(model: Model, n?: number): Parameters {
   // The dense layer needs a slot per class at each time position of the last block.
   const classes = groupSize(model.classes.length);
   const positions = model.blocks.slice(0, -1).reduce((length, block) => length / block.pool, model.samples);
-  const problem = (degree: number): string | null => {
+  const levels = depths.reduce((sum, depth) => sum + 1 + depth.levels, 1);
+  const attempt = (degree: number): Chain | string => {
     if (degree / 2 < model.samples) {
       return `ring degree ${degree} has ${degree / 2} slots, but the segment has ${model.samples} samples: use n = ${2 * model.samples} or more, or resample to fewer`;
     }
-    if (total > MAX_LOG_QP[degree]) {
+    const chain = chooseChain(degree, depths);
+    if ('bits' in chain) {
       return (
-        `${deepestBlock(degree)} is too deep: ${model.blocks.length} blocks and a dense layer take ${bits.length - 2} levels and ${total} bits of primes, ` +
-        `but ring degree ${degree} has only ${MAX_LOG_QP[degree]} at 128-bit security: use a larger n or fewer blocks`
+        `block ${deepestBlock(degree, depths)} is too deep: ${depths.length} blocks and a dense layer take ${levels} levels and ${Math.ceil(chain.bits)} bits of primes, ` +
+        `but ring degree ${degree} has only ${MAX_LOG_QP[degree]} at 128-bit security: use a larger n, a lower degree or fewer blocks`
       );
     }
     if (degree / 2 < positions * classes) {
       return `the dense layer needs ${classes} slots at each of ${positions} time positions, but ring degree ${degree} has ${degree / 2}: pool more or use a larger n`;
     }
-    return null;
+    return chain;
   };
-  const degree = n ?? degrees.find((d) => problem(d) === null) ?? degrees.at(-1)!;
-  const reason = problem(degree);
-  if (reason) throw new BlindbeatError('PLAN', reason);
-  const primes = choosePrimes(degree, bits);
-  const special = primes.pop()!;
-  return { n: degree, primes, special, logQP: log2Product([...primes, special]), security: 128 };
+  let found: Chain | string = '';
+  for (const degree of n === undefined ? degrees : [n]) {
+    found = attempt(degree);
+    if (typeof found === 'string') continue;
+    const { scaleBits } = found;
+    const primes = [...found.primes];
+    const special = primes.pop()!;
+    const parameters = {
+      n: degree,
+      primes,
+      special,
+      logQP: log2Product(found.primes),
+      security: 128,
+    } as const;
+    return { parameters, scaleBits };
+  }
+  throw new BlindbeatError('PLAN', found as string);
 }
 
-/** The first block that has no room left at a ring degree. */
-function deepestBlock(n: number): string {
+function depthOf(polynomial: PolynomialProgram | null): Depth {
+  if (!polynomial) return { levels: 1, square: true, offset: 0 };
+  const { levels, slope, factor } = polynomial;
+  return { levels, square: false, offset: slope === 0 ? 0 : Math.log2(Math.abs(factor)) / slope };
+}
+
+/** The number of the first block that has no room left at a ring degree. */
+function deepestBlock(n: number, depths: Depth[]): number {
   let blocks = 1;
-  const bits = (count: number) => primeBits(count).reduce((a, b) => a + b, 0);
-  while (bits(blocks) <= MAX_LOG_QP[n]) blocks++;
-  return `block ${blocks}`;
+  while (blocks < depths.length && !('bits' in chooseChain(n, depths.slice(0, blocks)))) blocks++;
+  return blocks;
 }
 
 function requirePowerOfTwo(value: number, what: string, max: number) {
@@ -175,12 +187,12 @@ function requirePowerOfTwo(value: number, what: string, max: number) {
  * @throws BlindbeatError PLAN naming the layer that does not fit and what would help.
  */
 export function compile(model: Model, options: PlanOptions = {}): Circuit {
-  const parameters = chooseParameters(model, options.n);
+  const folded = foldModel(model);
+  const { parameters, scaleBits } = chooseParameters(model, folded, options.n);
   const outputs = options.outputs ?? 'scores';
   const slots = parameters.n / 2;
   const { primes } = parameters;
   requirePowerOfTwo(model.samples, 'the number of samples in a segment', slots);
-  const folded = foldModel(model);
   const blocks = folded.convolutions.length;
 
   const linear = linearLayers(folded, inputLayout(slots, model.samples), model.classes.length, parameters);
@@ -194,8 +206,13 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
   let scale = 2 ** SCALE_BITS.input;
   folded.convolutions.forEach((conv, index) => {
     const { name } = conv;
-    const { map, layout: after, offset: shift } = linear[index];
-    const scaleOut = 2 ** (index === blocks - 1 ? SCALE_BITS.lastConvolution : SCALE_BITS.convolution);
+    const { map, layout, offset: shift } = linear[index];
+    const after = limbs - 1;
+    const target = 2 ** scaleBits[index].activation * Math.abs(conv.polynomial?.factor ?? 1);
+    const nominal = 2 ** scaleBits[index].convolution;
+    const scaleOut = conv.polynomial
+      ? inputScaleFor(conv.polynomial, primes, after, nominal, target)
+      : nominal;
     stages.push({
       kind: 'linear',
       name,
@@ -208,24 +225,20 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
       scaleOut,
       schedule: schedules[index],
       bias: Array.from({ length: map.outputs }, (_, o) =>
-        rotatePeriod(biasVector(conv.bias, after, o), shift),
+        rotatePeriod(biasVector(conv.bias, layout, o), shift),
       ),
       bound: conv.bound,
     });
-    limbs--;
-    const squared = scaleOut ** 2 / primes[limbs - 1];
-    const bound = conv.bound ** 2;
-    stages.push({
-      kind: 'square',
-      name: `square ${index + 1}`,
-      ciphertexts: map.outputs,
-      limbs,
-      scaleIn: scaleOut,
-      scaleOut: squared,
-      bound,
-    });
-    limbs--;
-    scale = squared;
+    const stage = activationStage(
+      `${index + 1}`,
+      conv,
+      { ciphertexts: map.outputs, limbs: after, scaleIn: scaleOut },
+      primes,
+      target,
+    );
+    stages.push(stage);
+    limbs = stage.kind === 'square' ? after - 1 : stage.limbsOut;
+    scale = stage.scaleOut;
   });
 
   const classes = model.classes.length;
@@ -280,6 +293,33 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
   return circuit;
 }
 
+/** What follows a convolution. A result of any scale gets one of about `target`. */
+function activationStage(
+  number: string,
+  { bound, polynomial }: FoldedConvolution,
+  input: Pick<SquareStage, 'ciphertexts' | 'limbs' | 'scaleIn'>,
+  primes: number[],
+  target: number,
+): SquareStage | ActivationStage {
+  const { limbs, scaleIn } = input;
+  if (!polynomial) {
+    const scaleOut = scaleIn ** 2 / primes[limbs - 1];
+    return { kind: 'square', name: `square ${number}`, ...input, scaleOut, bound: bound ** 2 };
+  }
+  const steps = activationSteps(polynomial, primes, limbs, scaleIn, target);
+  const { scaleOut, bounds } = steps.at(-1)!;
+  const limbsOut = limbs - polynomial.levels;
+  return {
+    kind: 'activation',
+    name: `polynomial ${number}`,
+    ...input,
+    limbsOut,
+    scaleOut,
+    steps,
+    bound: bounds[1],
+  };
+}
+
 /** A linear layer on packed ciphertexts, with non-negative amounts. */
 interface LinearLayer {
   limbs: number;
@@ -300,7 +340,8 @@ function linearLayers(
   const slots = n / 2;
   const layers: LinearLayer[] = [];
   let layout = input;
-  const add = (name: string, diagonals: Diagonals, after: Layout) => {
+  let limbs = primes.length;
+  const add = (name: string, diagonals: Diagonals, after: Layout, levels: number) => {
     if (diagonals.weights.size === 0) {
       throw new BlindbeatError(
         'PLAN',
@@ -308,17 +349,18 @@ function linearLayers(
       );
     }
     const shifted = shiftToNonNegative(diagonals, layers.at(-1)?.offset ?? 0, slots);
-    layers.push({ limbs: primes.length - 2 * layers.length, ...shifted, layout: after });
+    layers.push({ limbs, ...shifted, layout: after });
+    limbs -= 1 + levels;
     layout = after;
   };
   for (const conv of folded.convolutions) {
     requirePowerOfTwo(conv.pool, `${conv.name}: the pooling before it`, slots / layout.interleave);
     const after = outputLayout(layout, conv.outChannels, conv.pool);
-    add(conv.name, convolutionDiagonals(conv, layout, after), after);
+    add(conv.name, convolutionDiagonals(conv, layout, after), after, depthOf(conv.polynomial).levels);
   }
   const positions = slots / layout.interleave;
   const perPosition = folded.denseWeights.map((w) => w / positions);
-  add('dense', denseDiagonals(perPosition, classes, layout), layout);
+  add('dense', denseDiagonals(perPosition, classes, layout), layout, 0);
   return layers;
 }
 
@@ -336,7 +378,7 @@ function schedule(
     n: parameters.n,
     costs,
     keySize: (l) => switchingKeySize(parameters, l),
-    budget: (keyBudget ?? KEY_BUDGET) - others,
+    budget: (keyBudget ?? keyBudgetOf(parameters.n)) - others,
     fixed: sums.map((step) => ({ step, limbs })),
   });
   if (keyBudget !== undefined && bytes + others > keyBudget) {
@@ -365,18 +407,29 @@ export interface Headroom {
 
 /** The headroom of every stage: a value of more bits than room wraps around. */
 export function headroom({ parameters, stages }: Circuit): Headroom[] {
+  const roomOf = (limbs: number) => log2Product(parameters.primes.slice(0, limbs)) - 1;
   return stages.map((stage) => {
+    if (stage.kind === 'activation') {
+      const all = stage.steps.flatMap(({ limbs, scale, scaleOut, bounds }) => {
+        const [before, after] = bounds;
+        const out = {
+          stage,
+          bits: Math.log2(after * scaleOut),
+          room: roomOf(scale === null ? limbs : limbs - 1),
+        };
+        return scale === null
+          ? [out]
+          : [{ stage, bits: Math.log2(before * scale), room: roomOf(limbs) }, out];
+      });
+      return all.reduce((least, one) => (one.room - one.bits < least.room - least.bits ? one : least));
+    }
     const before =
       stage.kind === 'square'
         ? stage.scaleIn ** 2
         : stage.kind === 'linear'
           ? stage.scaleIn * stage.weightScale
           : stage.scaleIn;
-    return {
-      stage,
-      bits: Math.log2(stage.bound * before),
-      room: log2Product(parameters.primes.slice(0, stage.limbs)) - 1,
-    };
+    return { stage, bits: Math.log2(stage.bound * before), room: roomOf(stage.limbs) };
   });
 }
 

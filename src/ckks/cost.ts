@@ -17,6 +17,7 @@ const SEAL_COST: Costs = {
   add: { squared: 0, linear: 0.022 },
   addPlain: { squared: 0, linear: 0.03 },
   square: { squared: 0, linear: 0.47 },
+  multiply: { squared: 0, linear: 0.7 },
   rescale: { squared: 0, linear: 0.8 },
 };
 
@@ -30,6 +31,7 @@ export const FAST_COST: Costs = {
   add: { squared: 0, linear: 0.006 },
   addPlain: { squared: 0, linear: 0.005 },
   square: { squared: 0, linear: 0.035 },
+  multiply: { squared: 0, linear: 0.045 },
   rescale: { squared: 0, linear: 0.097 },
 };
 

@@ -1,7 +1,9 @@
+import { monomials } from '../approx/chebyshev.ts';
 import { BlindbeatError } from '../errors.ts';
-import { type Block, degreeOf, type Model } from '../model/model.ts';
+import type { Block, Model } from '../model/model.ts';
+import { type PolynomialProgram, polynomialProgram } from './activation.ts';
 
-/** A convolution with everything linear folded into it, so that a bare square follows. All in float64. */
+/** A convolution with everything linear folded into it, so that a bare square or steps on [-1, 1] follow. All in float64. */
 export interface FoldedConvolution {
   name: string;
   inChannels: number;
@@ -14,11 +16,13 @@ export interface FoldedConvolution {
   weights: Float64Array;
   /** `[outChannels]` */
   bias: Float64Array;
-  /** Largest |value| entering the square over the model's validated range. */
+  /** Largest |value| entering the activation over the model's validated range. */
   bound: number;
+  /** What follows: steps, or null for a bare square. */
+  polynomial: PolynomialProgram | null;
 }
 
-/** The model as convolutions, bare squares and a dense layer over the mean of the last squares. */
+/** The model as convolutions, activations and a dense layer over the mean of the last activations. */
 export interface FoldedModel {
   convolutions: FoldedConvolution[];
   /** `[channels][classes]` for the mean over time. */
@@ -27,30 +31,34 @@ export interface FoldedModel {
 }
 
 /**
- * Folds polynomials and pooling into the neighbouring linear layers: c2 x^2 + c1 x + c0 = c2 (x + h)^2 + k with
- * h = c1 / 2 c2 and k = c0 - c2 h^2. h joins this layer's bias; c2 and k go into the next layer, which is exact
- * because the padding is circular.
+ * Folds activations and pooling into the neighbouring linear layers. Of degree 2: c2 x^2 + c1 x + c0 = c2 (x + h)^2 + k with
+ * h = c1 / 2 c2 and k = c0 - c2 h^2; h joins this layer's bias; c2 and k go into the next layer, which is exact
+ * because the padding is circular. Of a higher degree: the map of its range to [-1, 1] goes into this layer, the factor that
+ * its steps leave out into the next.
  *
- * @throws BlindbeatError PLAN for an activation that is no polynomial of degree 2, or max-pooling.
+ * @throws BlindbeatError PLAN for an activation that is no such polynomial, or max-pooling.
  */
 export function foldModel(model: Model): FoldedModel {
   let previous = { scale: [1], constant: [0], pool: 1 };
   const convolutions = model.blocks.map((block, index) => {
     const name = `block ${index + 1}`;
     const { kernel, inChannels, outChannels } = block;
-    const square = completeSquare(block, name);
+    const { before, after, polynomial } = foldActivation(block, name);
     const weights = new Float64Array(block.weights.length);
-    const bias = Float64Array.from(block.bias, (b, o) => b + square.shift[o]);
+    const bias = Float64Array.from(block.bias, (b, o) => before.scale * b + before.shift[o]);
     for (let tap = 0, at = 0; tap < kernel; tap++) {
       for (let i = 0; i < inChannels; i++) {
         for (let o = 0; o < outChannels; o++, at++) {
-          weights[at] = block.weights[at] * previous.scale[i];
-          bias[o] += block.weights[at] * previous.constant[i];
+          const weight = before.scale * block.weights[at];
+          weights[at] = weight * previous.scale[i];
+          bias[o] += weight * previous.constant[i];
         }
       }
     }
     const [low, high] = block.activation.range;
-    const bound = Math.max(...square.shift.map((h) => Math.max(Math.abs(low + h), Math.abs(high + h))));
+    const bound = Math.max(
+      ...before.shift.flatMap((h) => [low, high].map((x) => Math.abs(before.scale * x + h))),
+    );
     const folded = {
       name,
       inChannels,
@@ -61,8 +69,9 @@ export function foldModel(model: Model): FoldedModel {
       weights,
       bias,
       bound,
+      polynomial,
     };
-    previous = { scale: square.scale, constant: square.constant, pool: block.pool };
+    previous = { ...after, pool: block.pool };
     return folded;
   });
   const classes = model.classes.length;
@@ -75,29 +84,59 @@ export function foldModel(model: Model): FoldedModel {
   return { convolutions, denseWeights, denseBias };
 }
 
-function completeSquare(block: Block, name: string) {
-  const { activation } = block;
-  if (activation.kind === 'relu' || block.pooling === 'max') {
+/** What is linear about an activation, before it and after it by channel, and what is left. */
+interface FoldedActivation {
+  before: { scale: number; shift: number[] };
+  after: { scale: number[]; constant: number[] };
+  polynomial: PolynomialProgram | null;
+}
+
+function foldActivation(
+  { activation, pooling, outChannels: channels }: Block,
+  name: string,
+): FoldedActivation {
+  if (activation.kind === 'relu' || pooling === 'max') {
     throw new BlindbeatError(
       'PLAN',
       `${name} has ${activation.kind === 'relu' ? 'ReLU' : 'max-pooling'}, which cannot be evaluated on ciphertexts: choose a model of polynomials and average pooling, such as deepcardio-deg2`,
     );
   }
-  const degree = degreeOf(activation);
-  const { coefficients } = activation;
-  if (activation.kind !== 'polynomial' || degree !== 2) {
+  if (activation.kind === 'polynomial') return completeSquares(activation, channels, name);
+  const { coefficients, range } = activation;
+  if (coefficients.length === 3) {
+    const powers = monomials(activation).coefficients;
+    if (!cancels(powers[2], powers[1])) {
+      const perChannel = powers.flatMap((c) => new Array<number>(channels).fill(c));
+      return completeSquares({ degree: 2, coefficients: perChannel }, channels, name);
+    }
+  }
+  const [low, high] = range;
+  const polynomial = polynomialProgram(coefficients, name);
+  const each = (value: number) => new Array<number>(channels).fill(value);
+  return {
+    before: { scale: 2 / (high - low), shift: each(-(low + high) / (high - low)) },
+    after: { scale: each(polynomial.factor), constant: each(0) },
+    polynomial,
+  };
+}
+
+function completeSquares(
+  { degree, coefficients }: { degree: number; coefficients: ArrayLike<number> },
+  channels: number,
+  name: string,
+): FoldedActivation {
+  if (degree !== 2) {
     throw new BlindbeatError(
       'PLAN',
-      `${name}: its activation has degree ${degree}, but only degree 2 can be planned: retrain with degree 2`,
+      `${name}: its activation has degree ${degree} in powers of x, of which only degree 2 can be planned: use a Chebyshev series (kind "chebyshev")`,
     );
   }
-  const channels = block.outChannels;
   const scale: number[] = [];
   const shift: number[] = [];
   const constant: number[] = [];
   for (let c = 0; c < channels; c++) {
     const [c0, c1, c2] = [0, 1, 2].map((k) => coefficients[k * channels + c]);
-    if (Math.abs(c2) < 1e-3 * Math.abs(c1) || c2 === 0) {
+    if (cancels(c2, c1)) {
       throw new BlindbeatError(
         'PLAN',
         `${name}: channel ${c} has a quadratic coefficient of ${c2.toPrecision(3)} beside a linear one of ${c1.toPrecision(3)}; ` +
@@ -109,5 +148,9 @@ function completeSquare(block: Block, name: string) {
     shift.push(h);
     constant.push(c0 - c2 * h * h);
   }
-  return { scale, shift, constant };
+  return { before: { scale: 1, shift }, after: { scale, constant }, polynomial: null };
+}
+
+function cancels(quadratic: number, linear: number): boolean {
+  return Math.abs(quadratic) < 1e-3 * Math.abs(linear) || quadratic === 0;
 }

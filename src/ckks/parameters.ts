@@ -81,6 +81,23 @@ export function choosePrimes(n: number, bits: number[]): number[] {
   });
 }
 
+/** The prime = 1 mod 2n below 2^30 that is nearest to a number on a logarithmic scale and not taken; it is taken then. */
+export function nearestPrime(n: number, value: number, taken: Set<number>): number {
+  const middle = Math.min(2 ** MAX_PRIME_BITS, Math.max(2 ** 16, value));
+  const start = middle - (middle % (2 * n)) + 1;
+  const usable = (p: number) => !taken.has(p) && isPrime(p);
+  let above = start + 2 * n;
+  while (above < 2 ** MAX_PRIME_BITS && !usable(above)) above += 2 * n;
+  let below = start;
+  while (below > 2 ** 16 && !(below < 2 ** MAX_PRIME_BITS && usable(below))) below -= 2 * n;
+  if (below <= 2 ** 16 && above >= 2 ** MAX_PRIME_BITS)
+    throw new BlindbeatError('PLAN', `too few primes below 2^${MAX_PRIME_BITS} are 1 mod ${2 * n}`);
+  const nearer = above < 2 ** MAX_PRIME_BITS && (below <= 2 ** 16 || above / value < value / below);
+  const prime = nearer ? above : below;
+  taken.add(prime);
+  return prime;
+}
+
 /** log2 of a product of numbers. */
 export function log2Product(factors: number[]): number {
   return factors.reduce((sum, f) => sum + Math.log2(f), 0);

@@ -2,6 +2,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
 import { serialiseModel } from '../model/format.ts';
 import type { Model } from '../model/model.ts';
+import type { ActivationStep } from './activation.ts';
 import { type OperationCounts, TraceBackend } from './backends/trace.ts';
 import { type Circuit, compile, type PlanOptions, type Stage, type SumStage } from './circuit.ts';
 import { type Costs, costsOf, estimateMs, totals } from './cost.ts';
@@ -32,6 +33,8 @@ export interface StagePlan {
   /** Limbs and scale of its input and output. */
   limbs: [number, number];
   scale: [number, number];
+  /** What a polynomial's steps do, without its coefficients; absent for other stages. */
+  steps?: StepPlan[];
   /** Scale of the weights; absent for squares and sums. */
   weightScale?: number;
   /** Ciphertexts in and out. */
@@ -45,6 +48,9 @@ export interface StagePlan {
   operations: ReturnType<typeof totals>;
   estimateMs: number;
 }
+
+/** See `ActivationStep`. */
+type StepPlan = Omit<ActivationStep, 'terms' | 'constant'> & { terms: { node: number; scale: number }[] };
 
 /** What a stage rotates, without weights. Step 0 is the complex conjugation. */
 interface Rotations {
@@ -157,6 +163,18 @@ function describeStage(stage: Stage, counts: OperationCounts, n: number, costs: 
       ciphertexts: [stage.inputs, stage.outputs],
       amounts,
       rotations: { babies, giants: giants.map(({ amount, rotate }) => ({ amount, steps: rotate })), paired },
+    };
+  }
+  if (stage.kind === 'activation') {
+    const { limbs, limbsOut, ciphertexts, steps } = stage;
+    return {
+      ...common,
+      limbs: [limbs, limbsOut],
+      ciphertexts: [ciphertexts, ciphertexts],
+      steps: steps.map(({ terms, constant: _, ...step }) => ({
+        ...step,
+        terms: terms.map(({ node, scale }) => ({ node, scale })),
+      })),
     };
   }
   const ciphertexts = stage.kind === 'square' ? stage.ciphertexts : 1;

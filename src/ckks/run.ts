@@ -1,5 +1,6 @@
+import type { ActivationStep } from './activation.ts';
 import { type Backend, CONJUGATION } from './backend.ts';
-import type { Circuit, LinearStage, SquareStage, Stage, SumStage } from './circuit.ts';
+import type { ActivationStage, Circuit, LinearStage, SquareStage, Stage, SumStage } from './circuit.ts';
 
 /** A circuit whose weights are encoded for one backend; made once, used for every classification. */
 export interface Program<P> {
@@ -9,6 +10,7 @@ export interface Program<P> {
 type EncodedStage<P> =
   | { stage: LinearStage; rows: (P | null)[][][]; separation: P[][] | null; bias: P[] }
   | { stage: SquareStage }
+  | { stage: ActivationStage; steps: EncodedStep<P>[] }
   | SumProgram<P>;
 
 interface SumProgram<P> {
@@ -17,10 +19,20 @@ interface SumProgram<P> {
   windowBias: P | null;
 }
 
+interface EncodedStep<P> {
+  step: ActivationStep;
+  /** One row of the numbers that nodes are multiplied by, or none. */
+  rows: P[][];
+  constant: P | null;
+  /** Nodes that no later step uses. */
+  last: number[];
+}
+
 /** Encodes all weights of a circuit. */
 export function encodeProgram<V, P>(backend: Backend<V, P>, circuit: Circuit): Program<P> {
   const stages = circuit.stages.map((stage): EncodedStage<P> => {
     if (stage.kind === 'square') return { stage };
+    if (stage.kind === 'activation') return { stage, steps: encodeSteps(backend, stage) };
     if (stage.kind === 'sum') {
       const encode = (bias: Float64Array) => backend.encode(bias, stage.scaleOut, stage.limbs - 1);
       const windowBias = circuit.outputs === 'scores+map' ? encode(stage.windowBias) : null;
@@ -38,6 +50,35 @@ export function encodeProgram<V, P>(backend: Backend<V, P>, circuit: Circuit): P
     };
   });
   return { stages };
+}
+
+function encodeSteps<V, P>(backend: Backend<V, P>, { steps }: ActivationStage): EncodedStep<P>[] {
+  const lastUse = new Map<number, number>();
+  steps.forEach((step, k) => {
+    for (const node of nodesOf(step)) lastUse.set(node, k);
+  });
+  return steps.map((step, k) => {
+    const { limbs, terms, constant, scaleOut } = step;
+    const encode = (value: number, scale: number, at: number) =>
+      backend.encode(Float64Array.of(value), scale, at);
+    return {
+      step,
+      rows: terms.length === 0 ? [] : [terms.map(({ scalar, scale }) => encode(scalar, scale, limbs))],
+      constant: constant === 0 ? null : encode(constant, scaleOut, limbsAfter(step)),
+      last: [...lastUse].filter(([node, at]) => node > 0 && at === k).map(([node]) => node),
+    };
+  });
+}
+
+function nodesOf({ products, terms, added }: ActivationStep): number[] {
+  return [
+    ...products.flatMap(({ left, right }) => [left, right]),
+    ...[...terms, ...added].map(({ node }) => node),
+  ];
+}
+
+function limbsAfter({ limbs, scale }: ActivationStep): number {
+  return scale === null ? limbs : limbs - 1;
 }
 
 /**
@@ -78,6 +119,8 @@ export function run<V, P>(
     const before = values;
     if (encoded.stage.kind === 'linear') values = runLinear(backend, encoded as LinearProgram<P>, before);
     else if (encoded.stage.kind === 'square') values = runSquare(backend, encoded.stage, before);
+    else if (encoded.stage.kind === 'activation')
+      values = runActivation(backend, encoded as ActivationProgram<P>, before);
     else outcome = runSum(backend, encoded as SumProgram<P>, before[0]);
     for (const v of before) if (v !== input) backend.free(v);
     onStage?.(encoded.stage, index, program.stages.length);
@@ -185,6 +228,78 @@ function runSquare<V, P>(backend: Backend<V, P>, stage: SquareStage, inputs: V[]
       return out;
     }),
   );
+}
+
+type ActivationProgram<P> = Extract<EncodedStage<P>, { steps: unknown }>;
+
+function runActivation<V, P>(
+  backend: Backend<V, P>,
+  { stage, steps }: ActivationProgram<P>,
+  inputs: V[],
+): V[] {
+  /** By node and ciphertext. */
+  const nodes = [inputs];
+  const limbsOf = [stage.limbs];
+  for (const encoded of steps) {
+    nodes.push(
+      together(
+        backend,
+        inputs.map((_, c) => () => {
+          const values = nodes.map((of) => of[c]);
+          return runStep(backend, encoded, values, limbsOf);
+        }),
+      ),
+    );
+    limbsOf.push(limbsAfter(encoded.step));
+    for (const node of encoded.last) for (const v of nodes[node]) backend.free(v);
+  }
+  return nodes.at(-1)!;
+}
+
+/** One step on one ciphertext, whose nodes so far have these values and limbs. */
+function runStep<V, P>(
+  backend: Backend<V, P>,
+  { step, rows, constant }: EncodedStep<P>,
+  values: V[],
+  limbsOf: number[],
+): V {
+  const cuts = new Map<number, V>();
+  const made: V[] = [];
+  const keep = (v: V) => {
+    made.push(v);
+    return v;
+  };
+  /** A node cut to the limbs of the products. */
+  const cut = (node: number) => {
+    if (limbsOf[node] === step.limbs) return values[node];
+    const v = cuts.get(node) ?? keep(backend.drop(values[node], step.limbs, 1));
+    cuts.set(node, v);
+    return v;
+  };
+  const products = step.products.map(({ left, right, times }) =>
+    keep(backend.multiply(cut(left), cut(right), times)),
+  );
+  const parts: V[] = [];
+  if (products.length > 0)
+    parts.push(keep(backend.relinearise(products.reduce((sum, v) => keep(backend.add(sum, v))))));
+  if (rows.length > 0) {
+    const [sum] = backend.multiplySum(
+      step.terms.map(({ node }) => cut(node)),
+      rows,
+    );
+    parts.push(keep(sum!));
+  }
+  const after = step.added.map(({ node, times }) =>
+    keep(backend.drop(values[node], limbsAfter(step), times)),
+  );
+  if (parts.length > 0) {
+    const sum = parts.reduce((a, b) => keep(backend.add(a, b)));
+    after.unshift(keep(backend.rescale(sum, step.scaleOut)));
+  }
+  let out = after.reduce((a, b) => keep(backend.add(a, b)));
+  if (constant !== null) out = keep(backend.addPlain(out, constant));
+  for (const v of made) if (v !== out) backend.free(v);
+  return out;
 }
 
 function runSum<V, P>(

@@ -153,6 +153,7 @@ describe.each<[string, number, number[], number[]]>([
     [30, 30, 30, 28, 27, 26, 27, 26, 27, 26, 27, 26, 27, 26, 30],
     [14, 9, 4, 2],
   ],
+  ['N = 32768', 32768, [30, 23, 27, 30], [3]],
   ['N = 4096, a special prime shorter than the data primes', 4096, [30, 28, 26], [2]],
 ])('against node-seal at %s', (_, n, bits, levels) => {
   let pair: Pair;
@@ -190,6 +191,9 @@ describe.each<[string, number, number[], number[]]>([
       const fastSquared = fast.square(fv);
       check('square', squared, fastSquared);
       check('relinearise', ours.relinearise(squared), fast.relinearise(fastSquared));
+      check('multiply', ours.multiply(v, w, 2), fast.multiply(fv, fw, 2));
+      check('multiply itself', ours.multiply(v, v, 1), fast.multiply(fv, fv, 1));
+      check('drop', ours.drop(v, limbs - 1, 1), fast.drop(fv, limbs - 1, 1));
       check('rescale', ours.rescale(v, 1), fast.rescale(fv, 1));
       for (const period of [1, 16, 64]) {
         const vector = (seed: number) =>
@@ -221,6 +225,8 @@ test.each([
   [2, { channels: [4, 8], dilation: [1, 2], samples: 2048 }],
   [3, { channels: [4, 8], dilation: [1, 2], samples: 2048 }],
   [1, { channels: [8, 16, 8], samples: 1024 }],
+  [2, { channels: [4, 8], samples: 1024, series: [4, 2] }],
+  [2, { channels: [4], samples: 1024, series: [15] }],
 ])(
   'when %i threads evaluate a whole network %j, then all residues of what comes out are the same',
   async (threads, options) => {

@@ -260,6 +260,12 @@ describe.each(['called', 'noted down'])('products, %s', (how) => {
       expectWords(y, (i) => 2n * big(a[i]) * big(b[i]));
       expectWords(z, (i) => big(b[i]) ** 2n);
 
+      const [d, e] = [values(n, q, seed && seed + 21), values(n, q, seed && seed + 33)];
+      kernels.multiplyPairs(pa, pb, put(d), put(e), x, y, z, n, q, ring.one, ...ring.carry);
+      expectWords(x, (i) => big(a[i]) * big(d[i]));
+      expectWords(y, (i) => big(a[i]) * big(e[i]) + big(b[i]) * big(d[i]));
+      expectWords(z, (i) => big(b[i]) * big(e[i]));
+
       kernels.add(pa, pb, x, n, q);
       expectWords(x, (i) => big(a[i]) + big(b[i]));
 

@@ -32,6 +32,7 @@ describe('packing', () => {
       weights: Float64Array.of(3),
       bias: Float64Array.of(0),
       bound: 1,
+      polynomial: null,
     };
     const before = { interleave: 1, channels: 1, ciphertexts: 1 };
     const after = outputLayout(before, 1, 2);
@@ -61,6 +62,7 @@ describe('packing', () => {
         weights: new Float64Array(5 * 4 * s * 8 * s).fill(1),
         bias: new Float64Array(8 * s),
         bound: 1,
+        polynomial: null,
       };
       const before = { interleave: s, channels: 4 * s, ciphertexts: 4 };
       const { weights } = convolutionDiagonals(conv, before, outputLayout(before, 8 * s, 2));
@@ -81,6 +83,7 @@ describe('packing', () => {
       weights: Float64Array.from({ length: 12 }, (_, i) => i + 1),
       bias: new Float64Array(4),
       bound: 1,
+      polynomial: null,
     };
     const map = convolutionDiagonals(conv, before, outputLayout(before, 4, 1));
     const shifted = shiftToNonNegative(map, 0, 16);

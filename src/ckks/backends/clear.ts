@@ -64,6 +64,15 @@ export class ClearBackend implements Backend<ClearValue, ClearValue> {
     return { real: real.map((x) => x * x), imaginary: null };
   }
 
+  multiply(a: ClearValue, b: ClearValue, times: number): ClearValue {
+    const { real } = a === b ? this.square(a) : { real: a.real.map((x, j) => x * b.real[j]) };
+    return this.drop({ real, imaginary: null }, 0, times);
+  }
+
+  drop({ real }: ClearValue, _limbs: number, times: number): ClearValue {
+    return { real: real.map((x) => times * x), imaginary: null };
+  }
+
   relinearise(v: ClearValue): ClearValue {
     return v;
   }

@@ -70,7 +70,7 @@ class SealRest implements Disposable {
 export function rotationLevels(circuit: Circuit): Map<number, Set<number>> {
   const levels = new Map<number, Set<number>>();
   for (const stage of circuit.stages) {
-    if (stage.kind === 'square') continue;
+    if (stage.kind === 'square' || stage.kind === 'activation') continue;
     const steps =
       stage.kind === 'sum'
         ? [...stage.windowSteps, ...stage.totalSteps]
@@ -173,6 +173,8 @@ export class FastHost implements Host {
     using backend = new FastBackend(engine, null);
     const program = encodeProgram(backend, circuit);
     for (const encoded of program.stages) {
+      if ('steps' in encoded)
+        for (const { rows, step } of encoded.steps) if (rows.length > 0) engine.pack(rows, rows, step.limbs);
       if (!('rows' in encoded)) continue;
       const { rows, separation, stage } = encoded;
       engine.pack(rows, rows.flat(), stage.limbs);

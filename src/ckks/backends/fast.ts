@@ -537,6 +537,31 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     return out;
   }
 
+  multiply(a: FastCiphertext, b: FastCiphertext, _times: number): FastCiphertext {
+    if (a === b) return this.square(a);
+    const engine = this.#engine;
+    const out = this.#make(3, a.limbs);
+    for (let i = 0; i < a.limbs; i++) {
+      const { n, q, one, carry } = engine.rings[i];
+      const [a0, a1, b0, b1] = [a, b].flatMap((v) => [engine.limb(v, 0, i), engine.limb(v, 1, i)]);
+      const [out0, out1, out2] = [0, 1, 2].map((k) => engine.limb(out, k, i));
+      engine.threads.task();
+      engine.threads.kernels.multiplyPairs(a0, a1, b0, b1, out0, out1, out2, n, q, one, ...carry);
+    }
+    engine.threads.run();
+    return out;
+  }
+
+  drop(v: FastCiphertext, limbs: number, _times: number): FastCiphertext {
+    const engine = this.#engine;
+    const out = this.#make(v.polynomials, limbs);
+    this.#eachLimb(out, (k, i) => {
+      engine.threads.kernels.copy(engine.limb(v, k, i), engine.limb(out, k, i), engine.rings[i].n);
+    });
+    engine.threads.run();
+    return out;
+  }
+
   relinearise(v: FastCiphertext): FastCiphertext {
     const engine = this.#engine;
     const { limbs } = v;

@@ -86,6 +86,7 @@ export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
   }
 
   add(a: Ciphertext, b: Ciphertext): Ciphertext {
+    b.setScale(a.scale()); // equal up to floating-point rounding: the trace checked it
     return this.#make('add', (out) => this.#evaluator.add(a, b, out));
   }
 
@@ -107,6 +108,7 @@ export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
         }
         this.#seal.guard('INTERNAL', 'multiplyPlain', () => {
           this.#evaluator.multiplyPlain(values[k], plain, this.#product);
+          this.#product.setScale(sums[o]!.scale());
           this.#evaluator.addInplace(sums[o]!, this.#product);
         });
       });
@@ -116,6 +118,22 @@ export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
 
   square(v: Ciphertext): Ciphertext {
     return this.#make('square', (out) => this.#evaluator.square(v, out));
+  }
+
+  multiply(a: Ciphertext, b: Ciphertext, times: number): Ciphertext {
+    return this.#make('multiply', (out) => {
+      if (a === b) this.#evaluator.square(a, out);
+      else this.#evaluator.multiply(a, b, out);
+      out.setScale(out.scale() / times);
+    });
+  }
+
+  drop(v: Ciphertext, limbs: number, times: number): Ciphertext {
+    return this.#make('drop', (out) => {
+      out.assign(v);
+      while (out.coeffModulusSize() > limbs) this.#evaluator.cipherModSwitchToNextInplace(out);
+      out.setScale(out.scale() / times);
+    });
   }
 
   relinearise(v: Ciphertext): Ciphertext {

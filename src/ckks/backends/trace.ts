@@ -5,7 +5,7 @@ import type { Parameters } from '../parameters.ts';
 export interface TracedValue {
   limbs: number;
   scale: number;
-  /** Polynomials: 2, or 3 between a square and its relinearisation. */
+  /** Polynomials: 2, or 3 between a product and its relinearisation. */
   size: number;
 }
 
@@ -17,7 +17,7 @@ interface TracedPlain {
 /**
  * The operations that are counted, each by the limbs that it works on. Rotations of one value by several steps are one
  * `decompose` and as many `hoistedRotate`; `rotate` is a rotation alone, decomposition included. `multiplyPlain` is a
- * product and its addition to a sum.
+ * product and its addition to a sum. Dropping limbs is a copy and not counted.
  */
 export const OPERATIONS = [
   'rotate',
@@ -28,6 +28,7 @@ export const OPERATIONS = [
   'add',
   'addPlain',
   'square',
+  'multiply',
   'rescale',
 ] as const;
 export type Operation = (typeof OPERATIONS)[number];
@@ -114,8 +115,20 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
     return this.#make({ ...v, scale: v.scale ** 2, size: 3 }, 'square');
   }
 
+  multiply(a: TracedValue, b: TracedValue, times: number): TracedValue {
+    this.#require(a.size === 2 && b.size === 2, 'multiply needs relinearised ciphertexts');
+    this.#require(a.limbs === b.limbs, `multiply needs equal levels, got ${a.limbs} and ${b.limbs} limbs`);
+    const scale = (a.scale * b.scale) / times;
+    return this.#make({ ...a, scale, size: 3 }, a === b ? 'square' : 'multiply');
+  }
+
+  drop(v: TracedValue, limbs: number, times: number): TracedValue {
+    this.#require(limbs <= v.limbs, `drop cannot give ${limbs} limbs of ${v.limbs}`);
+    return this.#make({ ...v, limbs, scale: v.scale / times });
+  }
+
   relinearise(v: TracedValue): TracedValue {
-    this.#require(v.size === 3, 'relinearise needs a squared ciphertext');
+    this.#require(v.size === 3, 'relinearise needs a product');
     this.relinearisationLimbs = Math.max(this.relinearisationLimbs, v.limbs);
     return this.#make({ ...v, size: 2 }, 'relinearise');
   }

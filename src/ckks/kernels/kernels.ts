@@ -109,6 +109,20 @@ export interface Kernels {
     carryShoup: number,
   ): void;
   copy(a: Pointer, out: Pointer, n: number): void;
+  multiplyPairs(
+    a0: Pointer,
+    a1: Pointer,
+    b0: Pointer,
+    b1: Pointer,
+    out0: Pointer,
+    out1: Pointer,
+    out2: Pointer,
+    n: number,
+    q: number,
+    one: number,
+    carry: number,
+    carryShoup: number,
+  ): void;
 }
 
 /** The kernels, what is only called directly, and what threads run: see ./assembly/work.ts. */
@@ -133,6 +147,7 @@ export const KERNELS = [
   'fillZeros',
   'switchStart',
   'copy',
+  'multiplyPairs',
 ] as const satisfies (keyof Kernels)[];
 
 type Pointer = number;

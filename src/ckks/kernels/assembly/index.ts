@@ -6,6 +6,7 @@ export {
   divide,
   fillZeros,
   findZero,
+  multiplyPairs,
   periodicProducts,
   placeKey,
   shift,

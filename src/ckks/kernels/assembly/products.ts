@@ -235,6 +235,23 @@ export function square(
   }
 }
 
+/** The product of (a0, a1) and (b0, b1) in NTT form modulo one prime: a0 b0, a0 b1 + a1 b0, a1 b1, all in [0, q). */
+export function multiplyPairs(
+  a0: usize, a1: usize, b0: usize, b1: usize, out0: usize, out1: usize, out2: usize, n: u32,
+  modulus: u32, one: u32, carry: u32, carryShoup: u32,
+): void {
+  const q = i32x4.splat(modulus), q2 = i32x4.splat(2 * modulus), inverse = i32x4.splat(one);
+  const c = i32x4.splat(carry), cs = i32x4.splat(carryShoup);
+  for (let at: usize = 0; at < <usize>n * 4; at += 16) {
+    const x0 = v128.load(a0 + at), x1 = v128.load(a1 + at), y0 = v128.load(b0 + at), y1 = v128.load(b1 + at);
+    v128.store(out0 + at, product(x0, y0, c, cs, inverse, q, q2));
+    const low = i64x2.add(i64x2.extmul_low_i32x4_u(x0, y1), i64x2.extmul_low_i32x4_u(x1, y0));
+    const high = i64x2.add(i64x2.extmul_high_i32x4_u(x0, y1), i64x2.extmul_high_i32x4_u(x1, y0));
+    v128.store(out1 + at, reduceSums(low, high, c, cs, inverse, q, q2));
+    v128.store(out2 + at, product(x1, y1, c, cs, inverse, q, q2));
+  }
+}
+
 // @ts-ignore: decorator
 @inline
 function product(a: v128, b: v128, c: v128, cs: v128, one: v128, q: v128, q2: v128): v128 {

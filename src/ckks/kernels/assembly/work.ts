@@ -1,6 +1,6 @@
 import { forwardLoose, forwardTight, inverse } from './ntt';
 import {
-  add, addPeriodic, copy, divide, fillZeros, findZero, periodicProducts, shift, square, switchProducts, switchStart,
+  add, addPeriodic, copy, divide, fillZeros, findZero, multiplyPairs, periodicProducts, shift, square, switchProducts, switchStart,
 } from './products';
 
 // Several threads on one program. A program is phases, one after another; a phase is tasks, which threads take from a counter;
@@ -172,6 +172,13 @@ function execute(c: usize, s: usize): void {
       case 14:
         copy(word(c, 1), word(c, 2), word(c, 3));
         c += 4 * 4;
+        break;
+      case 15:
+        multiplyPairs(
+          word(c, 1), word(c, 2), word(c, 3), word(c, 4), word(c, 5), word(c, 6), word(c, 7), word(c, 8), word(c, 9),
+          word(c, 10), word(c, 11), word(c, 12),
+        );
+        c += 13 * 4;
         break;
       default:
         return;
