@@ -3,7 +3,7 @@ import { averagePool, repeat } from './layers.ts';
 
 /** What keeps pre-activations where a polynomial is harmless: section "The range" of docs/training.md. */
 export interface RangeControl {
-  /** Training clips pre-activations to +-clip before the square (phase 1 only); undefined: the exact network. */
+  /** Training clips pre-activations to +-clip before the polynomial; undefined: as they are, as in the exact network. */
   clip?: number;
   /** The penalty starts at |x| = start. */
   start: number;
@@ -80,7 +80,7 @@ export function squarePool(
       if (control?.clip !== undefined) {
         dx = tf.mul(dx, tf.cast(tf.equal(xs, tf.clipByValue(xs, -control.clip, control.clip)), 'float32'));
       }
-      if (control) dx = tf.add(dx, rangeGradient(xs, control));
+      if (control) dx = rangeGradients(xs, control).reduce((sum, term) => tf.add(sum, term), dx);
       return [dx, tf.sum(tf.mul(dy, ps), [0, 1]), dh];
     };
     return { value: tf.mul(pooled, scale) as tf.Tensor3D, gradFunc: gradFunc as never };
@@ -89,37 +89,38 @@ export function squarePool(
 }
 
 /** linear mean(e) + square mean(e^2) + largest mean over records of max(e), e = relu(|x| - start). */
-function rangePenalty(x: tf.Tensor3D, control: RangeControl): tf.Scalar {
+export function rangePenalty(x: tf.Tensor3D, control: RangeControl): tf.Scalar {
   const e = tf.abs(excess(x, control.start));
   const f = control.form === 'bounded' ? tf.log1p<tf.Tensor> : (v: tf.Tensor) => v;
-  const largest = tf.mean(f(tf.max(e, [1, 2])));
-  return tf.add(
-    tf.add(tf.mul(tf.mean(f(e)), control.linear), tf.mul(tf.mean(f(tf.square(e))), control.square)),
-    tf.mul(largest, control.largest),
-  ) as tf.Scalar;
+  const terms = [
+    weighted(control.linear, () => tf.mean(f(e))),
+    weighted(control.square, () => tf.mean(f(tf.square(e)))),
+    weighted(control.largest, () => tf.mean(f(tf.max(e, [1, 2])))),
+  ];
+  return terms.flat().reduce((sum, term) => tf.add(sum, term), tf.scalar(0)) as tf.Scalar;
 }
 
-function rangeGradient(x: tf.Tensor3D, control: RangeControl): tf.Tensor3D {
+/** The gradient of `rangePenalty`, as the terms of a sum. */
+export function rangeGradients(x: tf.Tensor3D, control: RangeControl): tf.Tensor[] {
   const [batch, time, channels] = x.shape;
   const count = batch * time * channels;
+  const bounded = control.form === 'bounded';
   const d = excess(x, control.start);
-  const sign = tf.sign(d);
   const e = tf.abs(d);
-  const peak = tf.max(e, [1, 2], true);
-  const atPeak = tf.mul(sign, tf.cast(tf.equal(e, peak), 'float32'));
-  if (control.form === 'quadratic') {
-    return tf.add(
-      tf.add(tf.mul(sign, control.linear / count), tf.mul(d, (2 * control.square) / count)),
-      tf.mul(atPeak, control.largest / batch),
-    );
-  }
-  return tf.add(
-    tf.add(
-      tf.mul(tf.div(sign, tf.add(e, 1)), control.linear / count),
-      tf.mul(tf.div(d, tf.add(tf.square(d), 1)), (2 * control.square) / count),
-    ),
-    tf.mul(atPeak, tf.div(control.largest / batch, tf.add(peak, 1))),
-  );
+  return [
+    weighted(control.linear / count, () => (bounded ? tf.div(tf.sign(d), tf.add(e, 1)) : tf.sign(d))),
+    weighted((2 * control.square) / count, () => (bounded ? tf.div(d, tf.add(tf.square(d), 1)) : d)),
+    weighted(control.largest / batch, () => {
+      const peak = tf.max(e, [1, 2], true);
+      const atPeak = tf.mul(tf.sign(d), tf.cast(tf.equal(e, peak), 'float32'));
+      return bounded ? tf.div(atPeak, tf.add(peak, 1)) : atPeak;
+    }),
+  ].flat();
+}
+
+/** The term times its weight, as a list; none if it weighs nothing: passes over memory are what an activation costs. */
+function weighted(weight: number, term: () => tf.Tensor): tf.Tensor[] {
+  return weight === 0 ? [] : [tf.mul(term(), weight)];
 }
 
 /** The signed part of x beyond +-start: |excess| = relu(|x| - start). */
@@ -127,6 +128,7 @@ function excess(x: tf.Tensor3D, start: number): tf.Tensor3D {
   return tf.sub(x, tf.clipByValue(x, -start, start));
 }
 
-function clip(x: tf.Tensor3D, bound: number | undefined): tf.Tensor3D {
+/** x held to +-bound, if there is one. */
+export function clip(x: tf.Tensor3D, bound: number | undefined): tf.Tensor3D {
   return bound === undefined ? x : tf.clipByValue(x, -bound, bound);
 }

@@ -34,7 +34,7 @@ export interface TrainingState {
   epoch: number;
   network: Network;
   optimizer: AdamW;
-  /** The average of the weights: of a ReLU network from the start, of a square one in phase `exact` only. */
+  /** The average of the weights: of a ReLU network from the start, of a polynomial one in phase `exact` only. */
   average?: Network;
   /** The exact network of the lowest validation cross-entropy so far. */
   best?: { network: Network; score: number; crossEntropy: number; epoch: number };

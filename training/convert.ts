@@ -10,7 +10,7 @@ export interface ModelDetails {
   preprocessing: Preprocessing;
   scoreLimit: number;
   provenance: Provenance;
-  /** Validated pre-activations per block. */
+  /** Validated pre-activations per block; a Chebyshev series has its own. */
   ranges: [number, number][];
 }
 
@@ -25,9 +25,18 @@ export function toModel(network: Network, details: ModelDetails): Model {
   }
   const { ranges, ...rest } = details;
   const of = (name: string) => parameter(network, name).values;
+  const activationOf = (i: number): Block['activation'] => {
+    const { activation } = architecture;
+    if (activation === 'relu') return { kind: 'relu', range: ranges[i] };
+    if (activation !== 'square') {
+      const { coefficients, range } = activation[i];
+      return { kind: 'chebyshev', coefficients: [...coefficients], range: [...range] };
+    }
+    const coefficients = squareCoefficients(of(`block${i + 1}/a`), of(`block${i + 1}/h`));
+    return { kind: 'polynomial', degree: 2, coefficients, range: ranges[i] };
+  };
   let inChannels = 1;
   const blocks = architecture.channels.map((outChannels, i): Block => {
-    const square = architecture.activation === 'square';
     const block: Block = {
       inChannels,
       outChannels,
@@ -35,14 +44,7 @@ export function toModel(network: Network, details: ModelDetails): Model {
       dilation: architecture.dilations[i],
       weights: of(`block${i + 1}/conv`).slice(),
       bias: of(`block${i + 1}/bias`).slice(),
-      activation: square
-        ? {
-            kind: 'polynomial',
-            degree: 2,
-            coefficients: squareCoefficients(of(`block${i + 1}/a`), of(`block${i + 1}/h`)),
-            range: ranges[i],
-          }
-        : { kind: 'relu', range: ranges[i] },
+      activation: activationOf(i),
       pool: architecture.pool,
       pooling: architecture.pooling,
     };
@@ -77,16 +79,20 @@ function squareCoefficients(a: Float32Array, h: Float32Array): Float32Array {
 export function fromModel(model: Model): Network {
   const [first] = model.blocks;
   const relu = model.blocks.every((b) => b.activation.kind === 'relu');
+  const series = model.blocks.flatMap(({ activation: a, pooling }) =>
+    a.kind === 'chebyshev' && pooling === 'average' ? [{ range: a.range, coefficients: a.coefficients }] : [],
+  );
   const square = model.blocks.every(
     ({ activation: a, pooling }) => a.kind === 'polynomial' && a.degree === 2 && pooling === 'average',
   );
   const even = model.blocks.every(
     (b) => b.kernel === first.kernel && b.pool === first.pool && b.pooling === first.pooling,
   );
-  if (!even || !(relu || square)) {
+  const chebyshev = series.length === model.blocks.length;
+  if (!even || !(relu || square || chebyshev)) {
     throw new BlindbeatError(
       'MODEL',
-      `Model ${model.name} cannot be trained on: expected polynomials of degree 2 and average pooling, or ReLU, and one kernel length and pool for all blocks.`,
+      `Model ${model.name} cannot be trained on: expected polynomials of degree 2 or Chebyshev series and average pooling, or ReLU, and one kernel length and pool for all blocks.`,
     );
   }
   const architecture: Architecture = {
@@ -96,7 +102,7 @@ export function fromModel(model: Model): Network {
     kernel: first.kernel,
     dilations: model.blocks.map((b) => b.dilation),
     pool: first.pool,
-    activation: relu ? 'relu' : 'square',
+    activation: relu ? 'relu' : chebyshev ? series : 'square',
     pooling: first.pooling,
   };
   const parameters = model.blocks.flatMap((b, i): Parameter[] => {

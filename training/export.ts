@@ -87,7 +87,7 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
   onProgress?.('ranges', 0, 1);
   const ranges = rangesOf(network, corpus, p);
   const all = unionOf(ranges.records, ranges.hostile);
-  const polynomial = network.architecture.activation === 'square';
+  const polynomial = network.architecture.activation !== 'relu';
   if (polynomial) checkRanges(all, scoreLimit, options.preActivationLimit);
   const draft = toModel(network, {
     name: options.name,

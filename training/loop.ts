@@ -9,7 +9,14 @@ import { type Corpus, type Parts, rowsOf } from './data.ts';
 import { disturbedRecords, hostileInputs, hostileSegments } from './hostile.ts';
 import { type LossOptions, lossAndGradients } from './loss.ts';
 import { argmaxRows, meanCrossEntropy } from './metrics.ts';
-import { batchStatistics, computeScores, createNetwork, foldBatchNorm, type Network } from './network.ts';
+import {
+  batchStatistics,
+  computeScores,
+  copyOf,
+  createNetwork,
+  foldBatchNorm,
+  type Network,
+} from './network.ts';
 import { ADAMW, AdamW, learningRate } from './optimizer.ts';
 import { isInRange, measureRanges } from './ranges.ts';
 
@@ -34,6 +41,8 @@ export interface LoopOptions {
   config: TrainingConfig;
   /** Exact networks whose mean scores are targets too, as config.distillation says. */
   teachers?: Network[];
+  /** Whether a polynomial network must pass the gate of an export to be chosen; default: true. */
+  gate?: boolean;
   signal?: AbortSignal;
   onStep?: (progress: StepProgress) => void;
   /** Called after every epoch with the state to store. */
@@ -52,7 +61,7 @@ export function initialState(configName: string, config: TrainingConfig, seed: n
     history: [],
   };
   if (init) state.epoch = config.phases.normalised.epochs;
-  // The average of square networks that leave their range is worth nothing: theirs starts with the exact phase.
+  // The average of polynomial networks that leave their range is worth nothing: theirs starts with the exact phase.
   if (init || config.architecture.activation === 'relu') state.average = copyOf(network);
   return state;
 }
@@ -224,8 +233,8 @@ function judge(state: TrainingState, record: EpochRecord, options: LoopOptions):
   record.validationScore = current.score;
   record.validationCrossEntropy = current.crossEntropy;
   record.validationLargest = current.largest;
-  // A square network still escapes in the first phase; a ReLU network has no second one.
-  if (state.network.phase !== 'exact' && state.network.architecture.activation === 'square') return;
+  // A polynomial network still escapes in the first phase; a ReLU network has no second one.
+  if (state.network.phase !== 'exact' && state.network.architecture.activation !== 'relu') return;
   const candidates = [{ network: exact, ...current }];
   if (state.average) {
     const network = exactOf(state.average, state.seed, options);
@@ -235,10 +244,11 @@ function judge(state: TrainingState, record: EpochRecord, options: LoopOptions):
     record.averageLargest = averaged.largest;
     candidates.push({ network, ...averaged });
   }
+  const gated = (options.gate ?? true) && state.network.architecture.activation !== 'relu';
   for (const { network, score, crossEntropy } of candidates) {
     // By cross-entropy: the score of some hundred records jumps by 0.02 from epoch to epoch, this does not.
-    if (state.best && crossEntropy >= state.best.crossEntropy) continue;
-    if (network.architecture.activation === 'square' && !staysInRange(network, options)) continue;
+    if (!(crossEntropy < (state.best?.crossEntropy ?? Number.POSITIVE_INFINITY))) continue;
+    if (gated && !staysInRange(network, options)) continue;
     state.best = { network: copyOf(network), score, crossEntropy, epoch: state.epoch };
   }
 }
@@ -267,7 +277,7 @@ function judgeNetwork(network: Network, options: LoopOptions): Judgement {
   const labels = parts.validation.map((i) => classes.indexOf(corpus.records[i].label));
   return {
     score: computeMetrics(labels, argmaxRows(scores, classes.length), classes).cincScore,
-    crossEntropy: meanCrossEntropy(scores, labels, classes.length),
+    crossEntropy: meanCrossEntropy(scores, labels, classes.length, config.scoreLimit),
     largest: scores.reduce((most, s) => Math.max(most, Math.abs(s)), 0),
   };
 }
@@ -286,8 +296,4 @@ function average(target: Network, source: Network, decay: number): void {
     const values = source.parameters[k].values;
     for (let i = 0; i < values.length; i++) p.values[i] = decay * p.values[i] + (1 - decay) * values[i];
   });
-}
-
-function copyOf(network: Network): Network {
-  return { ...network, parameters: network.parameters.map((p) => ({ ...p, values: p.values.slice() })) };
 }

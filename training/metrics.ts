@@ -11,16 +11,20 @@ export function argmaxRows(scores: ArrayLike<number>, classes: number): Uint8Arr
   return out;
 }
 
-/** Mean over records of -log softmax(scores)[label]; scores [records][classes]. */
+/**
+ * Mean over records of -log softmax(scores)[label]; scores [records][classes]. A record with a score beyond +-limit, which
+ * the client refuses, counts as `limit`.
+ */
 export function meanCrossEntropy(
   scores: ArrayLike<number>,
   labels: ArrayLike<number>,
   classes: number,
+  limit = Number.POSITIVE_INFINITY,
 ): number {
   let sum = 0;
   for (let i = 0; i < labels.length; i++) {
     const row = Array.from({ length: classes }, (_, c) => scores[i * classes + c]);
-    sum -= Math.log(softmax(row)[labels[i]]);
+    sum += row.every((s) => Math.abs(s) <= limit) ? -Math.log(softmax(row)[labels[i]]) : limit;
   }
   return sum / labels.length;
 }

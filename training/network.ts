@@ -1,9 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
+import type { ChebyshevSeries } from '../src/approx/chebyshev.ts';
 import type { Random } from '../src/ecg/random.ts';
 import { BATCH_NORM_EPSILON, batchNorm, type RangeControl, squarePool } from './activation.ts';
 import { circularConv } from './convolution.ts';
 import { addBias, dense, meanOverTime, reluAveragePool, reluPool } from './layers.ts';
 import type { Parameter } from './optimizer.ts';
+import { polynomialPool } from './polynomial.ts';
 
 /** The architecture: everything that decides the parameters' shapes. */
 export interface Architecture {
@@ -14,9 +16,9 @@ export interface Architecture {
   /** One per block. */
   dilations: number[];
   pool: number;
-  /** `square`: a (x + h)^2; `relu`: the published one. */
-  activation: 'square' | 'relu';
-  /** Squares need `average`; the published network has `max`. */
+  /** `square`: a (x + h)^2 with a and h trained; `relu`: the published one; or one fixed polynomial per block. */
+  activation: 'square' | 'relu' | ChebyshevSeries[];
+  /** Polynomials need `average`; the published network has `max`. */
   pooling: 'average' | 'max';
 }
 
@@ -123,6 +125,11 @@ export function foldBatchNorm(network: Network, statistics: Statistics[]): Netwo
   return { architecture: network.architecture, phase: 'exact', parameters };
 }
 
+/** A network of its own parameters. */
+export function copyOf(network: Network): Network {
+  return { ...network, parameters: network.parameters.map(copy) };
+}
+
 function copy(p: Parameter): Parameter {
   return { ...p, values: p.values.slice() };
 }
@@ -142,25 +149,47 @@ export function forwardTensors(
   segments: tf.Tensor3D,
   options: ForwardOptions = {},
 ): tf.Tensor2D {
-  const { architecture, phase, parameters } = network;
-  const tensor = (name: string) => tensors[parameters.findIndex((p) => p.name === name)];
   let x = segments;
-  architecture.channels.forEach((_, i) => {
-    const of = (name: string) => tensor(`block${i + 1}/${name}`) as tf.Tensor1D;
-    const c = circularConv(x, tensor(`block${i + 1}/conv`) as tf.Tensor3D, architecture.dilations[i]);
-    x =
-      phase === 'normalised'
-        ? batchNorm(c, of('gamma'), of('beta'), options.onStatistics)
-        : addBias(c, of('bias'));
-    options.onPreActivation?.(x, i);
-    x =
-      architecture.activation === 'square'
-        ? squarePool(x, of('a'), of('h'), architecture.pool, options.control, options.onPenalty)
-        : architecture.pooling === 'max'
-          ? reluPool(x, architecture.pool)
-          : reluAveragePool(x, architecture.pool);
+  network.architecture.channels.forEach((_, i) => {
+    const c = preActivations(network, tensors, i, x, options.onStatistics);
+    options.onPreActivation?.(c, i);
+    x = activations(network, tensors, i, c, options);
   });
-  return dense(meanOverTime(x), tensor('dense/weights') as tf.Tensor2D, tensor('dense/bias') as tf.Tensor1D);
+  const last = (name: string) => tensorOf(network, tensors, `dense/${name}`);
+  return dense(meanOverTime(x), last('weights') as tf.Tensor2D, last('bias') as tf.Tensor1D);
+}
+
+/** What block `i` makes of its input before the activation: x [batch, time, in] to [batch, time, out]. */
+export function preActivations(
+  network: Network,
+  tensors: tf.Tensor[],
+  i: number,
+  x: tf.Tensor3D,
+  onStatistics?: ForwardOptions['onStatistics'],
+): tf.Tensor3D {
+  const of = (name: string) => tensorOf(network, tensors, `block${i + 1}/${name}`);
+  const c = circularConv(x, of('conv') as tf.Tensor3D, network.architecture.dilations[i]);
+  if (network.phase === 'exact') return addBias(c, of('bias') as tf.Tensor1D);
+  return batchNorm(c, of('gamma') as tf.Tensor1D, of('beta') as tf.Tensor1D, onStatistics);
+}
+
+/** What block `i` makes of its pre-activations: [batch, time, out] to [batch, time / pool, out]. */
+export function activations(
+  network: Network,
+  tensors: tf.Tensor[],
+  i: number,
+  x: tf.Tensor3D,
+  { control, onPenalty }: ForwardOptions = {},
+): tf.Tensor3D {
+  const { activation, pool, pooling } = network.architecture;
+  if (activation === 'relu') return pooling === 'max' ? reluPool(x, pool) : reluAveragePool(x, pool);
+  if (activation !== 'square') return polynomialPool(x, activation[i], pool, control, onPenalty);
+  const of = (name: string) => tensorOf(network, tensors, `block${i + 1}/${name}`) as tf.Tensor1D;
+  return squarePool(x, of('a'), of('h'), pool, control, onPenalty);
+}
+
+function tensorOf({ parameters }: Network, tensors: tf.Tensor[], name: string): tf.Tensor {
+  return tensors[parameters.findIndex((p) => p.name === name)];
 }
 
 /** The network's parameters as tensors, in its order; the caller disposes of them. */

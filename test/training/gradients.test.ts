@@ -13,6 +13,7 @@ import {
   reluPool,
   withGradient,
 } from '../../training/layers.ts';
+import { polynomialPool } from '../../training/polynomial.ts';
 
 type Tensors = Record<string, { shape: number[]; values: Float32Array }>;
 
@@ -120,6 +121,26 @@ describe.each<BackendName>(['wasm', 'tfjs-node'])('on %s', (name) => {
       () => (control && control.clip === undefined ? penalty : 0),
     );
   });
+
+  test.each(controls.flatMap(([what, control]) => [1, 2, 5].map((degree) => ({ what, degree, control }))))(
+    'polynomialPool has the gradient of finite differences: $what, degree $degree',
+    ({ degree, control }) => {
+      if (!loads) return;
+      let penalty = 0;
+      const coefficients = [0.3, 0.7, -0.4, 0.2, -0.5, 0.3].slice(0, degree + 1);
+      check(
+        { x: values([2, 8, 3], 6) },
+        ({ x }) =>
+          project(
+            polynomialPool(x as tf.Tensor3D, { range: [-1.5, 1], coefficients }, 2, control, (p) => {
+              penalty = p.dataSync()[0];
+              p.dispose();
+            }),
+          ),
+        () => (control && control.clip === undefined ? penalty : 0),
+      );
+    },
+  );
 
   test('addBias, meanOverTime and dense have the gradients of finite differences', () => {
     if (!loads) return;

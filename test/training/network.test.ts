@@ -100,6 +100,24 @@ describe('on the wasm backend, which every machine has', () => {
     });
   });
 
+  test('an exported network of polynomials computes what TensorFlow.js computes, and survives the way through a model', () => {
+    const series = [3, 4, 2].map((degree) => ({
+      range: [-3, 4] as const,
+      coefficients: [0.5, 1, 0.4, -0.3, 0.2].slice(0, degree + 1),
+    }));
+    const normalised = network(series);
+    const made = foldBatchNorm(normalised, batchStatistics(normalised, noise(8, 64, 5)));
+    const model = toModel(made, details(3));
+    const segments = noise(4, 64, 4);
+    const expected = computeScores(made, segments);
+    for (let i = 0; i < 4; i++) {
+      forward(model, segments.subarray(64 * i, 64 * (i + 1))).scores.forEach((score, j) => {
+        expect(Math.abs(score - expected[4 * i + j])).toBeLessThan(1e-4);
+      });
+    }
+    expect(fromModel(model)).toEqual(made);
+  });
+
   test('models that training cannot make are refused', () => {
     expect(() => fromModel(randomModel({ degree: 3 }))).toThrow(expect.objectContaining({ code: 'MODEL' }));
     expect(() => fromModel(randomModel({ pool: [2, 4] }))).toThrow(

@@ -1,0 +1,54 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { type ChebyshevSeries, monomials } from '../src/approx/chebyshev.ts';
+import { clip, type RangeControl, rangeGradients, rangePenalty } from './activation.ts';
+import { averagePool, repeat, withGradient } from './layers.ts';
+
+/**
+ * y = averagePool(p(x)) for one fixed polynomial, x [batch, time, channels]. `control` is in units of
+ * t = (2x - low - high) / (high - low): 1 is an end of the polynomial's range. Its gradient is added to that of x, as in
+ * `squarePool`.
+ *
+ * Powers of t by Horner's rule, two passes over memory a degree where Clenshaw's recurrence takes three. In float32 the
+ * series of ReLU of degree 16 loses 7e-4 so, of degree 11 2e-5, on a range of length 9.
+ */
+export function polynomialPool(
+  x: tf.Tensor3D,
+  { range, coefficients }: ChebyshevSeries,
+  pool: number,
+  control?: RangeControl,
+  onPenalty?: (penalty: tf.Scalar) => void,
+): tf.Tensor3D {
+  const [low, high] = range;
+  const scale = 2 / (high - low);
+  const shift = -(low + high) / (high - low);
+  const powers = monomials({ range: [-1, 1], coefficients }).coefficients;
+  const slopes = powers.slice(1).map((c, k) => c * (k + 1));
+  const unit = (xs: tf.Tensor) => tf.add(tf.mul(xs, scale), shift) as tf.Tensor3D;
+  return withGradient(
+    [x],
+    (xs) => {
+      const t = unit(xs);
+      if (control && onPenalty) onPenalty(tf.keep(rangePenalty(t, control)));
+      return averagePool(horner(powers, clip(t, control?.clip)), pool);
+    },
+    (dy, [xs]) => {
+      const t = unit(xs);
+      const clipped = clip(t, control?.clip);
+      const spread = repeat(tf.mul(dy, scale / pool) as tf.Tensor3D, pool);
+      let dx: tf.Tensor = tf.mul(spread, horner(slopes, clipped));
+      if (control?.clip !== undefined) dx = tf.mul(dx, tf.cast(tf.equal(t, clipped), 'float32'));
+      if (control)
+        dx = rangeGradients(t, control).reduce((sum, term) => tf.add(sum, tf.mul(term, scale)), dx);
+      return [dx];
+    },
+  );
+}
+
+/** Σ powers[k] t^k */
+function horner(powers: number[], t: tf.Tensor3D): tf.Tensor3D {
+  const top = powers.length - 1;
+  if (top === 0) return tf.fill(t.shape, powers[0]);
+  let y: tf.Tensor3D = tf.mul(t, powers[top]);
+  for (let k = top - 1; k > 0; k--) y = tf.mul(tf.add(y, powers[k]), t);
+  return tf.add(y, powers[0]);
+}
