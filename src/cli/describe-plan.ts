@@ -20,7 +20,7 @@ export function describeParameters({ parameters }: Manifest): string {
 }
 
 /** Rotations, those that share a decomposition included. */
-function rotations({ rotate, hoistedRotate }: Operations): number {
+export function rotations({ rotate, hoistedRotate }: Operations): number {
   return rotate + hoistedRotate;
 }
 

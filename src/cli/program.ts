@@ -6,6 +6,7 @@ import { addData } from './commands/data.ts';
 import { addDecrypt } from './commands/decrypt.ts';
 import { addEncrypt } from './commands/encrypt.ts';
 import { addEvaluate } from './commands/evaluate.ts';
+import { addEvaluateDegrees } from './commands/evaluate-degrees.ts';
 import { addInfer } from './commands/infer.ts';
 import { addKeygen } from './commands/keygen.ts';
 import { addPlan } from './commands/plan.ts';
@@ -41,6 +42,7 @@ export function buildProgram(io: Io): Command {
   addData(program, io);
   addTrain(program, io);
   addEvaluate(program, io);
+  addEvaluateDegrees(program, io);
   addBench(program, io);
   addApprox(program, io);
   return program.addHelpText('after', HELP);
