@@ -29,9 +29,9 @@ export function keySwitches(operations: Operations): number {
   return rotations(operations) + operations.relinearise;
 }
 
-/** All that is multiplied: ciphertexts by weights, and squares. */
-export function multiplications({ multiplyPlain, square }: Operations): number {
-  return multiplyPlain + square;
+/** All that is multiplied: ciphertexts by weights, by themselves and by each other. */
+export function multiplications({ multiplyPlain, square, multiply }: Operations): number {
+  return multiplyPlain + square + multiply;
 }
 
 /** Columns that stages have in every table. */
