@@ -27,7 +27,10 @@ export interface PlanOptions {
   outputs?: Outputs;
   /** Ring degree; default: the smallest that fits. */
   n?: number;
-  /** Bytes of evaluation keys on the wire at most; default: 64 MB, or as few as the network allows where that is more. */
+  /**
+   * Bytes of evaluation keys on the wire at most; default: 64 MB up to N = 16384 and 500 MB at N = 32768, or as few as the network
+   * allows where that is more.
+   */
   keyBudget?: number;
   /** What operations cost, for the choice of rotations; default: `FAST_COST`. Another choice is another plan. */
   costs?: Costs;
@@ -107,7 +110,7 @@ export interface Circuit {
 }
 
 /** Bytes of evaluation keys unless a user says otherwise, by ring degree, and what the header of their file takes at most. */
-const keyBudgetOf = (n: number) => (n <= 16384 ? 64e6 : 1e9);
+const keyBudgetOf = (n: number) => (n <= 16384 ? 64e6 : 500e6);
 const HEADER_ROOM = 1024;
 /** Windows of the evidence map, as in DeepCardio's 25 windows per classification. */
 const MAP_WINDOWS = 25;

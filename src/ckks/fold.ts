@@ -1,4 +1,3 @@
-import { monomials } from '../approx/chebyshev.ts';
 import { BlindbeatError } from '../errors.ts';
 import type { Block, Model } from '../model/model.ts';
 import { type PolynomialProgram, polynomialProgram } from './activation.ts';
@@ -84,6 +83,9 @@ export function foldModel(model: Model): FoldedModel {
   return { convolutions, denseWeights, denseBias };
 }
 
+/** Of t in [-1, 1], to complete the square of a series of degree 2. */
+const LARGEST_SHIFT = 8;
+
 /** What is linear about an activation, before it and after it by channel, and what is left. */
 interface FoldedActivation {
   before: { scale: number; shift: number[] };
@@ -103,18 +105,20 @@ function foldActivation(
   }
   if (activation.kind === 'polynomial') return completeSquares(activation, channels, name);
   const { coefficients, range } = activation;
-  if (coefficients.length === 3) {
-    const powers = monomials(activation).coefficients;
-    if (!cancels(powers[2], powers[1])) {
-      const perChannel = powers.flatMap((c) => new Array<number>(channels).fill(c));
-      return completeSquares({ degree: 2, coefficients: perChannel }, channels, name);
-    }
-  }
   const [low, high] = range;
-  const polynomial = polynomialProgram(coefficients, name);
+  const scale = 2 / (high - low);
+  const shift = -(low + high) / (high - low);
   const each = (value: number) => new Array<number>(channels).fill(value);
+  const [c0, c1, c2] = coefficients;
+  // c2 T_2 + c1 T_1 + c0 as a square, unless its input would be far larger than t.
+  if (coefficients.length === 3 && Math.abs(c1) <= LARGEST_SHIFT * Math.abs(4 * c2)) {
+    const powers = [c0 - c2, c1, 2 * c2].flatMap(each);
+    const { before, after } = completeSquares({ degree: 2, coefficients: powers }, channels, name);
+    return { before: { scale, shift: before.shift.map((h) => h + shift) }, after, polynomial: null };
+  }
+  const polynomial = polynomialProgram(coefficients, name);
   return {
-    before: { scale: 2 / (high - low), shift: each(-(low + high) / (high - low)) },
+    before: { scale, shift: each(shift) },
     after: { scale: each(polynomial.factor), constant: each(0) },
     polynomial,
   };
@@ -136,7 +140,7 @@ function completeSquares(
   const constant: number[] = [];
   for (let c = 0; c < channels; c++) {
     const [c0, c1, c2] = [0, 1, 2].map((k) => coefficients[k * channels + c]);
-    if (cancels(c2, c1)) {
+    if (Math.abs(c2) < 1e-3 * Math.abs(c1) || c2 === 0) {
       throw new BlindbeatError(
         'PLAN',
         `${name}: channel ${c} has a quadratic coefficient of ${c2.toPrecision(3)} beside a linear one of ${c1.toPrecision(3)}; ` +
@@ -149,8 +153,4 @@ function completeSquares(
     constant.push(c0 - c2 * h * h);
   }
   return { before: { scale: 1, shift }, after: { scale, constant }, polynomial: null };
-}
-
-function cancels(quadratic: number, linear: number): boolean {
-  return Math.abs(quadratic) < 1e-3 * Math.abs(linear) || quadratic === 0;
 }

@@ -30,6 +30,20 @@ export interface ServerOptions extends PlanOptions {
   threads?: number;
 }
 
+/** WebAssembly addresses 4 GiB; what the estimate does not see, tables and fragments, needs some of it. */
+const MEMORY = 0.9 * 2 ** 32;
+
+function requireMemory({ estimate }: Plan, backend: BackendName) {
+  const { ciphertexts, keys, weights } = estimate.memory;
+  if (ciphertexts + keys + weights <= MEMORY) return;
+  const gigabytes = (b: number) => `${(b / 1e9).toFixed(1)} GB`;
+  const other = backend === 'seal' ? ', or the fast backend, whose keys are smaller' : '';
+  throw new BlindbeatError(
+    'PLAN',
+    `the ${backend} backend would need ${gigabytes(ciphertexts + keys + weights)}, ${gigabytes(keys)} of them for evaluation keys, and WebAssembly has ${gigabytes(MEMORY)}: use a smaller key budget (--key-budget)${other}`,
+  );
+}
+
 /**
  * The server's side of one plan: has the weights, evaluates the network on ciphertexts, never holds a secret.
  */
@@ -48,7 +62,7 @@ export class Server {
   /**
    * Plans, checks and encodes a model: seconds of work, once.
    *
-   * @throws BlindbeatError PLAN when the model does not fit; ENVIRONMENT when the backend cannot be loaded; USAGE for a backend or
+   * @throws BlindbeatError PLAN when the model does not fit, or its keys not the backend's memory; ENVIRONMENT when the backend cannot be loaded; USAGE for a backend or
    * a number of threads that there is not
    */
   static async open(model: Model, options: ServerOptions = {}): Promise<Server> {
@@ -60,6 +74,7 @@ export class Server {
     const circuit = compile(model, planOptions);
     const plan = planCircuit(model, circuit, backend);
     check(plan);
+    requireMemory(plan, backend);
     const host = backend === 'seal' ? SealHost.open(circuit) : FastHost.open(circuit, threads);
     return new Server(plan, await host);
   }

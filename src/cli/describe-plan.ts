@@ -70,7 +70,7 @@ export function profileLines(stages: StagePlan[], layers: StageTime[], colours: 
   return table(columns, rows, colours);
 }
 
-/** Squares and sums belong to the layer before them: one row per layer of the network. */
+/** Activations and sums belong to the layer before them: one row per layer of the network. */
 export function mergeLayers(stages: StagePlan[], layers: StageTime[]): StageTime[] {
   const merged: StageTime[] = [];
   layers.forEach((layer, i) => {

@@ -13,15 +13,15 @@ import {
   summarise,
 } from '../model/evaluate.ts';
 import type { Model } from '../model/model.ts';
-import { describeParameters, paramsJson } from './describe-plan.ts';
+import { describeMemory, describeParameters, paramsJson } from './describe-plan.ts';
 import { agreementLines, differenceLines, metricsLines } from './evaluation-tables.ts';
-import { round } from './format.ts';
+import { formatBytes, formatMs, round } from './format.ts';
 import { type Colours, printable } from './io.ts';
 import { median } from './machine.ts';
 import type { StartTask } from './progress.ts';
 import { byClass } from './result.ts';
 import { Session } from './session.ts';
-import { roundMs } from './stages.ts';
+import { peakMemory, roundMs } from './stages.ts';
 
 /** The parts of the split, and all records. */
 export const PARTS = ['test', 'validation', 'train', 'all'] as const;
@@ -136,13 +136,15 @@ export async function underEncryption(
   const total = estimate.serverMs * chosen.length;
   const units = chosen.flatMap(() => stages.map((stage) => stage.estimateMs));
   using task = start('encrypted', { total, estimateMs: total, units });
-  const results: (Outcome & { ms?: number; threads?: number })[] = [];
+  const results: (Outcome & { ms?: number; threads?: number; peakMemory?: number })[] = [];
   for (const [i, record] of chosen.entries()) {
     const done = i * estimate.serverMs;
     try {
       const segment = prepareRecord(model, record);
-      const { decrypted, steps, threads } = await session.classify(segment, (ms) => task.update(done + ms));
-      results.push({ ...nameClass(model, record, decrypted.scores), ms: steps.server, threads });
+      const { decrypted, steps, threads, peakMemory } = await session.classify(segment, (ms) =>
+        task.update(done + ms),
+      );
+      results.push({ ...nameClass(model, record, decrypted.scores), ms: steps.server, threads, peakMemory });
     } catch (error) {
       results.push(refusal(record, error));
     }
@@ -159,11 +161,24 @@ export async function underEncryption(
     minMs: roundMs(Math.min(...ms)),
     threads: Math.max(...results.map((r) => r.threads ?? 0)),
   };
+  const { primes } = manifest.parameters;
+  const { start: _, ...setup } = session.steps;
+  const cost = {
+    levels: primes.length - 1,
+    operations: session.plan.operations,
+    bytes: session.plan.bytes,
+    setupMs: Object.fromEntries(Object.entries(setup).map(([step, ms]) => [step, roundMs(ms)])),
+    peakMemory: {
+      client: peakMemory(),
+      server: Math.max(...results.map((r) => r.peakMemory ?? 0)),
+    },
+  };
   return {
     json: {
       ...evaluation,
       ...agreement,
       ...times,
+      ...cost,
       backend,
       planHash: manifest.planHash,
       params: paramsJson(manifest),
@@ -176,6 +191,7 @@ export async function underEncryption(
       ...metricsLines(evaluation, model.classes, colours),
       '',
       ...agreementLines(agreement, times, colours),
+      `  keys        ${formatBytes(cost.bytes.evaluationKeys)}, made in ${formatMs(session.steps.keygen)}; memory ${describeMemory(cost.peakMemory)}, at most`,
     ],
   };
 }

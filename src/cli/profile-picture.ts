@@ -10,12 +10,13 @@ export interface ProfileTitle {
   ms: number;
 }
 
-/** The time of every stage as a Vega-Lite bar chart, in the order in which they run; squares have a colour of their own. */
+/** The time of every stage as a Vega-Lite bar chart, in the order in which they run; activations have a colour of their own. */
 export function profileChart(layers: StageTime[], title: ProfileTitle): TopLevelSpec {
+  const activations = layers.some(({ name }) => name.startsWith('polynomial')) ? 'polynomials' : 'squares';
   const rows = layers.map(({ name, ms }) => ({
     name,
     ms,
-    kind: name.startsWith('square') ? 'squares' : 'rotations and weights',
+    kind: /^(square|polynomial)/.test(name) ? activations : 'rotations and weights',
     text: `${formatMs(ms)}  (${((100 * ms) / title.ms).toFixed(1)} %)`,
   }));
   const stage = { field: 'name', type: 'nominal', sort: null, title: null } as const;
@@ -41,7 +42,7 @@ export function profileChart(layers: StageTime[], title: ProfileTitle): TopLevel
             field: 'kind',
             type: 'nominal',
             title: null,
-            scale: { domain: ['rotations and weights', 'squares'], range: ['#0072b2', '#d55e00'] },
+            scale: { domain: ['rotations and weights', activations], range: ['#0072b2', '#d55e00'] },
             legend: { orient: 'bottom', labelLimit: 300 },
           },
         },

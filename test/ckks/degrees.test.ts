@@ -88,7 +88,9 @@ describe('an activation of every degree', () => {
     for (const block of series.blocks)
       block.activation = { kind: 'chebyshev', coefficients: [2, 1, 1], range: [-4, 4] };
     const [powers, chebyshev] = [plan(model), plan(series)];
-    expect(chebyshev.stages).toEqual(powers.stages);
+    // Only that t is squared instead of x is another.
+    const withoutBounds = ({ stages }: Plan) => stages.map(({ bound: _, ...stage }) => stage);
+    expect(withoutBounds(chebyshev)).toEqual(withoutBounds(powers));
     expect(chebyshev.manifest.parameters).toEqual(powers.manifest.parameters);
     expect(chebyshev.manifest.keys).toEqual(powers.manifest.keys);
     const segment = wave(256, 1);
@@ -181,7 +183,7 @@ describe('the chain of primes', () => {
     const { parameters } = planned.manifest;
     expect([parameters.n, parameters.primes.length]).toEqual([n, count]);
     expect(parameters.logQP).toBeLessThanOrEqual(868);
-    expect(planned.bytes.evaluationKeys).toBeLessThanOrEqual(1e9);
+    expect(planned.bytes.evaluationKeys).toBeLessThanOrEqual(500e6);
     // Every convolution and every T_k keeps 26 bits of scale or more.
     for (const { kind, scale } of planned.stages.slice(0, -2))
       if (kind === 'linear') expect(Math.log2(scale[1])).toBeGreaterThan(26);
@@ -191,6 +193,12 @@ describe('the chain of primes', () => {
   test('when few blocks have a high degree, then N = 16384 holds them', () => {
     expect(plan(deep([2, 3, 2], 3)).manifest.parameters.n).toBe(16384);
     expect(plan(deep(16, 2)).manifest.parameters.n).toBe(16384);
+  });
+
+  test('when keys do not fit a backend, then it is not opened', async () => {
+    await expect(Server.open(deep(16), { backend: 'seal', keyBudget: 1e9 })).rejects.toThrow(
+      /the seal backend would need \d+\.\d GB.* WebAssembly has 3\.9 GB: use a smaller key budget .* fast backend/,
+    );
   });
 
   test.each<[string, () => unknown, RegExp]>([
