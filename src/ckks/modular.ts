@@ -39,6 +39,13 @@ function bitReverse(index: number, bits: number): number {
   return r;
 }
 
+/** The indices below n, a power of two, each with its bits reversed. */
+export function bitReversal(n: number): Uint32Array {
+  const out = new Uint32Array(n);
+  for (let i = 1; i < n; i++) out[i] = (out[i >> 1] >> 1) | (i & 1 ? n >> 1 : 0);
+  return out;
+}
+
 /**
  * The smallest primitive 2n-th root of unity modulo q, which is the one that SEAL's NTT tables use
  * (SEAL native/src/seal/util/numth.cpp, try_minimal_primitive_root).
