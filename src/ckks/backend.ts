@@ -1,6 +1,12 @@
 /** The "step" of complex conjugation, as in SEAL, whose rotations by nothing need no key. */
 export const CONJUGATION = 0;
 
+/** Values to be rotated by one step, each of another column. */
+export interface RotationTerm<V> {
+  values: (V | null)[];
+  step: number;
+}
+
 /**
  * What the encrypted network is written in. One program (`run.ts`) and several interpreters: `clear` computes on
  * floats, `trace` counts levels, scales and operations (it is the planner's dry run), `seal` and `fast` compute on
@@ -29,6 +35,12 @@ export interface Backend<V, P> {
    * that can hoist decomposes each value once for all steps, and reads each key once for all values.
    */
   rotateAll(values: V[], steps: number[]): V[][];
+  /**
+   * Several rotations and their sum: of each column the sum of `values[column]` rotated by `step` over all terms, and `plus[column]`;
+   * null stands for zero, and a column of nothing but nulls in the terms gives `plus` itself. For a backend that divides
+   * the sum once instead of every rotation.
+   */
+  rotateSum?(terms: RotationTerm<V>[], plus: (V | null)[]): (V | null)[];
   add(a: V, b: V): V;
   addPlain(v: V, p: P): V;
   /**

@@ -1,14 +1,15 @@
 import { BlindbeatError } from '../errors.ts';
 import type { Backend } from './backend.ts';
 import { FastBackend, FastEngine } from './backends/fast.ts';
-import { OPERATIONS, type Operation } from './backends/trace.ts';
+import { OPERATIONS } from './backends/trace.ts';
 import type { Costs } from './cost.ts';
+import { sealGadget } from './gadget.ts';
 import type { Parameters } from './parameters.ts';
 import type { RawCiphertext } from './seal-bytes.ts';
 
 /** Milliseconds of one operation on one ciphertext. */
 export interface Measurement {
-  operation: Operation;
+  operation: (typeof OPERATIONS)[number];
   limbs: number;
   ms: number;
 }
@@ -72,7 +73,7 @@ export function measureOperations<V, P>(
   const squared = backend.square(v);
   const columns = Array.from({ length: COLUMNS }, () => make(limbs));
   const rows = Array.from({ length: CIPHERTEXTS }, () => new Array<P>(COLUMNS).fill(plain));
-  const ms: Record<Operation, number> = {
+  const ms: Record<Measurement['operation'], number> = {
     rotate,
     decompose: rotate - hoistedRotate,
     hoistedRotate,
@@ -140,9 +141,10 @@ export async function calibrate(
     return { parmsId: new Uint8Array(32), ntt: true, n, limbs, polynomials: 2, scale: 1, words };
   };
   const digits = Array.from({ length: primes.length }, () => random(all, [...primes, parameters.special]));
+  const kind = { switching: 'seal', gadget: sealGadget(parameters, primes.length) } as const;
   using backend = new FastBackend(engine, {
-    relinearisation: engine.loadKey(digits, primes.length, null),
-    galois: new Map(STEPS.map((step) => [step, engine.loadKey(digits, primes.length, step)])),
+    relinearisation: [engine.loadKey(digits, kind, null)],
+    galois: new Map(STEPS.map((step) => [step, [engine.loadKey(digits, kind, step)]])),
   });
   const measured: Measurement[] = [];
   levels.forEach((limbs, k) => {

@@ -1,5 +1,5 @@
 import { BlindbeatError } from '../errors.ts';
-import { parameterProblems } from './manifest.ts';
+import { keyProblems, parameterProblems } from './manifest.ts';
 import { log2Product } from './parameters.ts';
 import type { Plan, StagePlan } from './plan.ts';
 
@@ -23,7 +23,8 @@ export function check(plan: Plan): void {
   let limbs = parameters.primes.length;
   let scale = manifest.inputScale;
   let ciphertexts = 1;
-  const taken = new Map<number, number>();
+  const taken = new Map<number, Set<number>>();
+  const relinearised = new Set<number>();
   for (const stage of stages) {
     require(stage.limbs[0] ===
       limbs, `${stage.name}: starts at ${stage.limbs[0]} limbs, but ${limbs} arrive`);
@@ -38,9 +39,12 @@ export function check(plan: Plan): void {
         log2Product(parameters.primes.slice(0, of)) -
           1 +
           1e-6, `${stage.name}: values up to ${bound} at scale ${at} do not fit ${of} primes`);
-    const relinearisedAt = (of: number) =>
-      require(keys.relinearisation.limbs >=
-        of, `${stage.name}: the relinearisation key covers only ${keys.relinearisation.limbs} limbs of ${of}`);
+    const relinearisedAt = (of: number) => {
+      relinearised.add(of);
+      require(keys.relinearisation.some(
+        (key) => key.limbs >= of,
+      ), `${stage.name}: no relinearisation key serves its ${of} limbs`);
+    };
     if (stage.kind === 'activation') {
       problems.push(...stepProblems(stage, parameters.primes, fits, relinearisedAt));
     } else {
@@ -77,18 +81,29 @@ export function check(plan: Plan): void {
       4, `the score limit ${manifest.scoreLimit} leaves no margin below ${manifest.scoreBound}`);
   require(reply.group >=
     manifest.classes.length, 'a group of reply slots is smaller than the number of classes');
-  const listed = new Map(keys.galois.map(({ step, limbs: of }) => [step, of]));
-  for (const [step, needed] of taken) {
-    require((listed.get(step) ?? 0) >=
-      needed, `no rotation key covers the ${needed} limbs that are rotated by ${step}`);
-  }
-  for (const [step, of] of listed) {
-    require(of <=
-      (taken.get(step) ??
-        0), `the key of step ${step} has ${of} limbs, but only ${taken.get(step) ?? 0} are rotated by it`);
-  }
-  require(new Set(keys.galois.map((key) => key.step)).size ===
-    keys.galois.length, 'a rotation key is listed twice');
+  for (const [step, levels] of taken)
+    for (const level of levels) {
+      // Grouped rotations share a decomposition, so all keys of a level have its own gadget; conjugations are alone.
+      const exact = keys.switching === 'grouped' && step !== 0;
+      require(keys.galois.some(
+        (key) => key.step === step && (exact ? key.limbs === level : key.limbs >= level),
+      ), `no rotation key serves the ${level} limbs that are rotated by ${step}`);
+    }
+  for (const { step, limbs: of } of keys.galois)
+    require(taken.get(step)?.has(of) ??
+      false, `the key of step ${step} has ${of} limbs, but no such rotation is made`);
+  const served = new Set(
+    [...relinearised].map((at) =>
+      Math.min(...keys.relinearisation.map((key) => key.limbs).filter((of) => of >= at)),
+    ),
+  );
+  for (const { limbs: of } of keys.relinearisation)
+    require(served.has(of), `the relinearisation key has ${of} limbs, but none are relinearised by it`);
+  require(keys.switching === 'grouped' ||
+    keys.relinearisation.every((key) =>
+      relinearised.has(key.limbs),
+    ), 'the relinearisation key has more limbs than are relinearised');
+  problems.push(...keyProblems(manifest));
   if (problems.length > 0) {
     throw new BlindbeatError(
       'PLAN',
@@ -140,7 +155,7 @@ function stepProblems(
  * Follows a stage's rotations: every one starts from what is there and ends where it says. Notes the limbs that each key step
  * is taken at.
  */
-function rotationProblems(stage: StagePlan, taken: Map<number, number>): string[] {
+function rotationProblems(stage: StagePlan, taken: Map<number, Set<number>>): string[] {
   const { name, kind, rotations, operations } = stage;
   const problems: string[] = [];
   const [inputs, outputs] = stage.ciphertexts;
@@ -148,7 +163,7 @@ function rotationProblems(stage: StagePlan, taken: Map<number, number>): string[
   const accumulators = paired ? Math.ceil(outputs / 2) : outputs;
   let count = 0;
   const take = (step: number, ciphertexts: number) => {
-    taken.set(step, Math.max(stage.limbs[0], taken.get(step) ?? 0));
+    taken.set(step, (taken.get(step) ?? new Set()).add(stage.limbs[0]));
     count += ciphertexts;
   };
   const reached = new Set([0]);
@@ -161,15 +176,23 @@ function rotationProblems(stage: StagePlan, taken: Map<number, number>): string[
       take(step, inputs);
     }
   }
-  giants.forEach(({ amount, steps }, k) => {
-    const distance = kind === 'sum' ? amount : k === 0 ? 0 : giants[k - 1].amount - amount;
+  const bases = giants.filter(({ step }) => step === 0);
+  giants.forEach(({ amount, steps, step }, k) => {
+    if (step === 0) return;
+    const base = giants.slice(k).find((giant) => giant.step === 0);
+    if (steps.length > 0 || amount - step !== base?.amount)
+      problems.push(`${name}: the sum at ${amount} rotated by ${step} is at no base`);
+    take(step, accumulators);
+  });
+  bases.forEach(({ amount, steps }, k) => {
+    const distance = kind === 'sum' ? amount : k === 0 ? 0 : bases[k - 1].amount - amount;
     if (steps.some((step) => step < 1) || steps.reduce((sum, step) => sum + step, 0) !== distance)
       problems.push(`${name}: steps ${steps.join(' + ')} do not rotate by ${distance}`);
     for (const step of steps) take(step, accumulators);
   });
   if (paired) take(0, Math.floor(outputs / 2));
   // Sums of nothing but zero weights are not rotated.
-  const done = operations.rotate + operations.hoistedRotate;
+  const done = operations.rotate + operations.hoistedRotate + operations.summedRotate;
   if (done > count) problems.push(`${name}: ${done} rotations are counted, but ${count} are described`);
   return problems;
 }

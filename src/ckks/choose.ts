@@ -1,7 +1,11 @@
 import { CONJUGATION } from './backend.ts';
+import type { Operation } from './backends/trace.ts';
 import { type Costs, operationMs } from './cost.ts';
+import { type Gadget, gadgets, type LevelGadgets, restrict, sealGadget } from './gadget.ts';
+import { switchingKeySize } from './manifest.ts';
 import type { Diagonals } from './packing.ts';
-import { accumulatorsOf, type Choice, decompositionCounts, stepCounts } from './steps.ts';
+import type { Parameters } from './parameters.ts';
+import { accumulatorsOf, type Choice, decompositionCounts, giantBlocks, stepCounts } from './steps.ts';
 
 /**
  * The joint choice of all layers' baby steps and of the keys that they share.
@@ -25,6 +29,12 @@ const WORKING_MEMORY = 400e6;
 const LARGEST_BABY_STEP = 64;
 /** Multiples of a layer's smallest amount that are tried as key steps. */
 const SMALL_STEPS = 24;
+/** Outputs are paired from one of the first layers on; keys for fewer limbs are small. */
+const LATEST_PAIRING = 2;
+/** What is tried with grouped keys: baby steps, keys for baby rotations, and keys for giant steps in units of the baby step. */
+const BABY_STEPS = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32];
+const BABY_KEYS = [1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24];
+const GIANT_KEYS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16];
 
 /** A linear layer as the choice sees it. */
 export interface Layer {
@@ -33,14 +43,21 @@ export interface Layer {
 }
 
 export interface ChoiceContext {
-  n: number;
+  parameters: Parameters;
   costs: Costs;
-  /** Bytes on the wire of one key-switching key by number of limbs. */
-  keySize: (limbs: number) => number;
-  /** Bytes that rotation keys may take. */
+  /** Bytes that switching keys may take. */
   budget: number;
-  /** Rotation keys that are needed anyway. */
+  /** Rotations that are needed anyway, one each. */
   fixed: { step: number; limbs: number }[];
+  /** Relinearisations: how many at how many limbs. */
+  relinearised: { limbs: number; count: number }[];
+}
+
+/** One choice for each layer, the gadgets of grouped keys by level, and the bytes of all switching keys. */
+export interface Chosen {
+  choices: Choice[];
+  gadgets: LevelGadgets;
+  bytes: number;
 }
 
 /** Rotation keys: limbs by step. */
@@ -53,19 +70,179 @@ interface Evaluated {
   bytes: number;
 }
 
-/** One choice for each layer, and the bytes of the rotation keys. Layers are given in order: limbs never grow. */
-export function chooseSchedules(
-  layers: Layer[],
-  context: ChoiceContext,
-): { choices: Choice[]; bytes: number } {
-  const shapes = layers.map((layer) => new LayerShape(layer, context));
-  const { keys, bytes } = new Search(shapes, context).run();
-  const choices = shapes.map((shape) => {
-    const steps = stepsAt(keys, shape.limbs);
-    const { babyStep, paired } = shape.best(steps);
-    return { babyStep, paired, keys: steps };
+/** The choice with keys of SEAL's kind. Layers are given in order: limbs never grow. */
+export function chooseSchedules(layers: Layer[], context: ChoiceContext): Chosen {
+  const { parameters, costs, fixed, relinearised } = context;
+  const shapes = layers.map((layer) => new LayerShape(layer, parameters.n, costs));
+  const keySize = (limbs: number) => switchingKeySize(parameters, sealGadget(parameters, limbs));
+  const others = keySize(Math.max(0, ...relinearised.map(({ limbs }) => limbs)));
+  const search = new Search(shapes, { n: parameters.n, keySize, budget: context.budget - others, fixed });
+  const { keys, bytes } = search.run();
+  const choices = shapes.map((shape) => choiceOf(shape, stepsAt(keys, shape.limbs)));
+  return { choices, gadgets: { rotation: [], relinearisation: [] }, bytes: bytes + others };
+}
+
+function choiceOf(shape: LayerShape, steps: number[]): Choice {
+  const { babyStep, paired, blocks } = shape.best(steps);
+  return { babyStep, paired, blocks, keys: steps };
+}
+
+/** One way to do what is done at one number of limbs: time, and the bytes of all keys but that of conjugation. */
+interface LevelChoice {
+  gadget: Gadget;
+  /** Of the level's layer. */
+  choice: Choice | null;
+  ms: number;
+  bytes: number;
+}
+
+/**
+ * The choice with grouped keys. A layer's rotations take keys of its own level, so levels depend on each other by the budget
+ * alone: for every level gadgets, baby steps and sets of keys are tried, and of what is on the frontier of time and
+ * bytes one choice is taken for each level, exactly those with the least objective. Conjugations take the key of the first layer
+ * that has paired outputs, relinearisations those of some levels. Layers are given in order, at different levels.
+ */
+export function chooseGroupedSchedules(layers: Layer[], context: ChoiceContext): Chosen {
+  const { parameters, budget } = context;
+  const levels = [...new Set([...layers, ...context.fixed].map(({ limbs }) => limbs))];
+  const choicesAt = (limbs: number, paired: boolean) =>
+    levelChoices(
+      layers.find((layer) => layer.limbs === limbs),
+      limbs,
+      paired,
+      context,
+    );
+  const paired = levels.map((limbs) => choicesAt(limbs, true));
+  const alone = levels.slice(0, LATEST_PAIRING).map((limbs) => choicesAt(limbs, false));
+  const relinearisations = relinearisationChoices(context);
+  // From which layer on outputs are paired.
+  const sets = levels.slice(0, LATEST_PAIRING + 1).flatMap((_, first) =>
+    levels.reduce(
+      (before, _, k) =>
+        combine(before, k < first ? alone[k] : paired[k], (set, next) => ({
+          relinearisations: set.relinearisations,
+          levels: [...set.levels, next],
+          ms: set.ms + next.ms,
+          bytes: set.bytes + next.bytes + (k === first ? switchingKeySize(parameters, next.gadget) : 0),
+        })),
+      relinearisations.map((of): ChoiceSet => ({ ...of, relinearisations: of.gadgets, levels: [] })),
+    ),
+  );
+  const within = sets.filter(({ bytes }) => bytes <= budget);
+  const objective = ({ ms, bytes }: ChoiceSet) => ms + PRICE_OF_KEYS * bytes;
+  const best =
+    within.length === 0
+      ? sets.reduce((a, b) => (b.bytes < a.bytes ? b : a))
+      : within.reduce((a, b) => (objective(b) < objective(a) ? b : a));
+  const byLevel = new Map(best.levels.map(({ gadget, choice }) => [gadget.limbs, choice]));
+  return {
+    choices: layers.map(({ limbs }) => byLevel.get(limbs)!),
+    gadgets: { rotation: best.levels.map(({ gadget }) => gadget), relinearisation: best.relinearisations },
+    bytes: best.bytes,
+  };
+}
+
+interface ChoiceSet {
+  relinearisations: Gadget[];
+  levels: LevelChoice[];
+  ms: number;
+  bytes: number;
+}
+
+/** All pairs that are on the frontier. */
+function combine<A, B, C extends { ms: number; bytes: number }>(
+  as: A[],
+  bs: B[],
+  join: (a: A, b: B) => C,
+): C[] {
+  return frontier(as.flatMap((a) => bs.map((b) => join(a, b))));
+}
+
+interface Relinearisations {
+  gadgets: Gadget[];
+  ms: number;
+  bytes: number;
+}
+
+/** Keys for relinearisation worth considering: those of some levels, each serving the levels below it down to the next. */
+function relinearisationChoices({ parameters, costs, relinearised }: ChoiceContext): Relinearisations[] {
+  const levels = relinearised.toSorted((a, b) => b.limbs - a.limbs);
+  // From each level on.
+  const from: Relinearisations[][] = [...levels.map(() => []), [{ gadgets: [], ms: 0, bytes: 0 }]];
+  for (let k = levels.length - 1; k >= 0; k--) {
+    from[k] = frontier(
+      gadgets(parameters, levels[k].limbs).flatMap((gadget) => {
+        const size = switchingKeySize(parameters, gadget);
+        let ms = 0;
+        return levels.slice(k).flatMap(({ limbs, count }, served) => {
+          ms += count * operationMs(costs, 'relinearise', limbs, parameters.n, restrict(gadget, limbs));
+          const own = ms;
+          return from[k + served + 1].map((rest) => ({
+            gadgets: [gadget, ...rest.gadgets],
+            ms: own + rest.ms,
+            bytes: size + rest.bytes,
+          }));
+        });
+      }),
+    );
+  }
+  return from[0];
+}
+
+/** Without those that take neither fewer bytes nor less time than another; fewest bytes first. */
+function frontier<T extends { ms: number; bytes: number }>(all: T[]): T[] {
+  let least = Number.POSITIVE_INFINITY;
+  return all
+    .sort((a, b) => a.bytes - b.bytes || a.ms - b.ms)
+    .filter(({ ms }) => {
+      const better = ms < least - 1e-6;
+      if (better) least = ms;
+      return better;
+    });
+}
+
+/** Gadgets of which no other is better in time and size. */
+function promisingGadgets(parameters: Parameters, limbs: number, costs: Costs): Gadget[] {
+  const all = gadgets(parameters, limbs).map((gadget) => {
+    const ms = (['decompose', 'hoistedRotate', 'summedRotate', 'divide'] as const).map((operation) =>
+      operationMs(costs, operation, limbs, parameters.n, gadget),
+    );
+    return { gadget, figures: [...ms, switchingKeySize(parameters, gadget)] };
   });
-  return { choices, bytes };
+  return all
+    .filter(
+      ({ gadget, figures }) =>
+        !all.some(
+          (other) => other.gadget !== gadget && other.figures.every((figure, k) => figure <= figures[k]),
+        ),
+    )
+    .map(({ gadget }) => gadget);
+}
+
+/** The choices for one level worth considering: its layer's, and the rotations that are needed there anyway. */
+function levelChoices(
+  layer: Layer | undefined,
+  limbs: number,
+  paired: boolean,
+  { parameters, costs, fixed }: ChoiceContext,
+): LevelChoice[] {
+  const { n } = parameters;
+  const own = fixed.filter((key) => key.limbs === limbs).map(({ step }) => step);
+  const choices = promisingGadgets(parameters, limbs, costs).flatMap((gadget): LevelChoice[] => {
+    const size = switchingKeySize(parameters, gadget);
+    const others = own.length * operationMs(costs, 'rotate', limbs, n, gadget);
+    if (!layer) return [{ gadget, choice: null, ms: others, bytes: own.length * size }];
+    const candidates = new LayerShape(layer, n, costs, gadget).candidates(own, paired);
+    return frontier(
+      [...candidates].map(({ ms, ...choice }) => ({
+        gadget,
+        choice,
+        ms: others + ms,
+        bytes: choice.keys.length * size,
+      })),
+    );
+  });
+  return frontier(choices);
 }
 
 /** The steps whose keys reach `limbs` limbs, ascending. */
@@ -82,27 +259,33 @@ class LayerShape {
   readonly unit: number;
   readonly #map: Diagonals;
   readonly #amounts: number[];
-  readonly #ms: Record<'rotate' | 'decompose' | 'hoistedRotate' | 'product', number>;
+  readonly #ms: Record<
+    'rotate' | 'decompose' | 'hoistedRotate' | 'product' | 'summedRotate' | 'divide',
+    number
+  >;
   readonly #giants = new Map<number, Map<number, number>>();
-  readonly #best = new Map<string, { ms: number; babyStep: number; paired: boolean }>();
+  readonly #best = new Map<string, Best>();
+  readonly #amountsBy = new Map<number, number[]>();
   /** Bytes of a ciphertext. */
   readonly #ciphertext: number;
   /** Baby step and rotation at most, in units. */
   readonly #most: number;
   #longest: number;
 
-  constructor({ limbs, map }: Layer, { n, costs }: ChoiceContext) {
+  constructor({ limbs, map }: Layer, n: number, costs: Costs, gadget?: Gadget) {
     const amounts = [...map.weights.keys()].sort((a, b) => a - b);
     this.limbs = limbs;
     this.unit = amounts.reduce(greatestCommonDivisor, 0) || 1;
     this.#map = map;
     this.#amounts = amounts.map((amount) => amount / this.unit);
-    const ms = (operation: Parameters<typeof operationMs>[1]) => operationMs(costs, operation, limbs, n);
+    const ms = (operation: Operation) => operationMs(costs, operation, limbs, n, gadget);
     this.#ms = {
       rotate: ms('rotate'),
       decompose: ms('decompose'),
       hoistedRotate: ms('hoistedRotate'),
       product: ms('multiplyPlain'),
+      summedRotate: gadget ? ms('summedRotate') : ms('rotate'),
+      divide: gadget ? ms('divide') : 0,
     };
     this.#ciphertext = 8 * n * limbs;
     this.#most = Math.min(LARGEST_BABY_STEP, this.#amounts.at(-1)! + 1);
@@ -133,7 +316,7 @@ class LayerShape {
   }
 
   /** The baby step that takes least time with the key steps given. */
-  best(steps: number[]): { ms: number; babyStep: number; paired: boolean } {
+  best(steps: number[]): Best {
     // Steps beyond every rotation do not matter.
     const usable = steps
       .filter((step) => step > 0 && step % this.unit === 0 && step <= this.#longest * this.unit)
@@ -148,41 +331,140 @@ class LayerShape {
     return best;
   }
 
-  #choose(usable: number[], canPair: boolean): { ms: number; babyStep: number; paired: boolean } {
-    const { inputs, outputs } = this.#map;
-    const { rotate, decompose, hoistedRotate, product } = this.#ms;
+  /**
+   * Choices for every baby step, from many keys to few: one key after another is left out, the one that costs least time. The
+   * keys `more` are there anyway.
+   */
+  *candidates(more: number[], paired: boolean): Generator<Choice & { ms: number }> {
+    const last = this.#amounts.at(-1)!;
+    for (const b of BABY_STEPS.filter((size) => size <= this.#most)) {
+      const babies = BABY_KEYS.filter((step) => step < b);
+      const giants = GIANT_KEYS.map((k) => k * b).filter((step) => step <= last);
+      let keys = [...new Set([...more, ...[...babies, ...giants].map((step) => step * this.unit)])];
+      let current = this.#at(b, paired, keys);
+      while (current.ms < Number.POSITIVE_INFINITY) {
+        yield { ...current, keys };
+        let best: { choice: Best; keys: number[] } | null = null;
+        for (const step of keys) {
+          if (more.includes(step)) continue;
+          const fewer = keys.filter((other) => other !== step);
+          const choice = this.#at(b, paired, fewer);
+          if (choice.ms < (best?.choice.ms ?? Number.POSITIVE_INFINITY)) best = { choice, keys: fewer };
+        }
+        if (best === null) break;
+        keys = best.keys;
+        current = best.choice;
+      }
+    }
+  }
+
+  #giantAmounts(b: number): number[] {
+    let amounts = this.#amountsBy.get(b);
+    if (!amounts) {
+      amounts = [...new Set(this.#amounts.map((amount) => Math.floor(amount / b)))];
+      this.#amountsBy.set(b, amounts);
+    }
+    return amounts;
+  }
+
+  /** With grouped keys, this baby step and these keys. */
+  #at(b: number, paired: boolean, keys: number[]): Best {
+    const usable = keys
+      .filter((step) => step % this.unit === 0)
+      .map((step) => step / this.unit)
+      .sort((x, y) => x - y);
+    const babies = usable.filter((step) => step < b);
+    // Giant steps in units of b.
+    const amounts = this.#giantAmounts(b);
+    const steps = usable.filter((step) => step % b === 0).map((step) => step / b);
+    const rotations = stepCounts(amounts.at(-1)!, steps);
+    let turning = 0;
+    for (let k = 1; k < amounts.length; k++)
+      turning += this.#turnMs(rotations[amounts[k] - amounts[k - 1]], 0);
+    const inBlocks = this.#blocksMs(amounts, steps, rotations);
+    const pairs = paired && this.#map.outputs > 1;
+    const decompositions = decompositionCounts(b, babies)[b];
+    const ms = this.#total(b, pairs, decompositions, amounts.length, Math.min(turning, inBlocks));
+    return { ms, babyStep: b * this.unit, paired: pairs, blocks: inBlocks < turning };
+  }
+
+  #choose(usable: number[], canPair: boolean): Best {
     const decompositions = decompositionCounts(this.#most, usable);
     const rotations = stepCounts(this.#longest, usable);
-    let best = { ms: Number.POSITIVE_INFINITY, babyStep: this.unit, paired: false };
+    let best: Best = { ms: Number.POSITIVE_INFINITY, babyStep: this.unit, paired: false, blocks: false };
     for (let b = 1; b <= this.#most; b++) {
-      let turns = 0;
+      let turning = 0;
       let giants = 1;
       for (const [difference, count] of this.giants(b)) {
-        turns += count * rotations[difference];
+        turning += count * rotations[difference] * this.#ms.rotate;
         giants += count;
       }
-      const babies = inputs * (decompositions[b] * decompose + (b - 1) * hoistedRotate);
       for (const paired of canPair ? [true, false] : [false]) {
-        const accumulators = accumulatorsOf(outputs, paired);
-        if ((b * inputs + giants * accumulators) * this.#ciphertext > WORKING_MEMORY && b > 1) continue;
-        const separation = paired ? Math.floor(outputs / 2) * (rotate + 4 * product) : 0;
-        const products = this.#amounts.length * inputs * accumulators * product;
-        const ms = babies + turns * accumulators * rotate + separation + products;
-        if (ms < best.ms) best = { ms, babyStep: b * this.unit, paired };
+        const ms = this.#total(b, paired, decompositions[b], giants, turning);
+        if (ms < best.ms) best = { ms, babyStep: b * this.unit, paired, blocks: false };
       }
     }
     return best;
   }
+
+  /** Of the whole layer, whose giant steps take `turning` for each accumulator. */
+  #total(b: number, paired: boolean, decompositions: number, giants: number, turning: number): number {
+    const { inputs, outputs } = this.#map;
+    const { rotate, decompose, hoistedRotate, product } = this.#ms;
+    const accumulators = accumulatorsOf(outputs, paired);
+    if ((b * inputs + giants * accumulators) * this.#ciphertext > WORKING_MEMORY && b > 1)
+      return Number.POSITIVE_INFINITY;
+    const babies = inputs * (decompositions * decompose + (b - 1) * hoistedRotate);
+    const separation = paired ? Math.floor(outputs / 2) * (rotate + 4 * product) : 0;
+    const products = this.#amounts.length * inputs * accumulators * product;
+    return babies + turning * accumulators + separation + products;
+  }
+
+  /** Of one accumulator that is rotated by a number of steps, when it is added to a base together with `members` others. */
+  #turnMs(steps: number, members: number): number {
+    const { rotate, summedRotate, divide } = this.#ms;
+    const last = steps > 0 ? 1 : 0;
+    const division = last + members > 0 ? divide : 0;
+    return (steps - last) * rotate + (last + members) * summedRotate + division;
+  }
+
+  /** Of one accumulator whose giant steps are taken in blocks. */
+  #blocksMs(amounts: number[], usable: number[], rotations: Float64Array): number {
+    const blocks = giantBlocks(amounts, usable, rotations);
+    if (blocks === null) return Number.POSITIVE_INFINITY;
+    return blocks.reduce((sum, { base, members }, k) => {
+      const next = blocks[k + 1];
+      return sum + this.#turnMs(next ? rotations[next.base - base] : 0, members.length);
+    }, 0);
+  }
+}
+
+/** A layer's best choice for given keys. */
+interface Best {
+  ms: number;
+  babyStep: number;
+  paired: boolean;
+  blocks: boolean;
+}
+
+interface SearchContext {
+  n: number;
+  /** Bytes on the wire of one key by number of limbs. */
+  keySize: (limbs: number) => number;
+  /** Bytes that the keys may take. */
+  budget: number;
+  /** Keys that are needed anyway. */
+  fixed: { step: number; limbs: number }[];
 }
 
 class Search {
   readonly #shapes: LayerShape[];
-  readonly #context: ChoiceContext;
+  readonly #context: SearchContext;
   /** Limbs that keys are tried at, ascending, and steps that are tried. */
   readonly #levels: number[];
   readonly #pool: number[];
 
-  constructor(shapes: LayerShape[], context: ChoiceContext) {
+  constructor(shapes: LayerShape[], context: SearchContext) {
     this.#shapes = shapes;
     this.#context = context;
     this.#levels = [...new Set(shapes.map(({ limbs }) => limbs))].sort((a, b) => a - b);

@@ -2,10 +2,11 @@ import { BlindbeatError } from '../errors.ts';
 import type { Model } from '../model/model.ts';
 import { type ActivationStep, activationSteps, inputScaleFor, type PolynomialProgram } from './activation.ts';
 import { type Chain, chooseChain, type Depth, SCALE_BITS } from './chain.ts';
-import { chooseSchedules } from './choose.ts';
+import { chooseGroupedSchedules, chooseSchedules } from './choose.ts';
 import { type Costs, FAST_COST } from './cost.ts';
 import { type FoldedConvolution, type FoldedModel, foldModel } from './fold.ts';
-import { evaluationKeysSize, type Outputs, type ReplyLayout, switchingKeySize } from './manifest.ts';
+import type { KeySwitching, LevelGadgets } from './gadget.ts';
+import { type Outputs, publicKeySize, type ReplyLayout } from './manifest.ts';
 import {
   biasVector,
   convolutionDiagonals,
@@ -34,6 +35,8 @@ export interface PlanOptions {
   keyBudget?: number;
   /** What operations cost, for the choice of rotations; default: `FAST_COST`. Another choice is another plan. */
   costs?: Costs;
+  /** How keys switch; default 'grouped'. The seal backend needs 'seal'. */
+  keySwitching?: KeySwitching;
 }
 
 /** A packed linear layer: rotations, weights, bias, and where it stands in the chain of primes. */
@@ -101,6 +104,9 @@ export type Stage = LinearStage | SquareStage | ActivationStage | SumStage;
 /** The whole encrypted computation, weights included: what a server runs. Holds no key. */
 export interface Circuit {
   parameters: Parameters;
+  keySwitching: KeySwitching;
+  /** Of grouped keys. */
+  gadgets: LevelGadgets;
   outputs: Outputs;
   inputScale: number;
   stages: Stage[];
@@ -202,7 +208,7 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
   const { layout, offset } = linear.at(-1)!;
   const positions = slots / layout.interleave;
   const sums = Array.from({ length: Math.log2(positions) }, (_, k) => layout.interleave * 2 ** k);
-  const schedules = schedule(linear, sums, parameters, options);
+  const { schedules, gadgets } = schedule(linear, sums, parameters, options);
 
   const stages: Stage[] = [];
   let limbs = primes.length;
@@ -281,6 +287,8 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
   });
   const circuit: Circuit = {
     parameters,
+    keySwitching: options.keySwitching ?? 'grouped',
+    gadgets,
     outputs,
     inputScale: 2 ** SCALE_BITS.input,
     stages,
@@ -372,17 +380,23 @@ function schedule(
   layers: LinearLayer[],
   sums: number[],
   parameters: Parameters,
-  { keyBudget, costs = FAST_COST }: PlanOptions,
-): Schedule[] {
+  { keyBudget, costs = FAST_COST, keySwitching = 'grouped' }: PlanOptions,
+): { schedules: Schedule[]; gadgets: LevelGadgets } {
   const { limbs } = layers.at(-1)!;
-  const relinearisation = { limbs: parameters.primes.length - 1 };
-  const others = evaluationKeysSize(parameters, { relinearisation, galois: [] }) + HEADER_ROOM;
-  const { choices, bytes } = chooseSchedules(layers, {
-    n: parameters.n,
+  const others = publicKeySize(parameters) + HEADER_ROOM;
+  const choose = keySwitching === 'seal' ? chooseSchedules : chooseGroupedSchedules;
+  const { choices, gadgets, bytes } = choose(layers, {
+    parameters,
     costs,
-    keySize: (l) => switchingKeySize(parameters, l),
     budget: (keyBudget ?? keyBudgetOf(parameters.n)) - others,
     fixed: sums.map((step) => ({ step, limbs })),
+    // At every level of an activation: once, on average.
+    relinearised: layers.slice(0, -1).flatMap((layer, k) =>
+      Array.from({ length: layer.limbs - layers[k + 1].limbs - 1 }, (_, level) => ({
+        limbs: layer.limbs - 1 - level,
+        count: layer.map.outputs,
+      })),
+    ),
   });
   if (keyBudget !== undefined && bytes + others > keyBudget) {
     const megabytes = (b: number) => `${(b / 1e6).toFixed(1)} MB`;
@@ -391,7 +405,7 @@ function schedule(
       `no choice of rotation keys was found within ${megabytes(keyBudget)}: the smallest takes ${megabytes(bytes + others)}; allow that (--key-budget), or use fewer blocks`,
     );
   }
-  return layers.map(({ map }, k) => buildSchedule(map, choices[k]));
+  return { schedules: layers.map(({ map }, k) => buildSchedule(map, choices[k])), gadgets };
 }
 
 /** Evenly spaced windows that cover all positions; their width is a power of two so that log2(width) rotations sum them. */

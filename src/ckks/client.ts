@@ -2,7 +2,9 @@ import { bytesToHex } from '@noble/hashes/utils.js';
 import { BlindbeatError } from '../errors.ts';
 import { packedSize, packLimbs, unpackBits } from './bits.ts';
 import { concat, readContainer, writeContainer } from './container.ts';
-import { bodySizes, type Manifest } from './manifest.ts';
+import { type Gadget, moduli, primesOf, sealGadget } from './gadget.ts';
+import { addKeyTerm } from './grouped-key.ts';
+import { bodySizes, keyCount, type Manifest, type PlannedKey, plannedKeys } from './manifest.ts';
 import { bitLength, type Parameters } from './parameters.ts';
 import { PeriodicEncoder, periodicSlots } from './periodic.ts';
 import { allPrimes, type ClientModule, type Handle, loadSeal, type SEALContext, type Seal } from './seal.ts';
@@ -19,7 +21,7 @@ import { type Decrypted, packSegment, readMap, readScores } from './slots.ts';
 
 /**
  * The client's side of one plan: makes keys, encrypts segments, decrypts replies. Holds no weights.
- * Sampling and all arithmetic on the secret key are SEAL's.
+ * Sampling is SEAL's, and so is all arithmetic on the secret key but `addKeyTerm`, which makes grouped keys.
  */
 export class Client {
   readonly manifest: Manifest;
@@ -74,32 +76,48 @@ export class Client {
    * @param onKey called after each key with the number done and to do
    */
   *evaluationKeys(key: SecretKey, onKey?: (done: number, total: number) => void): Generator<Uint8Array> {
-    const { keys, planHash } = this.manifest;
+    const { keys, parameters, planHash } = this.manifest;
     const { module } = this.#seal;
-    const total = keys.galois.length + 2;
+    const total = keyCount(keys);
     const none = module.ComprModeType.none;
     const header = { planHash, keyId: key.keyId, bodyBytes: bodySizes(this.manifest).evaluationKeys };
     const seal = this.#seal;
     const context = this.#encryptionContext();
-    const secret = this.#loadSecret(key, context, allPrimes(this.manifest.parameters));
+    const secret = this.#loadSecret(key, context, allPrimes(parameters));
     const generator = seal.own(new module.KeyGenerator(context, secret));
-    const pack = (digits: Iterable<RawCiphertext>, limbs: number) =>
-      packDigits(digits, limbs, this.manifest.parameters);
     const save = (key: Handle & { saveToArray(mode: typeof none): Uint8Array<ArrayBuffer> }) =>
       seal.using(key, () => key.saveToArray(none));
+    const sealKey = function* ({ step, gadget }: PlannedKey): Generator<Uint8Array> {
+      const saved = save(
+        step === null
+          ? generator.createRelinKeysSerializable()
+          : generator.createGaloisKeysSerializableWithSteps(Int32Array.of(step)),
+      );
+      let left = gadget.digits.length;
+      for (const digit of readSwitchingKey(saved)) {
+        yield packDigit(digit, parameters, gadget);
+        if (--left === 0) break;
+      }
+      release(saved);
+    };
+    const groupedKey = function* ({ step, gadget }: PlannedKey): Generator<Uint8Array> {
+      for (let digit = 0; digit < gadget.digits.length; digit++) {
+        // A public key is a fresh encryption of zero at the key level.
+        const saved = save(generator.createPublicKeySerializable());
+        const raw = readCiphertext(saved);
+        addKeyTerm(raw.words, key, parameters, gadget, digit, step);
+        yield packDigit(raw, parameters, gadget);
+        release(saved);
+      }
+    };
     function* pieces(): Generator<Uint8Array> {
       let done = 0;
-      const relinearisation = save(generator.createRelinKeysSerializable());
-      yield* pack(readSwitchingKey(relinearisation), keys.relinearisation.limbs);
-      release(relinearisation);
-      onKey?.(++done, total);
-      for (const { step, limbs } of keys.galois) {
-        const galois = save(generator.createGaloisKeysSerializableWithSteps(Int32Array.of(step)));
-        yield* pack(readSwitchingKey(galois), limbs);
-        release(galois);
+      for (const planned of plannedKeys(parameters, keys)) {
+        yield* keys.switching === 'seal' ? sealKey(planned) : groupedKey(planned);
         onKey?.(++done, total);
       }
-      yield* pack([readCiphertext(save(generator.createPublicKeySerializable()))], 1);
+      const publicKey = readCiphertext(save(generator.createPublicKeySerializable()));
+      yield packDigit(publicKey, parameters, sealGadget(parameters, 1));
       onKey?.(++done, total);
     }
     try {
@@ -304,21 +322,15 @@ function release(bytes: Uint8Array<ArrayBuffer>): void {
   bytes.buffer.transfer(0);
 }
 
-/** The first digits, one for each limb in use: first polynomial, cut to these limbs and the special one, and seed. */
-function* packDigits(
-  digits: Iterable<RawCiphertext>,
-  limbs: number,
-  { n, primes, special }: Parameters,
-): Generator<Uint8Array> {
-  let left = limbs;
-  for (const { words, seed } of digits) {
-    yield concat([
-      ...packLimbs(words, n, primes.slice(0, limbs), 2),
-      ...packLimbs(words.subarray(2 * primes.length * n), n, [special], 2),
-      seed!,
-    ]);
-    if (--left === 0) return;
-  }
+/** A digit of a key: its first polynomial modulo the gadget's primes, and seed. */
+function packDigit({ words, seed }: RawCiphertext, parameters: Parameters, gadget: Gadget): Uint8Array {
+  const { n } = parameters;
+  const indices = moduli(gadget);
+  const primes = primesOf(parameters, indices);
+  return concat([
+    ...indices.flatMap((i, k) => packLimbs(words.subarray(2 * i * n), n, [primes[k]], 2)),
+    seed!,
+  ]);
 }
 
 /** The reply's first polynomial in NTT form: zero but for the coefficients that carry the scores. */

@@ -1,8 +1,9 @@
-import { OPERATIONS, type Operation, type OperationCounts } from './backends/trace.ts';
+import { COUNTED, type OPERATIONS, type Operation, type OperationCounts } from './backends/trace.ts';
+import { type Gadget, type LevelGadgets, restrict, serving } from './gadget.ts';
 import type { BackendName } from './host.ts';
 
 /** Milliseconds of each operation at N = 16384, one thread, as squared x limbs^2 + linear x limbs. */
-export type Costs = Record<Operation, { squared: number; linear: number }>;
+export type Costs = Record<(typeof OPERATIONS)[number], { squared: number; linear: number }>;
 
 /**
  * Milliseconds of one operation by node-seal 7 at N = 16384 as a x limbs^2 + b x limbs, fitted to medians measured on
@@ -21,24 +22,72 @@ const SEAL_COST: Costs = {
   rescale: { squared: 0, linear: 0.8 },
 };
 
-/** The same for our own kernels, by the medians of bench/backends.ts. */
+/** The same for our own kernels, on one of two virtual cores of an Intel Xeon (Emerald Rapids), by `blindbeat bench --calibrate`. */
 export const FAST_COST: Costs = {
-  rotate: { squared: 0.047, linear: 0.26 },
-  decompose: { squared: 0.042, linear: 0.042 },
-  hoistedRotate: { squared: 0.005, linear: 0.218 },
-  relinearise: { squared: 0.047, linear: 0.26 },
-  multiplyPlain: { squared: 0, linear: 0.0128 },
-  add: { squared: 0, linear: 0.006 },
-  addPlain: { squared: 0, linear: 0.005 },
-  square: { squared: 0, linear: 0.035 },
-  multiply: { squared: 0, linear: 0.045 },
-  rescale: { squared: 0, linear: 0.097 },
+  rotate: { squared: 0.063, linear: 0.36 },
+  decompose: { squared: 0.058, linear: 0.024 },
+  hoistedRotate: { squared: 0.005, linear: 0.336 },
+  relinearise: { squared: 0.063, linear: 0.36 },
+  multiplyPlain: { squared: 0, linear: 0.0101 },
+  add: { squared: 0, linear: 0.013 },
+  addPlain: { squared: 0, linear: 0.0085 },
+  square: { squared: 0, linear: 0.053 },
+  multiply: { squared: 0, linear: 0.066 },
+  rescale: { squared: 0, linear: 0.142 },
 };
 
-/** Milliseconds of one operation; transforms dominate, so time grows with n log n. */
-export function operationMs(costs: Costs, operation: Operation, limbs: number, n: number): number {
+/** What converting one prime's residues to another prime takes, in transforms. */
+const CONVERSION = 0.06;
+/** Turning one prime's residues and adding them up, in transforms. */
+const TURN = 0.12;
+
+/**
+ * Milliseconds of one operation; transforms dominate, so time grows with n log n.
+ *
+ * @param gadget of the keys where they are grouped; what switching takes is derived from that of SEAL's kind
+ */
+export function operationMs(
+  costs: Costs,
+  operation: Operation,
+  limbs: number,
+  n: number,
+  gadget?: Gadget,
+): number {
+  const scale = (n * Math.log2(n)) / (16384 * 14);
+  if (operation === 'summedRotate' || operation === 'divide') {
+    if (!gadget) throw new RangeError(`${operation} is not counted for keys of SEAL's kind`);
+    const of = (other: Operation) => operationMs(costs, other, limbs, n, gadget);
+    const residues = gadget.digits.length * (limbs + gadget.special.length) - limbs;
+    const products = scale * costs.hoistedRotate.squared * residues;
+    if (operation === 'divide') return of('hoistedRotate') - products;
+    const turns = 3 * limbs + 2 * gadget.special.length;
+    return of('decompose') + products + scale * costs.decompose.squared * TURN * turns;
+  }
   const { squared, linear } = costs[operation];
-  return ((squared * limbs + linear) * limbs * n * Math.log2(n)) / (16384 * 14);
+  if (!gadget) return scale * (squared * limbs + linear) * limbs;
+  const { digits, special } = gadget;
+  // SEAL's kind decomposes into (limbs + 1) limbs residues, of which limbs are there already.
+  const residues = digits.length * (limbs + special.length) - limbs;
+  const transform = costs.decompose.squared;
+  const base = scale * (squared * residues + linear * limbs);
+  const extensions = digits.reduce(
+    (sum, { length }) => sum + (length > 1 ? length * (limbs + special.length - length) : 0),
+    0,
+  );
+  const up = scale * transform * CONVERSION * extensions;
+  const more = special.length - 1;
+  const down = scale * transform * 2 * (more + (more > 0 ? CONVERSION * limbs * special.length : 0));
+  switch (operation) {
+    case 'decompose':
+      return base + up;
+    case 'hoistedRotate':
+      return base + down;
+    case 'rotate':
+    case 'relinearise':
+      return base + up + down;
+    default:
+      return scale * (squared * limbs + linear) * limbs;
+  }
 }
 
 /** What operations cost on a backend. */
@@ -47,17 +96,26 @@ export function costsOf(backend: BackendName): Costs {
 }
 
 /** Estimated milliseconds of the counted operations, one core. */
-export function estimateMs(counts: OperationCounts, n: number, costs: Costs): number {
+export function estimateMs(
+  counts: OperationCounts,
+  n: number,
+  costs: Costs,
+  { rotation, relinearisation }: LevelGadgets,
+): number {
   let total = 0;
-  for (const operation of OPERATIONS)
-    for (const [limbs, count] of Object.entries(counts[operation]))
-      total += count * operationMs(costs, operation, Number(limbs), n);
+  for (const operation of COUNTED)
+    for (const [level, count] of Object.entries(counts[operation])) {
+      const limbs = Number(level);
+      const listed = operation === 'relinearise' ? relinearisation : rotation;
+      const gadget = serving(listed, limbs, (of) => of.limbs);
+      total += count * operationMs(costs, operation, limbs, n, gadget && restrict(gadget, limbs));
+    }
   return total;
 }
 
 /** Total number of each operation over all levels. */
 export function totals(counts: OperationCounts): Record<keyof OperationCounts, number> {
   return Object.fromEntries(
-    OPERATIONS.map((name) => [name, Object.values(counts[name]).reduce((a, b) => a + b, 0)]),
+    COUNTED.map((name) => [name, Object.values(counts[name]).reduce((a, b) => a + b, 0)]),
   ) as Record<keyof OperationCounts, number>;
 }

@@ -1,16 +1,21 @@
+import type { KeySwitching } from './gadget.ts';
+import type { PlannedKey } from './manifest.ts';
 import type { OnStage } from './run.ts';
 import type { RawCiphertext } from './seal-bytes.ts';
 
-/** The backends that compute on ciphertexts; they give the same results, residue by residue. */
+/** The backends that compute on ciphertexts; with keys of SEAL's kind they give the same results, residue by residue. */
 export const BACKENDS = ['fast', 'seal'] as const;
 export type BackendName = (typeof BACKENDS)[number];
+
+/** The fastest kind of key switching of a backend; node-seal has its own only. */
+export function keySwitchingOf(backend: BackendName): KeySwitching {
+  return backend === 'seal' ? 'seal' : 'grouped';
+}
 
 /** A client's evaluation keys as one backend holds them; public data. Fill them, use them, dispose them. */
 export interface HostKeys extends Disposable {
   /** @throws BlindbeatError FORMAT for what is no key */
-  setRelinearisation(digits: Iterable<RawCiphertext>, limbs: number): void;
-  /** @throws BlindbeatError FORMAT for what is no key */
-  setGalois(step: number, digits: Iterable<RawCiphertext>, limbs: number): void;
+  setSwitchingKey(key: PlannedKey, digits: Iterable<RawCiphertext>): void;
   /** @throws BlindbeatError FORMAT for what is no key */
   setPublicKey(publicKey: RawCiphertext): void;
 }

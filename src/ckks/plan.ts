@@ -3,11 +3,20 @@ import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
 import { serialiseModel } from '../model/format.ts';
 import type { Model } from '../model/model.ts';
 import type { ActivationStep } from './activation.ts';
+import { CONJUGATION } from './backend.ts';
 import { type OperationCounts, TraceBackend } from './backends/trace.ts';
 import { type Circuit, compile, type PlanOptions, type Stage, type SumStage } from './circuit.ts';
 import { type Costs, costsOf, estimateMs, totals } from './cost.ts';
+import { type Gadget, moduli, serving } from './gadget.ts';
 import type { BackendName } from './host.ts';
-import { type KeySet, type Manifest, sealManifest, type WireSizes, wireSizes } from './manifest.ts';
+import {
+  type KeySet,
+  type Manifest,
+  plannedKeys,
+  sealManifest,
+  type WireSizes,
+  wireSizes,
+} from './manifest.ts';
 import { encodeProgram, run } from './run.ts';
 
 /** Everything that is known about an encrypted classification before any key is made. Holds no weights. */
@@ -56,8 +65,11 @@ type StepPlan = Omit<ActivationStep, 'terms' | 'constant'> & { terms: { node: nu
 interface Rotations {
   /** Of the inputs: from the amount `from`, one decomposition each, on to `amount` by the key `step`. */
   babies: { from: number; steps: { amount: number; step: number }[] }[];
-  /** Of the sums, one after the other: from the giant amount before down to `amount`, by the keys `steps`. */
-  giants: { amount: number; steps: number[] }[];
+  /**
+   * Of the sums: the one at `amount` is rotated onto the next base by the key `step`; or it is a base, `step` is 0, and the bases'
+   * sum so far comes down to it by the keys `steps`.
+   */
+  giants: { amount: number; steps: number[]; step: number }[];
   /** Two outputs share an accumulator: their conjugates separate them. */
   paired: boolean;
 }
@@ -80,7 +92,7 @@ export function planCircuit(
   costs: Costs = costsOf(backend),
 ): Plan {
   const { parameters } = circuit;
-  const trace = new TraceBackend(parameters);
+  const trace = new TraceBackend(parameters, circuit.keySwitching);
   const program = encodeProgram(trace, circuit);
   const perStage: OperationCounts[] = [];
   const outcome = run(trace, program, trace.input(circuit.inputScale), () =>
@@ -88,10 +100,7 @@ export function planCircuit(
   );
   for (const v of [outcome.scores, outcome.map]) if (v) trace.free(v);
 
-  const keys: KeySet = {
-    relinearisation: { limbs: trace.relinearisationLimbs },
-    galois: [...trace.galoisKeys].sort(([a], [b]) => a - b).map(([step, limbs]) => ({ step, limbs })),
-  };
+  const keys = keysFor(circuit, trace);
   const manifest = sealManifest({
     format: 'blindbeat manifest',
     version: 1,
@@ -107,7 +116,7 @@ export function planCircuit(
     scoreBound: circuit.scoreBound,
     scoreLimit: model.scoreLimit,
   });
-  const stages = circuit.stages.map((stage, k) => describeStage(stage, perStage[k], parameters.n, costs));
+  const stages = circuit.stages.map((stage, k) => describeStage(stage, perStage[k], circuit, costs));
   return {
     manifest,
     stages,
@@ -123,6 +132,34 @@ export function planCircuit(
   };
 }
 
+/** The keys that the dry run took. */
+function keysFor({ keySwitching, gadgets }: Circuit, { relinearised, rotated }: TraceBackend): KeySet {
+  const highest = (levels: Set<number>) => [Math.max(...levels)];
+  const served = (levels: Set<number>): number[] => {
+    if (keySwitching === 'seal') return highest(levels);
+    const keys = [...levels].map(
+      (limbs) => serving(gadgets.relinearisation, limbs, (gadget) => gadget.limbs)!.limbs,
+    );
+    return [...new Set(keys)].sort((a, b) => b - a);
+  };
+  const relinearisation = relinearised.size === 0 ? [] : served(relinearised).map((limbs) => ({ limbs }));
+  const galois = [...rotated]
+    .sort(([a], [b]) => a - b)
+    .flatMap(([step, levels]) => {
+      const shared = keySwitching === 'seal' || step === CONJUGATION;
+      const limbs = shared ? highest(levels) : [...levels].sort((a, b) => b - a);
+      return limbs.map((of) => ({ step, limbs: of }));
+    });
+  const used = new Set([...relinearisation, ...galois].map(({ limbs }) => limbs));
+  const listed = [...gadgets.rotation, ...gadgets.relinearisation].filter(({ limbs }) => used.has(limbs));
+  return {
+    switching: keySwitching,
+    gadgets: listed.sort((a, b) => b.limbs - a.limbs),
+    relinearisation,
+    galois,
+  };
+}
+
 /** SEAL's residues have 64 bits and its keys all limbs; our own have 32 bits and the keys' planned limbs. */
 function workingMemory(
   { parameters, stages }: Circuit,
@@ -131,8 +168,11 @@ function workingMemory(
   backend: BackendName,
 ): { ciphertexts: number; keys: number } {
   const { n, primes } = parameters;
-  const limbs = [keys.relinearisation, ...keys.galois].map((key) => key.limbs);
-  const keyLimbs = (all: (l: number) => number) => limbs.reduce((sum, l) => sum + 2 * l * all(l), 0);
+  const keyLimbs = (all: (gadget: Gadget) => number) =>
+    plannedKeys(parameters, keys).reduce(
+      (sum, { gadget }) => sum + 2 * gadget.digits.length * all(gadget),
+      0,
+    );
   if (backend === 'seal') return { ciphertexts: peakBytes, keys: 8 * n * keyLimbs(() => primes.length + 1) };
   // All giant steps' sums are made at once (run.ts).
   const sums = stages.map((stage) =>
@@ -140,17 +180,25 @@ function workingMemory(
       ? stage.schedule.giants.length * stage.schedule.accumulators * 2 * stage.limbs
       : 0,
   );
-  return { ciphertexts: peakBytes / 2 + 4 * n * Math.max(...sums), keys: 4 * n * keyLimbs((l) => l + 1) };
+  return {
+    ciphertexts: peakBytes / 2 + 4 * n * Math.max(...sums),
+    keys: 4 * n * keyLimbs((gadget) => moduli(gadget).length),
+  };
 }
 
-function describeStage(stage: Stage, counts: OperationCounts, n: number, costs: Costs): StagePlan {
+function describeStage(
+  stage: Stage,
+  counts: OperationCounts,
+  { parameters, gadgets }: Circuit,
+  costs: Costs,
+): StagePlan {
   const common = {
     name: stage.name,
     kind: stage.kind,
     scale: [stage.scaleIn, stage.scaleOut] as [number, number],
     bound: stage.bound,
     operations: totals(counts),
-    estimateMs: estimateMs(counts, n, costs),
+    estimateMs: estimateMs(counts, parameters.n, costs, gadgets),
   };
   if (stage.kind === 'linear') {
     const { giants, babies, paired } = stage.schedule;
@@ -162,7 +210,11 @@ function describeStage(stage: Stage, counts: OperationCounts, n: number, costs: 
       weightScale: stage.weightScale,
       ciphertexts: [stage.inputs, stage.outputs],
       amounts,
-      rotations: { babies, giants: giants.map(({ amount, rotate }) => ({ amount, steps: rotate })), paired },
+      rotations: {
+        babies,
+        giants: giants.map(({ amount, rotate, step }) => ({ amount, steps: rotate, step })),
+        paired,
+      },
     };
   }
   if (stage.kind === 'activation') {
@@ -188,7 +240,7 @@ function describeStage(stage: Stage, counts: OperationCounts, n: number, costs: 
 
 /** The sums over time rotate what they have summed up. */
 function sumRotations({ windowSteps, totalSteps }: SumStage): Rotations {
-  const giants = [...windowSteps, ...totalSteps].map((step) => ({ amount: step, steps: [step] }));
+  const giants = [...windowSteps, ...totalSteps].map((step) => ({ amount: step, steps: [step], step: 0 }));
   return { babies: [], giants, paired: false };
 }
 

@@ -1,5 +1,5 @@
 import type { ActivationStep } from './activation.ts';
-import { type Backend, CONJUGATION } from './backend.ts';
+import { type Backend, CONJUGATION, type RotationTerm } from './backend.ts';
 import type { ActivationStage, Circuit, LinearStage, SquareStage, Stage, SumStage } from './circuit.ts';
 
 /** A circuit whose weights are encoded for one backend; made once, used for every classification. */
@@ -147,13 +147,17 @@ function runLinear<V, P>(
   const columns = used.flatMap((amount) => rotated.get(amount)!);
   const products = backend.multiplySums?.(columns, rows);
   let sums: (V | null)[] = new Array<V | null>(accumulators).fill(null);
+  let terms: RotationTerm<V>[] = [];
   giants.forEach((giant, g) => {
-    const turned = rotateBy(backend, sums, giant.rotate);
     const added = products?.[g] ?? backend.multiplySum(columns, rows[g]);
-    sums = together(
-      backend,
-      turned.map((sum, a) => () => addInto(backend, sum, added[a])),
-    );
+    if (giant.step > 0) {
+      terms.push({ values: added, step: giant.step });
+      return;
+    }
+    const turned = rotateBy(backend, sums, giant.rotate.slice(0, -1));
+    if (giant.rotate.length > 0) terms.push({ values: turned, step: giant.rotate.at(-1)! });
+    sums = rotateSum(backend, terms, added);
+    terms = [];
   });
   for (const [amount, vs] of rotated) if (amount !== 0) for (const v of vs) backend.free(v);
   const complete = sums.map((sum, a) => sum ?? emptySum(stage, a));
@@ -205,6 +209,23 @@ function rotateBy<V, P>(backend: Backend<V, P>, values: (V | null)[], steps: num
     for (const v of present) backend.free(v);
     return current.map((v) => (v === null ? null : turned.next().value!));
   }, values);
+}
+
+/** `Backend.rotateSum` on any backend, all values consumed. */
+function rotateSum<V, P>(backend: Backend<V, P>, terms: RotationTerm<V>[], plus: (V | null)[]): (V | null)[] {
+  if (!backend.rotateSum) {
+    return terms.reduce((sums, { values, step }) => {
+      const turned = rotateBy(backend, values, [step]);
+      return together(
+        backend,
+        sums.map((sum, a) => () => addInto(backend, turned[a], sum)),
+      );
+    }, plus);
+  }
+  const sums = backend.rotateSum(terms, plus);
+  for (const { values } of terms) for (const v of values) if (v !== null) backend.free(v);
+  for (const [a, v] of plus.entries()) if (v !== null && v !== sums[a]) backend.free(v);
+  return sums;
 }
 
 /** The sum of two values, both consumed; null stands for zero. */

@@ -6,9 +6,17 @@ import { packBits, unpackLimbs } from './bits.ts';
 import { check } from './check.ts';
 import { compile, type PlanOptions } from './circuit.ts';
 import { concat, readContainer, writeContainer } from './container.ts';
-import { BACKENDS, type BackendName, type Host, type HostKeys, type Polynomials } from './host.ts';
+import { type Gadget, moduli, primesOf, sealGadget } from './gadget.ts';
+import {
+  BACKENDS,
+  type BackendName,
+  type Host,
+  type HostKeys,
+  keySwitchingOf,
+  type Polynomials,
+} from './host.ts';
 import { allCores, requireThreads } from './kernels/threads.ts';
-import { bodySizes, type Manifest, switchingKeySize } from './manifest.ts';
+import { bodySizes, keyCount, type Manifest, plannedKeys, switchingKeySize } from './manifest.ts';
 import { bitLength } from './parameters.ts';
 import { PeriodicEncoder } from './periodic.ts';
 import { type Plan, planCircuit } from './plan.ts';
@@ -71,7 +79,14 @@ export class Server {
       throw new BlindbeatError('USAGE', `backend "${backend}" is none of ${BACKENDS.join(', ')}`);
     }
     requireThreads(threads);
-    const circuit = compile(model, planOptions);
+    if (backend === 'seal' && planOptions.keySwitching === 'grouped') {
+      throw new BlindbeatError(
+        'USAGE',
+        "node-seal has no grouped keys: use the fast backend, or SEAL's key switching (--key-switching seal)",
+      );
+    }
+    const keySwitching = planOptions.keySwitching ?? keySwitchingOf(backend);
+    const circuit = compile(model, { ...planOptions, keySwitching });
     const plan = planCircuit(model, circuit, backend);
     check(plan);
     requireMemory(plan, backend);
@@ -109,24 +124,18 @@ export class Server {
       planHash,
       bodyBytes: bodySizes(this.manifest).evaluationKeys,
     });
-    const total = keys.galois.length + 2;
+    const total = keyCount(keys);
     const loaded = this.#host.createKeys();
     try {
       let at = 0;
       let done = 0;
-      const digits = (limbs: number) => {
-        const size = switchingKeySize(parameters, limbs);
+      for (const planned of plannedKeys(parameters, keys)) {
+        const size = switchingKeySize(parameters, planned.gadget);
+        loaded.setSwitchingKey(planned, this.#unpackDigits(body.subarray(at, at + size), planned.gadget));
         at += size;
-        return this.#unpackDigits(body.subarray(at - size, at), limbs, limbs);
-      };
-      const { limbs } = keys.relinearisation;
-      loaded.setRelinearisation(digits(limbs), limbs);
-      onKey?.(++done, total);
-      for (const { step, limbs } of keys.galois) {
-        loaded.setGalois(step, digits(limbs), limbs);
         onKey?.(++done, total);
       }
-      const [publicKey] = this.#unpackDigits(body.subarray(at), 1, 1);
+      const [publicKey] = this.#unpackDigits(body.subarray(at), sealGadget(parameters, 1));
       loaded.setPublicKey(publicKey);
       onKey?.(++done, total);
       return { keyId: header.keyId, loaded, [Symbol.dispose]: () => loaded[Symbol.dispose]() };
@@ -173,14 +182,18 @@ export class Server {
   /**
    * Digits one by one, as SEAL loads them: the limbs that were not sent are never used at this key's levels and stay zero.
    */
-  *#unpackDigits(bytes: Uint8Array, digits: number, limbs: number): Generator<RawCiphertext> {
-    const { n, primes, special } = this.manifest.parameters;
+  *#unpackDigits(bytes: Uint8Array, gadget: Gadget): Generator<RawCiphertext> {
+    const { parameters } = this.manifest;
+    const { n, primes } = parameters;
     const parmsId = this.#host.parmsIds.get(primes.length + 1)!;
+    const indices = moduli(gadget);
+    const used = primesOf(parameters, indices);
     let at = 0;
-    for (let digit = 0; digit < digits; digit++) {
+    for (let digit = 0; digit < gadget.digits.length; digit++) {
       const words = new Uint32Array(2 * (primes.length + 1) * n);
-      at += unpackLimbs(bytes.subarray(at), n, primes.slice(0, limbs), words, 2);
-      at += unpackLimbs(bytes.subarray(at), n, [special], words.subarray(2 * primes.length * n), 2);
+      indices.forEach((i, k) => {
+        at += unpackLimbs(bytes.subarray(at), n, [used[k]], words.subarray(2 * i * n), 2);
+      });
       const seed = bytes.slice(at, at + SEED_SIZE);
       at += SEED_SIZE;
       yield { parmsId, polynomials: 2, n, limbs: primes.length + 1, scale: 1, ntt: true, words, seed };

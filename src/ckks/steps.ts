@@ -6,7 +6,8 @@ import { rotatePeriod } from './packing.ts';
  * Baby-step/giant-step schedule of a linear map whose amounts a = g B + b start at zero (Halevi and Shoup 2014):
  * out = sum_g rotate(sum_b w' . rotate(in, b), g B), the weights rotated by -g B beforehand. Baby rotations form a tree
  * from the input, rotations of one ciphertext by several steps share its decomposition. Giant steps are taken in Horner
- * fashion from the largest g down. Which B and which key steps is the planner's choice (choose.ts).
+ * fashion from the largest g down, or in blocks: sums of a block are rotated onto its base by one step each and added up, and only
+ * bases are rotated on. Which B and which key steps is the planner's choice (choose.ts).
  */
 export interface Schedule {
   babyStep: number;
@@ -17,7 +18,7 @@ export interface Schedule {
   babies: { from: number; steps: { amount: number; step: number }[] }[];
   /** The rotation amounts b that carry weights, in the order of each giant step's columns. */
   used: number[];
-  /** From the largest down. */
+  /** From the largest down; those of a block before its base. */
   giants: Giant[];
   /** Two outputs share each accumulator and are separated at the end. */
   paired: boolean;
@@ -33,8 +34,10 @@ interface PairedVector {
 
 interface Giant {
   amount: number;
-  /** Key steps that the accumulators are rotated by before this giant step's sum is added. */
+  /** Of a base: key steps that the accumulators are rotated by before this giant step's sum is added. */
   rotate: number[];
+  /** 0 for a base; for others the key step that rotates its sum onto the next base. */
+  step: number;
   /** `[accumulator][used.length * inputs]`, column k * inputs + i for the k-th used baby amount and input i. */
   rows: (PairedVector | null)[][];
 }
@@ -48,6 +51,8 @@ export function accumulatorsOf(outputs: number, paired: boolean): number {
 export interface Choice {
   babyStep: number;
   paired: boolean;
+  /** Whether giant steps are taken in blocks. */
+  blocks?: boolean;
   /** Key steps that it may use. */
   keys: number[];
 }
@@ -57,19 +62,34 @@ export interface Choice {
  *
  * @throws RangeError when the steps do not add up to an amount
  */
-export function buildSchedule(map: Diagonals, { babyStep, paired, keys }: Choice): Schedule {
+export function buildSchedule(map: Diagonals, { babyStep, paired, blocks, keys }: Choice): Schedule {
   const steps = keys.filter((step) => step !== CONJUGATION).sort((a, b) => a - b);
   const amounts = [...map.weights.keys()].sort((a, b) => a - b);
   const used = [...new Set(amounts.map((a) => a % babyStep))].sort((a, b) => a - b);
-  const giantAmounts = [...new Set(amounts.map((a) => a - (a % babyStep)))].sort((a, b) => b - a);
+  const giantAmounts = [...new Set(amounts.map((a) => a - (a % babyStep)))].sort((a, b) => a - b);
   const perAccumulator = paired ? 2 : 1;
   const accumulators = accumulatorsOf(map.outputs, paired);
-  const giants = giantAmounts.map((amount, k) => ({
+  const reach = stepCounts(giantAmounts.at(-1)!, steps);
+  const layout = blocks
+    ? giantBlocks(giantAmounts, steps, reach)
+    : giantAmounts.map((base) => ({ base, own: true, members: [] }));
+  if (layout === null) throw new RangeError('no key steps reach all giant steps');
+  const order = layout.toReversed().flatMap(({ base, own, members }, k) => [
+    ...members.toReversed().map((step) => ({ amount: base + step, rotate: [], step, own: true })),
+    {
+      amount: base,
+      rotate: k === 0 ? [] : fewestSteps(layout.at(-k)!.base - base, steps),
+      step: 0,
+      own,
+    },
+  ]);
+  const giants = order.map(({ amount, rotate, step, own }) => ({
     amount,
-    rotate: k === 0 ? [] : fewestSteps(giantAmounts[k - 1] - amount, steps),
+    rotate,
+    step,
     rows: Array.from({ length: accumulators }, (_, a) =>
       used.flatMap((baby) => {
-        const rows = map.weights.get(amount + baby);
+        const rows = own ? map.weights.get(amount + baby) : undefined;
         const outputs = Array.from(
           { length: Math.min(perAccumulator, map.outputs - perAccumulator * a) },
           (_, o) => rows?.[perAccumulator * a + o],
@@ -98,6 +118,44 @@ function accumulatorWeights(
     real: rotatePeriod(first ?? second!, -amount).map((w) => (first ? share * w : 0)),
     imaginary: second && rotatePeriod(second, -amount).map((w) => share * sign * w),
   };
+}
+
+/** Giant steps that key steps rotate onto a base. */
+export interface Block {
+  base: number;
+  /** Whether the base itself is one of the amounts that no other block holds. */
+  own: boolean;
+  /** The steps, ascending. */
+  members: number[];
+}
+
+/**
+ * Blocks that hold all `amounts` (ascending from 0), lowest base first, each base within reach of the one below; null where
+ * there are none; `reach` is `stepCounts` up to the largest. Greedy: the lowest amount that no block holds is made a base, or a member of the base that holds most others.
+ */
+export function giantBlocks(amounts: number[], steps: number[], reach: Float64Array): Block[] | null {
+  const left = new Uint8Array(amounts.at(-1)! + 1);
+  for (const amount of amounts) left[amount] = 1;
+  const held = (base: number) => steps.filter((step) => left[base + step] === 1);
+  const blocks: Block[] = [];
+  for (const amount of amounts) {
+    if (!left[amount]) continue;
+    const below = blocks.at(-1)?.base;
+    const bases = below === undefined ? [0] : [amount, ...steps.map((step) => amount - step)];
+    let best: Block | null = null;
+    for (const base of bases) {
+      if (below !== undefined && (base <= below || reach[base - below] === Number.POSITIVE_INFINITY))
+        continue;
+      const members = held(base);
+      if (best === null || members.length + left[base] > best.members.length + left[best.base])
+        best = { base, own: left[base] === 1, members };
+    }
+    if (best === null) return null;
+    left[best.base] = 0;
+    for (const step of best.members) left[best.base + step] = 0;
+    blocks.push(best);
+  }
+  return blocks;
 }
 
 /** The shortest list of key steps that add up to an amount. */

@@ -20,8 +20,8 @@ export function describeParameters({ parameters }: Manifest): string {
 }
 
 /** Rotations, those that share a decomposition included. */
-export function rotations({ rotate, hoistedRotate }: Operations): number {
-  return rotate + hoistedRotate;
+export function rotations({ rotate, hoistedRotate, summedRotate }: Operations): number {
+  return rotate + hoistedRotate + summedRotate;
 }
 
 /** Key-switching operations: rotations and relinearisations. */

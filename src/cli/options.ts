@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { PlanOptions } from '../ckks/circuit.ts';
+import { KEY_SWITCHINGS, type KeySwitching } from '../ckks/gadget.ts';
 import { BACKENDS } from '../ckks/host.ts';
 import { MOST_THREADS } from '../ckks/kernels/threads.ts';
 import type { Outputs } from '../ckks/manifest.ts';
@@ -27,6 +28,7 @@ export function outputsOption(): Option {
 /** What the user may choose about rotations and their keys. It makes another plan, so all commands of a plan need the same. */
 export interface ScheduleOptions {
   keyBudget?: number;
+  keySwitching?: KeySwitching;
   scheduleCosts?: string;
 }
 
@@ -35,6 +37,13 @@ export function keyBudgetOption(): Option {
     '--key-budget <MB>',
     'evaluation keys at most, in megabytes; fewer are slower. Default: 64, or as few as the network allows',
   ).argParser(number(1, 1000));
+}
+
+export function keySwitchingOption(): Option {
+  return new Option(
+    '--key-switching <kind>',
+    "keys with several primes to a digit, or SEAL's; another plan, the same option for all its commands. Default: grouped, for the backend seal its own",
+  ).choices([...KEY_SWITCHINGS]);
 }
 
 export function scheduleCostsOption(): Option {
@@ -47,9 +56,11 @@ export function scheduleCostsOption(): Option {
 /** The part of a plan's options that is about rotations. */
 export async function scheduleChoice({
   keyBudget,
+  keySwitching,
   scheduleCosts,
-}: ScheduleOptions): Promise<Pick<PlanOptions, 'keyBudget' | 'costs'>> {
+}: ScheduleOptions): Promise<Pick<PlanOptions, 'keyBudget' | 'keySwitching' | 'costs'>> {
   return {
+    ...(keySwitching !== undefined && { keySwitching }),
     ...(keyBudget !== undefined && { keyBudget: 1e6 * keyBudget }),
     ...(scheduleCosts !== undefined && { costs: await readCosts(scheduleCosts) }),
   };
@@ -58,7 +69,7 @@ export async function scheduleChoice({
 export function backendOption(): Option {
   return new Option(
     '--backend <name>',
-    "what computes on ciphertexts: blindbeat's own kernels, or node-seal; same results",
+    "what computes on ciphertexts: blindbeat's own kernels, or node-seal; the same results with the same --key-switching",
   )
     .choices([...BACKENDS])
     .default('fast');

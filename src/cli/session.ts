@@ -1,5 +1,5 @@
 import { Client } from '../ckks/client.ts';
-import { parseManifest } from '../ckks/manifest.ts';
+import { keyCount, parseManifest } from '../ckks/manifest.ts';
 import type { Plan } from '../ckks/plan.ts';
 import type { SecretKey } from '../ckks/secret-key.ts';
 import type { ServerOptions } from '../ckks/server.ts';
@@ -66,14 +66,14 @@ export class Session implements Disposable {
     if (manifest.model.name !== options.name) {
       throw new BlindbeatError('MISMATCH', 'the model changed while it was used: try again');
     }
-    const keyCount = manifest.keys.galois.length + 2;
+    const total = keyCount(manifest.keys);
     const client = owned.use(await Client.open(manifest));
     const secret = await timed(steps, 'keygen', () => {
       using _task = start('making keys', { total: 1 });
       return owned.use(client.createSecretKey());
     });
     {
-      using task = start('making evaluation keys', { total: keyCount });
+      using task = start('making evaluation keys', { total });
       const pieces = client.evaluationKeys(secret, (done) => task.update(done));
       for (;;) {
         const { value, done } = await timed(steps, 'keygen', () => pieces.next());
@@ -83,7 +83,7 @@ export class Session implements Disposable {
       }
     }
     await timed(steps, 'loadKeys', async () => {
-      using task = start('loading the keys', { total: keyCount });
+      using task = start('loading the keys', { total });
       await server.loadKeys((done) => task.update(done));
     });
     const parts = { server, client, secret, owned: owned.move() };

@@ -260,9 +260,9 @@ describe('the independent check of activations', () => {
     [
       'the relinearisation key is short',
       (p) => {
-        p.manifest.keys.relinearisation.limbs -= 1;
+        p.manifest.keys.relinearisation[0].limbs -= 1;
       },
-      /relinearisation key covers only/,
+      /no relinearisation key serves/,
     ],
     [
       'the last step is missing',

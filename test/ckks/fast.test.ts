@@ -4,6 +4,7 @@ import { FastBackend, type FastCiphertext, FastEngine, type FastKeys } from '../
 import { rotationLevels } from '../../src/ckks/backends/fast-host.ts';
 import { SealBackend, SealEngine, type SwitchingKeys } from '../../src/ckks/backends/seal.ts';
 import { compile } from '../../src/ckks/circuit.ts';
+import { sealGadget } from '../../src/ckks/gadget.ts';
 import type { KeySet } from '../../src/ckks/manifest.ts';
 import { minimalPrimitiveRoot, Ntt } from '../../src/ckks/modular.ts';
 import { choosePrimes, log2Product, type Parameters } from '../../src/ckks/parameters.ts';
@@ -26,7 +27,12 @@ import { randomModel } from '../helpers/random-model.ts';
 
 const STEPS = [CONJUGATION, 1, 8, 1024];
 /** Keys that reach every level. */
-const FULL = { relinearisation: { limbs: 14 }, galois: STEPS.map((step) => ({ step, limbs: 14 })) };
+const FULL: KeySet = {
+  switching: 'seal',
+  gadgets: [],
+  relinearisation: [{ limbs: 14 }],
+  galois: STEPS.map((step) => ({ step, limbs: 14 })),
+};
 
 function parametersOf(n: number, bits: number[]): Parameters {
   const primes = choosePrimes(n, bits);
@@ -69,11 +75,14 @@ class Pair implements Disposable {
       step: number | null,
     ) => {
       const digits = [...readSwitchingKey(key.saveToArray(none))];
-      return fastEngine.loadKey(digits, Math.min(limbs, digits.length), step);
+      const gadget = sealGadget(parameters, Math.min(limbs, digits.length));
+      return fastEngine.loadKey(digits, { switching: 'seal', gadget }, step);
     };
     this.fastKeys = {
-      relinearisation: convert(relinearisation, keys.relinearisation.limbs, null),
-      galois: new Map(keys.galois.map(({ step, limbs }) => [step, convert(galois.get(step)!, limbs, step)])),
+      relinearisation: [convert(relinearisation, keys.relinearisation[0].limbs, null)],
+      galois: new Map(
+        keys.galois.map(({ step, limbs }) => [step, [convert(galois.get(step)!, limbs, step)]]),
+      ),
     };
     this.sealBackend = new SealBackend(this.sealEngine, this.sealKeys);
     this.fastBackend = new FastBackend(fastEngine, this.fastKeys);
@@ -231,9 +240,9 @@ test.each([
   'when %i threads evaluate a whole network %j, then all residues of what comes out are the same',
   async (threads, options) => {
     const model = randomModel({ ...options, seed: 11 });
-    const { parameters, keys } = plan(model, { outputs: 'scores+map' }).manifest;
+    const { parameters, keys } = plan(model, { outputs: 'scores+map', keySwitching: 'seal' }).manifest;
     using pair = await Pair.open(parameters, keys, threads);
-    const circuit = compile(model, { outputs: 'scores+map' });
+    const circuit = compile(model, { outputs: 'scores+map', keySwitching: 'seal' });
     const request = pair.encrypt(parameters.primes.length);
     request.setScale(circuit.inputScale);
     const { sealBackend, fastBackend, fastEngine } = pair;
@@ -241,7 +250,7 @@ test.each([
     const expected = run(sealBackend, encodeProgram(sealBackend, circuit), request);
     const program = encodeProgram(fastBackend, circuit);
     for (const [step, levels] of rotationLevels(circuit))
-      for (const level of levels) fastEngine.starts(pair.fastKeys.galois.get(step)!, level);
+      for (const level of levels) fastEngine.starts(pair.fastKeys.galois.get(step)![0], level);
     const first = run(fastBackend, program, input);
     fastBackend.free(first.scores);
     fastBackend.free(first.map!);

@@ -298,10 +298,29 @@ describe.each(['called', 'noted down'])('products, %s', (how) => {
       expectWords(x, (i) => difference(from[i]));
       kernels.divide(pa, lazy, pb, table, x, n, q, bound, f, fs);
       expectWords(x, (i) => big(b[from[i]]) + difference(from[i]));
+      kernels.turn(pa, table, 0, x, n, q);
+      expectWords(x, (i) => big(a[from[i]]));
+      kernels.turn(pb, table, x, x, n, q);
+      expectWords(x, (i) => big(a[from[i]]) + big(b[from[i]]));
       const keyAt = memory.allocate(3 * 8 * n);
       kernels.placeKey(put(Uint32Array.from({ length: 2 * n }, (_, i) => a[i >> 1])), keyAt, n, 3, table);
       const placed = take(keyAt, 6 * n);
       for (let i = 0; i < n; i++) expect(placed[24 * (i >> 2) + (i & 3)]).toBe(a[from[i]]);
+
+      for (const count of [1, 2, 3, 9]) {
+        const sources = Array.from({ length: count }, (_, k) => values(n, 2 ** 32, seed && seed + k));
+        const shares = values(count, q, seed && seed + 20);
+        const factors = put(Array.from(shares, (share) => factor(share, q)).flat());
+        const src = put(sources.flatMap((of) => [...of]));
+        kernels.convert(src, 4 * n, factors, count, q - 1, x, n, q);
+        const sums = take(x, n);
+        expect(sums.every((sum) => sum < 2 * q)).toBe(true);
+        memory.words.set(
+          sums.map((sum) => sum % q),
+          x / 4,
+        );
+        expectWords(x, (i) => sources.reduce((sum, of, k) => sum + big(of[i]) * big(shares[k]), big(q - 1)));
+      }
 
       kernels.copy(pb, x, n);
       expectWords(x, (i) => big(b[i]));

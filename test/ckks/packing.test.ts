@@ -2,20 +2,29 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ClearBackend } from '../../src/ckks/backends/clear.ts';
 import type { Operation } from '../../src/ckks/backends/trace.ts';
-import { chooseSchedules } from '../../src/ckks/choose.ts';
+import { chooseGroupedSchedules, chooseSchedules } from '../../src/ckks/choose.ts';
 import { compile, windowsOf } from '../../src/ckks/circuit.ts';
 import { FAST_COST, operationMs } from '../../src/ckks/cost.ts';
 import type { FoldedConvolution } from '../../src/ckks/fold.ts';
+import type { Gadget } from '../../src/ckks/gadget.ts';
 import {
   convolutionDiagonals,
   inputLayout,
   outputLayout,
   shiftToNonNegative,
 } from '../../src/ckks/packing.ts';
+import { choosePrimes, log2Product } from '../../src/ckks/parameters.ts';
 import { encodeProgram, run } from '../../src/ckks/run.ts';
 import { simulate } from '../../src/ckks/simulate.ts';
 import { packSegment } from '../../src/ckks/slots.ts';
-import { buildSchedule, type Choice, decompositionCounts, fewestSteps } from '../../src/ckks/steps.ts';
+import {
+  buildSchedule,
+  type Choice,
+  decompositionCounts,
+  fewestSteps,
+  giantBlocks,
+  stepCounts,
+} from '../../src/ckks/steps.ts';
 import { forward } from '../../src/model/forward.ts';
 import { randomModel } from '../helpers/random-model.ts';
 
@@ -168,16 +177,37 @@ describe('schedules', () => {
     );
   });
 
+  test('when giant steps are put in blocks, then every one is held once, by a step from its base', () => {
+    fc.assert(
+      fc.property(steps, fc.uniqueArray(fc.integer({ min: 1, max: 60 }), { maxLength: 30 }), (keys, more) => {
+        const amounts = [0, ...more].sort((a, b) => a - b);
+        const sorted = [...keys].sort((a, b) => a - b);
+        const blocks = giantBlocks(amounts, sorted, stepCounts(60, sorted))!;
+        const held = blocks.flatMap(({ base, own, members }) => [
+          ...(own ? [base] : []),
+          ...members.map((step) => base + step),
+        ]);
+        expect(held.sort((a, b) => a - b)).toEqual(amounts);
+        blocks.forEach(({ base, members }, k) => {
+          expect(base).toBeGreaterThan(k === 0 ? -1 : blocks[k - 1].base);
+          for (const step of members) expect(sorted).toContain(step);
+        });
+      }),
+    );
+  });
+
   const layers = [
     { limbs: 8, map: mapOf([0, 2, 4, 6, 8], 1) },
     { limbs: 6, map: mapOf(Array.from({ length: 23 }, (_, a) => a)) },
     { limbs: 4, map: mapOf(Array.from({ length: 47 }, (_, a) => a)) },
   ];
+  const [special, ...primes] = choosePrimes(16384, [30, 28, 28, 28, 28, 28, 28, 28, 28]);
+  const logQP = log2Product([special, ...primes]);
   const context = {
-    n: 16384,
+    parameters: { n: 16384, primes, special, logQP, security: 128 } as const,
     costs: FAST_COST,
-    keySize: (limbs: number) => limbs * (limbs + 1) * 60_000,
     fixed: [{ step: 64, limbs: 2 }],
+    relinearised: [],
   };
 
   test('when keys may take more room, then the choice is faster and never above the budget', () => {
@@ -194,6 +224,27 @@ describe('schedules', () => {
     );
   });
 
+  test('when keys are grouped and may take more room, then the choice is faster and never above the budget', () => {
+    let last = Number.POSITIVE_INFINITY;
+    const relinearised = [7, 5, 3].map((limbs) => ({ limbs, count: 4 }));
+    for (const budget of [15e6, 20e6, 40e6, 80e6]) {
+      const { choices, gadgets, bytes } = chooseGroupedSchedules(layers, {
+        ...context,
+        relinearised,
+        budget,
+      });
+      expect(bytes).toBeLessThanOrEqual(budget);
+      expect(gadgets.rotation.map(({ limbs }) => limbs)).toEqual([8, 6, 4, 2]);
+      expect(gadgets.relinearisation[0].limbs).toBe(7);
+      const ms = layers.reduce((sum, { limbs, map }, k) => {
+        const gadget = gadgets.rotation.find((of) => of.limbs === limbs)!;
+        return sum + estimate(map, limbs, choices[k], gadget);
+      }, 0);
+      expect(ms).toBeLessThanOrEqual(last + 1e-9);
+      last = ms;
+    }
+  });
+
   test('when no keys fit the budget, then the choice has as few as possible', () => {
     const { choices } = chooseSchedules(layers, { ...context, budget: 0 });
     expect(choices.map(({ keys }) => keys)).toEqual([[2], [1, 2], [1, 2]]);
@@ -207,14 +258,24 @@ function mapOf(amounts: number[], inputs = 4, outputs = 4) {
 }
 
 /** Milliseconds of a layer's rotations and products. */
-function estimate(map: ReturnType<typeof mapOf>, limbs: number, choice: Choice): number {
+function estimate(map: ReturnType<typeof mapOf>, limbs: number, choice: Choice, gadget?: Gadget): number {
   const { babies, giants, accumulators, paired } = buildSchedule(map, choice);
-  const ms = (operation: Operation) => operationMs(FAST_COST, operation, limbs, 16384);
-  const turns = giants.reduce((sum, { rotate }) => sum + rotate.length, 0) * accumulators;
+  const ms = (operation: Operation) => operationMs(FAST_COST, operation, limbs, 16384, gadget);
+  let turns = 0;
+  let terms = 0;
+  for (const { rotate, step } of giants) {
+    terms += step > 0 ? 1 : Math.sign(rotate.length);
+    if (step > 0) continue;
+    turns += rotate.length * ms('rotate');
+    if (!gadget || terms === 0) continue;
+    turns += terms * ms('summedRotate') + ms('divide') - Math.sign(rotate.length) * ms('rotate');
+    terms = 0;
+  }
   const hoisted = babies.reduce((sum, { steps }) => sum + steps.length, 0);
   return (
     map.inputs * (babies.length * ms('decompose') + hoisted * ms('hoistedRotate')) +
-    (turns + (paired ? 2 : 0)) * ms('rotate') +
+    turns * accumulators +
+    (paired ? 2 : 0) * ms('rotate') +
     (map.weights.size * map.inputs * accumulators + (paired ? 8 : 0)) * ms('multiplyPlain')
   );
 }

@@ -2,6 +2,7 @@ import { BlindbeatError } from '../../errors.ts';
 import { CONJUGATION } from '../backend.ts';
 import type { Circuit } from '../circuit.ts';
 import type { Answer, Host, HostKeys, Polynomials } from '../host.ts';
+import type { PlannedKey } from '../manifest.ts';
 import type { Parameters } from '../parameters.ts';
 import type { PeriodicPlain } from '../periodic.ts';
 import { encodeProgram, type OnStage, type Program, run } from '../run.ts';
@@ -76,7 +77,10 @@ export function rotationLevels(circuit: Circuit): Map<number, Set<number>> {
         ? [...stage.windowSteps, ...stage.totalSteps]
         : [
             ...stage.schedule.babies.flatMap((group) => group.steps.map(({ step }) => step)),
-            ...stage.schedule.giants.flatMap((giant) => giant.rotate),
+            ...stage.schedule.giants.flatMap((giant) => [
+              ...giant.rotate,
+              ...(giant.step > 0 ? [giant.step] : []),
+            ]),
             ...(stage.schedule.paired ? [CONJUGATION] : []),
           ];
     for (const step of steps) levels.set(step, (levels.get(step) ?? new Set()).add(stage.limbs));
@@ -86,29 +90,37 @@ export function rotationLevels(circuit: Circuit): Map<number, Set<number>> {
 
 /** Keys in the kernels' memory: only the digits and limbs that the plan uses. */
 class LoadedKeys implements HostKeys {
-  #relinearisation: FastKey | null = null;
-  readonly #galois = new Map<number, FastKey>();
+  readonly switching: FastKeys = { relinearisation: [], galois: new Map() };
   #encryptor: Encryptor | null = null;
   readonly #engine: FastEngine;
   readonly #rest: SealRest;
   readonly #owned: Handle[] = [];
   readonly #made: FastKey[] = [];
 
+  readonly #circuit: Circuit;
   readonly #levels: Map<number, Set<number>>;
 
-  constructor(engine: FastEngine, rest: SealRest, levels: Map<number, Set<number>>) {
+  constructor(engine: FastEngine, rest: SealRest, circuit: Circuit) {
     this.#engine = engine;
     this.#rest = rest;
-    this.#levels = levels;
+    this.#circuit = circuit;
+    this.#levels = rotationLevels(circuit);
   }
 
-  setRelinearisation(digits: Iterable<RawCiphertext>, limbs: number): void {
-    this.#relinearisation = this.#load(digits, limbs, null);
-  }
-
-  setGalois(step: number, digits: Iterable<RawCiphertext>, limbs: number): void {
-    const key = this.#load(digits, limbs, step);
-    this.#galois.set(step, key);
+  setSwitchingKey({ step, gadget }: PlannedKey, digits: Iterable<RawCiphertext>): void {
+    const rest = this.#rest;
+    const expanded = function* () {
+      for (const raw of digits) yield rest.expand(raw, 'PublicKey', 'the evaluation keys');
+    };
+    const key = this.#engine.loadKey(expanded(), { switching: this.#circuit.keySwitching, gadget }, step);
+    this.#made.push(key);
+    const { relinearisation, galois } = this.switching;
+    if (step === null) {
+      relinearisation.push(key);
+      return;
+    }
+    galois.set(step, [...(galois.get(step) ?? []), key]);
+    if (key.switching === 'grouped') return;
     for (const level of this.#levels.get(step) ?? []) this.#engine.starts(key, level);
   }
 
@@ -124,10 +136,6 @@ class LoadedKeys implements HostKeys {
     this.#encryptor = own(new seal.module.Encryptor(replyContext, publicKey));
   }
 
-  get switching(): FastKeys {
-    return { relinearisation: this.#relinearisation!, galois: this.#galois };
-  }
-
   get encryptor(): Encryptor {
     return this.#encryptor!;
   }
@@ -136,16 +144,6 @@ class LoadedKeys implements HostKeys {
     this.#rest.seal.free(...this.#owned.splice(0));
     for (const key of this.#made.splice(0)) this.#engine.freeKey(key);
   }
-
-  #load(digits: Iterable<RawCiphertext>, limbs: number, step: number | null): FastKey {
-    const rest = this.#rest;
-    const expanded = function* () {
-      for (const raw of digits) yield rest.expand(raw, 'PublicKey', 'the evaluation keys');
-    };
-    const key = this.#engine.loadKey(expanded(), limbs, step);
-    this.#made.push(key);
-    return key;
-  }
 }
 
 /** The server's work by our own kernels. */
@@ -153,18 +151,13 @@ export class FastHost implements Host {
   readonly #engine: FastEngine;
   readonly #rest: SealRest;
   readonly #program: Program<PeriodicPlain>;
-  readonly #levels: Map<number, Set<number>>;
+  readonly #circuit: Circuit;
 
-  private constructor(
-    engine: FastEngine,
-    rest: SealRest,
-    program: Program<PeriodicPlain>,
-    levels: Map<number, Set<number>>,
-  ) {
+  private constructor(engine: FastEngine, rest: SealRest, program: Program<PeriodicPlain>, circuit: Circuit) {
     this.#engine = engine;
     this.#rest = rest;
     this.#program = program;
-    this.#levels = levels;
+    this.#circuit = circuit;
   }
 
   /** @throws BlindbeatError ENVIRONMENT where WebAssembly has no SIMD or not enough memory, or threads cannot be started */
@@ -181,7 +174,7 @@ export class FastHost implements Host {
       if (separation) engine.pack(separation, separation, stage.limbs);
     }
     const rest = new SealRest(await loadSeal<ServerModule>(), circuit.parameters);
-    return new FastHost(engine, rest, program, rotationLevels(circuit));
+    return new FastHost(engine, rest, program, circuit);
   }
 
   get threads(): number {
@@ -202,7 +195,7 @@ export class FastHost implements Host {
   }
 
   createKeys(): HostKeys {
-    return new LoadedKeys(this.#engine, this.#rest, this.#levels);
+    return new LoadedKeys(this.#engine, this.#rest, this.#circuit);
   }
 
   evaluate(request: RawCiphertext, keys: HostKeys, onStage?: OnStage): Answer {

@@ -1,9 +1,10 @@
 import { BlindbeatError } from '../../errors.ts';
-import type { Backend } from '../backend.ts';
+import type { Backend, RotationTerm } from '../backend.ts';
+import { type Gadget, type KeySwitching, moduli, restrict, sealGadget, serving } from '../gadget.ts';
 import { WasmMemory } from '../kernels/memory.ts';
 import { type Factor, factor, type Lazy, Ring } from '../kernels/ring.ts';
 import { Threads } from '../kernels/threads.ts';
-import { inverseMod } from '../modular.ts';
+import { bitReversal, inverseMod, multiplyMod } from '../modular.ts';
 import type { Parameters } from '../parameters.ts';
 import { PeriodicEncoder, type PeriodicPlain } from '../periodic.ts';
 import { galoisElement, type RawCiphertext } from '../seal-bytes.ts';
@@ -15,14 +16,18 @@ export interface FastCiphertext {
   limbs: number;
 }
 
+/** How a key switches; it serves ciphertexts of at most its gadget's limbs. */
+export interface KeyKind {
+  switching: KeySwitching;
+  gadget: Gadget;
+}
+
 /**
- * A key-switching key of `limbs` digits for ciphertexts of at most as many limbs:
- * `[limbs and special][n / 4][digit][2 polynomials][4]` residues, in the order in which they are used: modulo the prime of a
- * digit, that digit comes first. Keys of rotations are turned back, so that digits need not be turned.
+ * A key-switching key: `[limbs and special primes][n / 4][digit][2 polynomials][4]` residues, in the order in which they are
+ * used: modulo a prime of a digit, that digit comes first. Keys of rotations are turned back, so that digits need not be turned.
  */
-export interface FastKey {
+export interface FastKey extends KeyKind {
   address: number;
-  limbs: number;
   /** Rotation step, or null. */
   step: number | null;
   /** By limbs of a ciphertext: the address of what its inner products start with, see `FastEngine.starts`. */
@@ -31,9 +36,9 @@ export interface FastKey {
 
 /** The keys of one client; freed with `FastEngine.freeKey`. */
 export interface FastKeys {
-  relinearisation: FastKey;
+  relinearisation: FastKey[];
   /** By rotation step. */
-  galois: Map<number, FastKey>;
+  galois: Map<number, FastKey[]>;
 }
 
 /** Weights of four sums: the columns that carry any, and per limb `[block][column][4]` residues. */
@@ -45,13 +50,64 @@ interface RowGroup {
   run: number;
 }
 
-/** Division by the prime of a dropped limb: what a remaining prime needs. */
-interface Division {
-  inverse: Factor;
+/**
+ * How residues modulo some primes p_k are made one representative x modulo another prime: with y_k = x (P / p_k)^-1 mod p_k, for
+ * P = p_1 p_2 ..., x is sum_k y_k P / p_k less a multiple of P (fast base conversion: Bajard et al. 2016, eprint 2016/510). Each y_k
+ * is centred, so x is, and |x| is at most half the number of primes times P. Of one prime x is y.
+ */
+interface Conversion {
+  /** Address of P / p_k for each k, factors; 0 where there is one prime only. */
+  factors: number;
+  /** How many primes. */
+  count: number;
+  /** What the sum starts with: makes up for half of each p_k, which y_k had added. */
+  start: number;
+  /** The transform that follows: what it adds where nothing is converted, and how lazy it is. */
   offset: number;
   lazy: Lazy;
+}
+
+/** Primes to convert from. */
+interface Origin {
+  ring: Ring;
+  /** For the inverse transform: (P / p_k)^-1. */
+  scale: Factor;
+  /** What is added to centre. */
+  half: number;
+}
+
+/** Division by a product of primes that are dropped. */
+interface Division {
+  from: Origin[];
+  /** For each prime that remains. */
+  to: DivisionTo[];
+}
+
+interface DivisionTo extends Conversion {
+  inverse: Factor;
   /** Multiple of the prime that is no less than what comes out of the transform. */
   bound: number;
+}
+
+/** A gadget as the kernels take it. */
+interface Switching {
+  limbs: number;
+  /** Of the primes that products are modulo: the data primes, then the special ones. */
+  rings: Ring[];
+  /** The digit that each of these belongs to; -1 for special ones. */
+  owners: number[];
+  /** The data primes in the order of digits, in which coefficients lie. */
+  order: number[];
+  origins: Origin[];
+  digits: {
+    /** The first of its primes in `order`. */
+    first: number;
+    /** To each of `rings`; null to its own. */
+    conversions: (Conversion | null)[];
+  }[];
+  /** By `rings`: products between folds. */
+  groups: number[];
+  division: Division;
 }
 
 /** What rotating by a number of slots needs. */
@@ -68,8 +124,8 @@ interface Rotation {
 interface Source {
   /** Address in NTT form. */
   values: (limb: number) => number;
-  /** Address of its coefficients. */
-  digits: (limb: number) => number;
+  /** Address of its digits' coefficients, one prime after another in the order of digits. */
+  digits: number;
 }
 
 /** A key to switch to, and what to do with the outcome. */
@@ -102,7 +158,9 @@ export class FastEngine {
   /** Bytes from one limb to the next: a cache line more than it needs, so that equal places fall in different cache sets. */
   readonly stride: number;
   readonly #rotations = new Map<number, Rotation>();
-  readonly #divisions = new Map<number, Division[]>();
+  readonly #divisions = new Map<string, Division>();
+  /** By gadget (null for SEAL's) and limbs. */
+  readonly #switchings = new Map<Gadget | null, Map<number, Switching>>();
   readonly #packed = new WeakMap<object, (RowGroup | null)[]>();
 
   private constructor(parameters: Parameters, memory: WasmMemory, threads: Threads) {
@@ -122,8 +180,8 @@ export class FastEngine {
    */
   static async open(parameters: Parameters, threads = 1): Promise<FastEngine> {
     const memory = new WasmMemory();
-    // Two ciphertexts' digits.
-    const scratch = 2 * parameters.primes.length * limbStride(parameters.n);
+    // Two ciphertexts' digits and products.
+    const scratch = (2 * parameters.primes.length + 4) * limbStride(parameters.n);
     return new FastEngine(parameters, memory, await Threads.open(memory, threads, scratch));
   }
 
@@ -164,25 +222,26 @@ export class FastEngine {
     return v;
   }
 
-  /** Bytes of one limb of a key with `digits` digits. */
-  keyBlock(digits: number): number {
-    return 8 * this.parameters.n * digits;
+  /** Bytes of one limb of a key. */
+  #keyBlock({ gadget }: KeyKind): number {
+    return 8 * this.parameters.n * gadget.digits.length;
   }
 
   /**
-   * The first `limbs` digits of a key that SEAL saved, at the key level, without the limbs that they are not used at.
+   * The first digits of a key as SEAL saves them, modulo all primes, without the limbs that they are not used at.
    *
    * @param step what the key rotates by, or null
    */
-  loadKey(digits: Iterable<RawCiphertext>, limbs: number, step: number | null): FastKey {
-    const address = this.memory.allocate((limbs + 1) * this.keyBlock(limbs));
-    const key: FastKey = { address, limbs, step, starts: new Map() };
+  loadKey(digits: Iterable<RawCiphertext>, kind: KeyKind, step: number | null): FastKey {
+    const count = kind.gadget.digits.length;
+    const address = this.memory.allocate(moduli(kind.gadget).length * this.#keyBlock(kind));
+    const key: FastKey = { ...kind, address, step, starts: new Map() };
     const scratch = this.memory.allocate(8 * this.parameters.n);
     let digit = 0;
     try {
-      for (const { words } of digits) if (digit < limbs) this.#placeDigit(key, digit++, words, scratch);
-      if (digit < limbs)
-        throw new BlindbeatError('INTERNAL', `a key has ${digit} digits instead of ${limbs}`);
+      for (const { words } of digits) if (digit < count) this.#placeDigit(key, digit++, words, scratch);
+      if (digit < count)
+        throw new BlindbeatError('INTERNAL', `a key has ${digit} digits instead of ${count}`);
       return key;
     } catch (error) {
       this.freeKey(key);
@@ -196,25 +255,27 @@ export class FastEngine {
     for (const address of [key.address, ...key.starts.values()]) this.memory.free(address);
   }
 
-  /** Address of a key's part for one limb of a ciphertext of `limbs` limbs, after which comes the special prime's. */
+  /** Address of a key's part for one limb of a ciphertext of `limbs` limbs, after which come the special primes'. */
   keyLimb(key: FastKey, limb: number, limbs: number): number {
-    return key.address + (limb < limbs ? limb : key.limbs) * this.keyBlock(key.limbs);
+    const place = limb < limbs ? limb : key.gadget.limbs + limb - limbs;
+    return key.address + place * this.#keyBlock(key);
   }
 
   #placeDigit(key: FastKey, digit: number, words: Uint32Array, scratch: number): void {
     const { n, primes } = this.parameters;
+    const { digits } = key.gadget;
     const all = primes.length + 1;
     const table = key.step === null ? 0 : this.rotation(key.step).inverse;
-    for (let limb = 0; limb <= key.limbs; limb++) {
-      const from = limb < key.limbs ? limb : primes.length;
-      const position = limb === digit ? 0 : limb > digit && limb < key.limbs ? digit + 1 : digit;
+    moduli(key.gadget).forEach((from, limb) => {
+      const owner = digits.findIndex((group) => group.includes(from));
+      const position = owner === digit ? 0 : digit < owner ? digit + 1 : digit;
       for (let k = 0; k < 2; k++) {
         const start = 2 * n * (k * all + from);
         this.memory.words.set(words.subarray(start, start + 2 * n), scratch / 4);
-        const place = key.address + limb * this.keyBlock(key.limbs) + 32 * position + 16 * k;
-        this.threads.module.placeKey(scratch, place, n, key.limbs, table);
+        const place = key.address + limb * this.#keyBlock(key) + 32 * position + 16 * k;
+        this.threads.module.placeKey(scratch, place, n, digits.length, table);
       }
-    }
+    });
   }
 
   /**
@@ -245,7 +306,7 @@ export class FastEngine {
       const part = this.keyLimb(key, i, limbs);
       const group = ring.group(q);
       threads.kernels.switchStart(
-        ...([part, list, f, address + i * 8 * n, n, limbs, key.limbs, group, q, one] as const),
+        ...([part, list, f, address + i * 8 * n, n, limbs, key.gadget.limbs, group, q, one] as const),
         ...carry,
       );
     }
@@ -300,28 +361,103 @@ export class FastEngine {
     return address;
   }
 
-  /** Dividing by the prime `dropped` (an index), for each prime below `limbs`. */
-  divisions(dropped: number, limbs: number): Division[] {
-    const key = 64 * dropped + limbs;
-    let divisions = this.#divisions.get(key);
-    if (!divisions) {
-      const p = this.rings[dropped].q;
-      const half = p >> 1;
-      divisions = this.rings.slice(0, limbs).map((ring): Division => {
+  /** Dividing by the product of the primes `dropped` (indices), for each prime below `limbs`. */
+  division(dropped: number[], limbs: number): Division {
+    const key = `${dropped} ${limbs}`;
+    let division = this.#divisions.get(key);
+    if (!division) {
+      const from = this.#origins(dropped);
+      const to = this.rings.slice(0, limbs).map((ring): DivisionTo => {
         const { q } = ring;
-        // x + half mod p becomes x - half mod q when a multiple of q, no less than half, is added.
-        const offset = q * Math.ceil(half / q) - half;
-        const lazy = ring.lazy(p + offset);
+        const conversion = this.#conversion(from, ring);
         return {
-          inverse: factor(inverseMod(p % q, q), q),
-          offset,
-          lazy,
-          bound: q * Math.ceil((lazy.bound - 1) / q),
+          ...conversion,
+          inverse: factor(inverseMod(productMod(from, q), q), q),
+          bound: q * Math.ceil((conversion.lazy.bound - 1) / q),
         };
       });
-      this.#divisions.set(key, divisions);
+      division = { from, to };
+      this.#divisions.set(key, division);
     }
-    return divisions;
+    return division;
+  }
+
+  #origins(primes: number[]): Origin[] {
+    const rings = primes.map((i) => this.rings[i]);
+    return rings.map((ring) => {
+      const others = rings.filter((other) => other !== ring).map(({ q }) => ({ ring: { q } }));
+      const { q } = ring;
+      return { ring, scale: ring.scale(inverseMod(productMod(others, q), q)), half: q >> 1 };
+    });
+  }
+
+  #conversion(from: Origin[], ring: Ring): Conversion {
+    const { q } = ring;
+    if (from.length === 1) {
+      const [{ ring: origin, half }] = from;
+      // x + half mod p becomes x - half mod q when a multiple of q, no less than half, is added.
+      const offset = q * Math.ceil(half / q) - half;
+      return { factors: 0, count: 1, start: 0, offset, lazy: ring.lazy(origin.q + offset) };
+    }
+    const shares = from.map((origin) =>
+      productMod(
+        from.filter((other) => other !== origin),
+        q,
+      ),
+    );
+    const factors = this.memory.allocate(8 * from.length);
+    this.memory.words.set(
+      shares.flatMap((share) => factor(share, q)),
+      factors / 4,
+    );
+    const halves = from.reduce((sum, { half }, k) => (sum + multiplyMod(half % q, shares[k], q)) % q, 0);
+    const start = (q - halves) % q;
+    return { factors, count: from.length, start, offset: 0, lazy: ring.lazy(2 * q) };
+  }
+
+  /** What switching to a key takes, for ciphertexts of `limbs` limbs. */
+  switching(key: KeyKind, limbs: number): Switching {
+    const gadget = key.switching === 'seal' ? null : key.gadget;
+    const byLimbs = this.#switchings.get(gadget) ?? new Map<number, Switching>();
+    const switching = byLimbs.get(limbs) ?? this.#prepare(key, limbs);
+    this.#switchings.set(gadget, byLimbs.set(limbs, switching));
+    return switching;
+  }
+
+  #prepare(key: KeyKind, limbs: number): Switching {
+    const { parameters } = this;
+    const exact = key.switching === 'seal';
+    const gadget = exact ? sealGadget(parameters, limbs) : restrict(key.gadget, limbs);
+    const rings = moduli(gadget).map((i) => this.rings[i]);
+    // SEAL's digits are not centred; one where zeros became primes is at most the largest prime.
+    const plain = Math.max(...parameters.primes) + 1;
+    const groups = rings.map(() => 2 ** 20);
+    let first = 0;
+    const origins: Origin[] = [];
+    const digits = gadget.digits.map((group) => {
+      const from = this.#origins(group).map((origin) => (exact ? { ...origin, half: 0 } : origin));
+      origins.push(...from);
+      const conversions = rings.map((ring, i): Conversion | null => {
+        if (group.some((own) => this.rings[own] === ring)) return null;
+        const conversion = exact
+          ? { factors: 0, count: 1, start: 0, offset: 0, lazy: ring.lazy(plain) }
+          : this.#conversion(from, ring);
+        groups[i] = Math.min(groups[i], ring.group(conversion.lazy.bound));
+        return conversion;
+      });
+      first += group.length;
+      return { first: first - group.length, conversions };
+    });
+    return {
+      limbs,
+      rings,
+      owners: moduli(gadget).map((i) => gadget.digits.findIndex((group) => group.includes(i))),
+      order: gadget.digits.flat(),
+      origins,
+      digits,
+      groups: groups.map((group, i) => Math.min(group, rings[i].group(rings[i].q))),
+      division: this.division(gadget.special, limbs),
+    };
   }
 
   /** Weights in the order in which the kernel reads them, four rows at a time; made once for each `owner`. */
@@ -369,25 +505,29 @@ export class FastEngine {
   }
 }
 
-/** The network on real ciphertexts, by our own kernels: bit for bit what node-seal's Evaluator computes. */
+/**
+ * The network on real ciphertexts, by our own kernels: with keys of SEAL's kind bit for bit what node-seal's Evaluator computes;
+ * with grouped keys the same but for low-order noise.
+ */
 export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disposable {
   readonly #engine: FastEngine;
   readonly #keys: FastKeys | null;
   readonly #made = new Set<FastCiphertext>();
-  readonly #digits: { lazy: Lazy; group: number }[];
   /** While computations are noted down together: what they gave back, which is used until they are carried out. */
   #released: number[] | null = null;
+
+  /** With grouped keys only: SEAL divides every rotation. */
+  readonly rotateSum?: (
+    terms: RotationTerm<FastCiphertext>[],
+    plus: (FastCiphertext | null)[],
+  ) => (FastCiphertext | null)[];
 
   /** @param keys null for encoding weights only */
   constructor(engine: FastEngine, keys: FastKeys | null) {
     this.#engine = engine;
     this.#keys = keys;
-    // A digit where zeros became primes is at most the largest prime.
-    const bound = Math.max(...engine.parameters.primes) + 1;
-    this.#digits = engine.rings.map((ring) => {
-      const lazy = ring.lazy(bound);
-      return { lazy, group: ring.group(lazy.bound) };
-    });
+    if (keys && [...keys.galois.values()].some(([key]) => key.switching === 'grouped'))
+      this.rotateSum = (terms, plus) => this.#rotateSum(terms, plus);
   }
 
   /** Frees everything that it made and that was not freed yet: the outcome, and after an error the rest. */
@@ -416,21 +556,147 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
   }
 
   /**
-   * Hoisted, and yet bit for bit as SEAL: digits are taken and transformed once for all steps; keys are turned back, so that
-   * only the outcome is turned; `starts` makes up for the signs. A zero digit keeps its value under a change of sign, which
-   * is rare: such a value's digits are taken anew for each step. To know them it must run: it cannot be part of `together`.
+   * Hoisted: digits are taken and transformed once for all steps; keys are turned back, so that only the outcome is turned. It must
+   * run, so it cannot be part of `together`.
    */
   rotateAll(values: FastCiphertext[], steps: number[]): FastCiphertext[][] {
     if (this.#released) throw new BlindbeatError('INTERNAL', 'a rotation cannot be noted down with others');
     const engine = this.#engine;
-    const { memory, threads, rings } = engine;
-    const { n } = engine.parameters;
     const { limbs } = values[0];
     const targets = steps.map((step): Target => {
       const key = this.#key(this.#keys?.galois.get(step), limbs);
       const outputs = values.map((v) => ({ addends: [v, null], out: this.#make(2, limbs) }));
-      return { key, start: engine.starts(key, limbs), table: engine.rotation(step).table, outputs };
+      return { key, start: 0, table: engine.rotation(step).table, outputs };
     });
+    if (targets[0].key.switching === 'seal') this.#rotateAsSeal(values, steps, targets);
+    else {
+      const digits = values.map((v) => this.#decompose((i) => engine.limb(v, 1, i), targets[0].key, limbs));
+      this.#engine.threads.phase();
+      const sources = values.map(
+        (v, c): Source => ({ values: (i) => engine.limb(v, 1, i), digits: digits[c].address }),
+      );
+      this.#switchKeys(sources, targets, limbs);
+      for (const { address } of digits) this.#release(address);
+    }
+    return targets.map(({ outputs }) => outputs.map(({ out }) => out));
+  }
+
+  /** Products with keys are turned and added up modulo the special primes too; the sum is divided. */
+  #rotateSum(
+    terms: RotationTerm<FastCiphertext>[],
+    plus: (FastCiphertext | null)[],
+  ): (FastCiphertext | null)[] {
+    if (this.#released) throw new BlindbeatError('INTERNAL', 'a rotation cannot be noted down with others');
+    const engine = this.#engine;
+    const { memory, threads } = engine;
+    const { limbs } = terms.flatMap(({ values }) => values).find((v) => v !== null) ?? { limbs: 0 };
+    const turns = terms.map(({ values, step }) => {
+      const key = this.#key(this.#keys?.galois.get(step), limbs);
+      const digits = values.map((v) => v && this.#decompose((i) => engine.limb(v, 1, i), key, limbs));
+      return { values, digits, key, table: engine.rotation(step).table };
+    });
+    threads.phase();
+    const columns = plus.map((_, a) => a).filter((a) => turns.some(({ values }) => values[a] !== null));
+    if (columns.length === 0) return plus;
+    const switching = engine.switching(turns[0].key, limbs);
+    const { rings } = switching;
+    const sums = engine.allocate(2 * columns.length, rings.length);
+    const firsts = engine.allocate(columns.length, limbs);
+    rings.forEach((ring, i) => {
+      for (let c = 0; c < columns.length; c += 2) {
+        const pair = columns.slice(c, c + 2);
+        threads.task();
+        const begun = new Set<number>();
+        for (const { values, digits, key, table } of turns) {
+          const present = pair.filter((a) => values[a] !== null);
+          if (present.length === 0) continue;
+          const sources = present.map((a) => ({
+            values: (limb: number) => engine.limb(values[a]!, 1, limb),
+            digits: digits[a]!.address,
+          }));
+          const outputs = present.flatMap((_, half) => [
+            threads.local(2 * half * engine.stride),
+            threads.local((2 * half + 1) * engine.stride),
+          ]);
+          const digitsAt = this.#digitsModulo(sources, switching, i, 4);
+          this.#keyProducts(digitsAt, { key, start: 0 }, switching, i, outputs);
+          present.forEach((a, half) => {
+            for (let k = 0; k < 2; k++) {
+              const sum = engine.limb(sums, 2 * columns.indexOf(a) + k, i);
+              threads.kernels.turn(outputs[2 * half + k], table, begun.has(a) ? sum : 0, sum, ring.n, ring.q);
+            }
+            begun.add(a);
+          });
+        }
+      }
+    });
+    columns.forEach((a, c) => {
+      for (let i = 0; i < limbs; i++) {
+        const { n, q } = engine.rings[i];
+        const sum = engine.limb(firsts, c, i);
+        threads.task();
+        let added = plus[a] ? engine.limb(plus[a], 0, i) : 0;
+        for (const { values, table } of turns) {
+          if (values[a] === null) continue;
+          threads.kernels.turn(engine.limb(values[a], 0, i), table, added, sum, n, q);
+          added = sum;
+        }
+      }
+    });
+    threads.phase();
+    const made = columns.map(() => this.#make(2, limbs));
+    const divisions = columns.flatMap((a, c) =>
+      [0, 1].map((k): Dividend => {
+        const more = plus[a];
+        const second = more && ((i: number) => engine.limb(more, 1, i));
+        return {
+          from: (special) => engine.limb(sums, 2 * c + k, limbs + special),
+          remainder: engine.limb(sums, 2 * c + k, limbs),
+          values: (i) => engine.limb(sums, 2 * c + k, i),
+          addend: k === 0 ? (i) => engine.limb(firsts, c, i) : second,
+          table: 0,
+          out: (i) => engine.limb(made[c], k, i),
+        };
+      }),
+    );
+    this.#divide(divisions, switching.division);
+    threads.run();
+    for (const { address } of [
+      sums,
+      firsts,
+      ...turns.flatMap(({ digits }) => digits.filter((d) => d !== null)),
+    ])
+      memory.free(address);
+    return plus.map((v, a) => (columns.includes(a) ? made[columns.indexOf(a)] : v));
+  }
+
+  /** Notes down the coefficients of a polynomial's digits. */
+  #decompose(values: (limb: number) => number, key: KeyKind, limbs: number): FastCiphertext {
+    const engine = this.#engine;
+    const { threads } = engine;
+    const digits = engine.allocate(1, limbs);
+    const { order, origins } = engine.switching(key, limbs);
+    order.forEach((i, k) => {
+      const { ring, scale, half } = origins[k];
+      const to = engine.limb(digits, 0, k);
+      threads.task();
+      ring.inverse(values(i), to, scale);
+      if (half > 0) threads.kernels.shift(to, ring.n, half, ring.q);
+    });
+    return digits;
+  }
+
+  /**
+   * Hoisted, and yet bit for bit as SEAL: digits are taken and transformed once for all steps; keys are turned back, so that
+   * only the outcome is turned; `starts` makes up for the signs. A zero digit keeps its value under a change of sign, which
+   * is rare: such a value's digits are taken anew for each step.
+   */
+  #rotateAsSeal(values: FastCiphertext[], steps: number[], noted: Target[]): void {
+    const engine = this.#engine;
+    const { memory, threads, rings } = engine;
+    const { n } = engine.parameters;
+    const { limbs } = values[0];
+    const targets = noted.map((target) => ({ ...target, start: engine.starts(target.key, limbs) }));
     const digits = engine.allocate(values.length, limbs);
     const zeros = memory.allocate(4 * values.length);
     memory.words.fill(0, zeros / 4, zeros / 4 + values.length);
@@ -446,7 +712,7 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     const sources = values.map(
       (v, c): Source => ({
         values: (j) => engine.limb(v, 1, j),
-        digits: (j) => engine.limb(digits, c, j),
+        digits: engine.limb(digits, c, 0),
       }),
     );
     const hasZero = (c: number) => memory.words[zeros / 4 + c] !== 0;
@@ -466,11 +732,11 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
         for (let j = 0; j < limbs; j++) {
           threads.task();
           const to = engine.limb(filled, 0, j);
-          threads.kernels.fillZeros(sources[c].digits(j), marks, to, n, rings[j].q);
+          threads.kernels.fillZeros(engine.limb(digits, c, j), marks, to, n, rings[j].q);
         }
         threads.phase();
         this.#switchKeys(
-          [{ values: sources[c].values, digits: (j) => engine.limb(filled, 0, j) }],
+          [{ values: sources[c].values, digits: filled.address }],
           [{ ...targets[t], outputs: [targets[t].outputs[c]] }],
           limbs,
         );
@@ -479,7 +745,6 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     });
     memory.free(zeros);
     memory.free(digits.address);
-    return targets.map(({ outputs }) => outputs.map(({ out }) => out));
   }
 
   add(a: FastCiphertext, b: FastCiphertext): FastCiphertext {
@@ -567,14 +832,11 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     const { limbs } = v;
     const key = this.#key(this.#keys?.relinearisation, limbs);
     const out = this.#make(2, limbs);
-    const digits = engine.allocate(1, limbs);
-    for (let j = 0; j < limbs; j++) {
-      engine.threads.task();
-      engine.rings[j].inverse(engine.limb(v, 2, j), engine.limb(digits, 0, j));
-    }
+    const values = (limb: number) => engine.limb(v, 2, limb);
+    const digits = this.#decompose(values, key, limbs);
     engine.threads.phase();
     this.#switchKeys(
-      [{ values: (j) => engine.limb(v, 2, j), digits: (j) => engine.limb(digits, 0, j) }],
+      [{ values, digits: digits.address }],
       [{ key, start: 0, table: 0, outputs: [{ addends: [v, v], out }] }],
       limbs,
     );
@@ -592,14 +854,14 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     const out = this.#make(v.polynomials, limbs);
     const last = engine.allocate(v.polynomials, 1);
     const divisions = Array.from({ length: v.polynomials }, (_, k) => ({
-      from: engine.limb(v, k, limbs),
+      from: () => engine.limb(v, k, limbs),
       remainder: engine.limb(last, k, 0),
       values: (i: number) => engine.limb(v, k, i),
       addend: null,
       table: 0,
       out: (i: number) => engine.limb(out, k, i),
     }));
-    this.#divide(divisions, limbs, limbs);
+    this.#divide(divisions, engine.division([limbs], limbs));
     engine.threads.run();
     this.#release(last.address);
     return out;
@@ -673,68 +935,40 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
   }
 
   /**
-   * Switches every source to every target's key, as SEAL does it (native/src/seal/evaluator.cpp, switch_key_inplace): digits
-   * of one prime each in [0, q), division by the special prime with rounding. Runs what was noted.
+   * Switches every source to every target's key. With keys of SEAL's kind as SEAL does it (native/src/seal/evaluator.cpp,
+   * switch_key_inplace): digits of one prime each in [0, q), division by the special prime with rounding. Grouped keys (Han and Ki
+   * 2020, eprint 2019/688): digits and the division's remainders are centred, and up to half as many times their modulus as they
+   * have primes. All targets have one gadget. Runs what was noted.
    */
   #switchKeys(sources: Source[], targets: Target[], limbs: number): void {
     const engine = this.#engine;
-    const { rings, stride, threads } = engine;
+    const { threads } = engine;
     const { n } = engine.parameters;
-    const special = rings.length - 1;
-    const products = engine.allocate(2 * targets.length * sources.length, limbs + 1);
+    const switching = engine.switching(targets[0].key, limbs);
+    const { rings } = switching;
+    const products = engine.allocate(2 * targets.length * sources.length, rings.length);
     const product = (t: number, c: number, k: number, i: number) =>
       engine.limb(products, 2 * (t * sources.length + c) + k, i);
-    for (let i = 0; i <= limbs; i++) {
-      const prime = i < limbs ? i : special;
-      const ring = rings[prime];
-      const { lazy, group } = this.#digits[prime];
+    rings.forEach((_, i) => {
       // Two ciphertexts at a time, while a piece of the key is in the cache.
       for (let c = 0; c < sources.length; c += 2) {
         threads.task();
-        const digits = sources.slice(c, c + 2).flatMap((source, half) => {
-          const others = Array.from({ length: limbs }, (_, j) => j).filter((j) => j !== i);
-          const local = threads.local(half * limbs * stride);
-          others.forEach((j, at) => {
-            ring.forward(source.digits(j), local + at * stride, lazy);
-          });
-          return i < limbs ? [source.values(i), local] : [local, local + stride];
-        });
-        const [firstA, restA, firstB = 0, restB = 0] = digits;
+        const pair = sources.slice(c, c + 2);
+        const digits = this.#digitsModulo(pair, switching, i, 0);
         targets.forEach(({ key, start }, t) => {
-          const to = (half: number, k: number) =>
-            c + half < sources.length ? product(t, c + half, k, i) : 0;
-          threads.kernels.switchProducts(
-            firstA,
-            restA,
-            firstB,
-            restB,
-            stride,
-            engine.keyLimb(key, i, limbs),
-            start && start + i * 8 * n,
-            to(0, 0),
-            to(0, 1),
-            to(1, 0),
-            to(1, 1),
-            n,
-            limbs,
-            key.limbs,
-            group,
-            ring.q,
-            ring.one,
-            ...ring.carry,
-          );
+          const to = pair.flatMap((_, half) => [0, 1].map((k) => product(t, c + half, k, i)));
+          this.#keyProducts(digits, { key, start: start && start + i * 8 * n }, switching, i, to);
         });
       }
-    }
+    });
     threads.phase();
     const divisions = targets.flatMap(({ table, outputs }, t) =>
       outputs.flatMap(({ addends, out }, c) =>
         [0, 1].map((k) => {
-          const from = product(t, c, k, limbs);
           const addend = addends[k];
           return {
-            from,
-            remainder: from,
+            from: (special: number) => product(t, c, k, limbs + special),
+            remainder: product(t, c, k, limbs),
             values: (i: number) => product(t, c, k, i),
             addend: addend && ((i: number) => engine.limb(addend, k, i)),
             table,
@@ -743,38 +977,100 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
         }),
       ),
     );
-    this.#divide(divisions, special, limbs);
+    this.#divide(divisions, switching.division);
     threads.run();
     this.#release(products.address);
   }
 
-  /** Notes down divisions by the prime `dropped`, rounding. */
-  #divide(polynomials: Dividend[], dropped: number, limbs: number): void {
+  /**
+   * Notes down the transforms of one or two polynomials' digits modulo one of the switching's primes, in scratch memory from limb
+   * `from` on; where each polynomial's first digit will be, and the others.
+   */
+  #digitsModulo(
+    sources: Source[],
+    { rings, owners, digits }: Switching,
+    i: number,
+    from: number,
+  ): [number, number][] {
+    const { stride, threads } = this.#engine;
+    return sources.map((source, half) => {
+      const local = threads.local((from + half * digits.length) * stride);
+      let to = local;
+      for (const { first, conversions } of digits) {
+        const conversion = conversions[i];
+        if (!conversion) continue;
+        this.#convert(source.digits + first * stride, conversion, rings[i], to);
+        to += stride;
+      }
+      return owners[i] < 0 ? [local, local + stride] : [source.values(i), local];
+    });
+  }
+
+  /** Notes down the products of one or two polynomials' digits with a key, modulo one of the switching's primes. */
+  #keyProducts(
+    digits: [number, number][],
+    { key, start }: { key: FastKey; start: number },
+    { limbs, rings, digits: { length }, groups }: Switching,
+    i: number,
+    out: number[],
+  ): void {
     const engine = this.#engine;
-    const { rings, threads } = engine;
-    const { n, q: p } = rings[dropped];
+    const [[firstA, restA], [firstB, restB] = [0, 0]] = digits;
+    const [outA0, outA1, outB0 = 0, outB1 = 0] = out;
+    const { n, q, one, carry } = rings[i];
+    engine.threads.kernels.switchProducts(
+      ...([firstA, restA, firstB, restB, engine.stride, engine.keyLimb(key, i, limbs), start] as const),
+      ...([outA0, outA1, outB0, outB1, n, length, key.gadget.digits.length, groups[i], q, one] as const),
+      ...carry,
+    );
+  }
+
+  /** Notes down divisions, rounding. */
+  #divide(polynomials: Dividend[], { from: origins, to }: Division): void {
+    const engine = this.#engine;
+    const { rings, stride, threads } = engine;
     for (const { from, remainder } of polynomials) {
-      threads.task();
-      rings[dropped].inverse(from, remainder);
-      threads.kernels.shift(remainder, n, p >> 1, p);
+      origins.forEach(({ ring, scale, half }, k) => {
+        const coefficients = remainder + k * stride;
+        threads.task();
+        ring.inverse(from(k), coefficients, scale);
+        threads.kernels.shift(coefficients, ring.n, half, ring.q);
+      });
     }
     threads.phase();
     const turned = threads.local(0);
     for (const { remainder, values, addend, table, out } of polynomials) {
-      engine.divisions(dropped, limbs).forEach(({ inverse, offset, lazy, bound }, i) => {
-        const { q } = rings[i];
+      to.forEach((conversion, i) => {
+        const { n, q } = rings[i];
         threads.task();
-        rings[i].forward(remainder, turned, lazy, offset);
+        this.#convert(remainder, conversion, rings[i], turned);
         threads.kernels.divide(
-          ...([values(i), turned, addend ? addend(i) : 0, table, out(i), n, q, bound] as const),
-          ...inverse,
+          ...([values(i), turned, addend ? addend(i) : 0, table, out(i), n, q, conversion.bound] as const),
+          ...conversion.inverse,
         );
       });
     }
   }
 
-  #key(key: FastKey | undefined, limbs: number): FastKey {
-    if (key && key.limbs >= limbs) return key;
+  /** Notes down the transform modulo a prime of coefficients modulo others, which are one after another. */
+  #convert(
+    coefficients: number,
+    { factors, count, start, offset, lazy }: Conversion,
+    ring: Ring,
+    out: number,
+  ): void {
+    const { stride, threads } = this.#engine;
+    if (factors === 0) {
+      ring.forward(coefficients, out, lazy, offset);
+      return;
+    }
+    threads.kernels.convert(coefficients, stride, factors, count, start, out, ring.n, ring.q);
+    ring.forward(out, out, lazy);
+  }
+
+  #key(keys: FastKey[] | undefined, limbs: number): FastKey {
+    const key = serving(keys ?? [], limbs, ({ gadget }) => gadget.limbs);
+    if (key) return key;
     throw new BlindbeatError('INTERNAL', `no key for a ciphertext of ${limbs} limbs was planned`);
   }
 
@@ -805,11 +1101,11 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
   }
 }
 
-/** A polynomial to be divided by a prime that is dropped. */
+/** A polynomial to be divided by primes that are dropped. */
 interface Dividend {
-  /** Address of the limb of that prime. */
-  from: number;
-  /** Room for its coefficients. */
+  /** Address of the limb of the k-th of them. */
+  from: (k: number) => number;
+  /** Room for their coefficients, one after another. */
   remainder: number;
   values: (limb: number) => number;
   /** What is added to the quotient. */
@@ -819,12 +1115,11 @@ interface Dividend {
   out: (limb: number) => number;
 }
 
-function limbStride(n: number): number {
-  return 4 * n + 64;
+/** The product of some primes modulo another. */
+function productMod(from: { ring: { q: number } }[], q: number): number {
+  return from.reduce((product, { ring }) => multiplyMod(product, ring.q % q, q), 1 % q);
 }
 
-function bitReversal(n: number): Uint32Array {
-  const out = new Uint32Array(n);
-  for (let i = 1; i < n; i++) out[i] = (out[i >> 1] >> 1) | (i & 1 ? n >> 1 : 0);
-  return out;
+function limbStride(n: number): number {
+  return 4 * n + 64;
 }

@@ -1,6 +1,7 @@
 import { BlindbeatError } from '../../errors.ts';
 import type { Circuit } from '../circuit.ts';
 import type { Answer, Host, HostKeys, Polynomials } from '../host.ts';
+import type { PlannedKey } from '../manifest.ts';
 import type { PeriodicPlain } from '../periodic.ts';
 import { encodeProgram, type OnStage, type Program, run } from '../run.ts';
 import {
@@ -35,16 +36,16 @@ class SealKeys implements HostKeys {
     this.#engine = engine;
   }
 
-  setRelinearisation(digits: Iterable<RawCiphertext>): void {
-    this.relinearisation = this.#own(new this.#engine.seal.module.RelinKeys());
-    this.#load(
-      this.relinearisation,
-      writeSwitchingKey(this.#keyLevel, 1, 0, [...digits].map(writeCiphertext)),
-    );
-  }
-
-  setGalois(step: number, digits: Iterable<RawCiphertext>): void {
+  setSwitchingKey({ step }: PlannedKey, digits: Iterable<RawCiphertext>): void {
     const { n } = this.#engine.parameters;
+    if (step === null) {
+      this.relinearisation = this.#own(new this.#engine.seal.module.RelinKeys());
+      this.#load(
+        this.relinearisation,
+        writeSwitchingKey(this.#keyLevel, 1, 0, [...digits].map(writeCiphertext)),
+      );
+      return;
+    }
     const key = this.#own(new this.#engine.seal.module.GaloisKeys());
     this.#load(
       key,

@@ -1,4 +1,5 @@
-import type { Backend } from '../backend.ts';
+import type { Backend, RotationTerm } from '../backend.ts';
+import type { KeySwitching } from '../gadget.ts';
 import type { Parameters } from '../parameters.ts';
 
 /** A ciphertext as the dry run sees it. */
@@ -31,7 +32,14 @@ export const OPERATIONS = [
   'multiply',
   'rescale',
 ] as const;
-export type Operation = (typeof OPERATIONS)[number];
+
+/**
+ * What grouped keys do beside: a rotation that is added to others before the division by the special primes, and this division. Their
+ * time is derived from that of the others.
+ */
+const GROUPED_OPERATIONS = ['summedRotate', 'divide'] as const;
+export const COUNTED = [...OPERATIONS, ...GROUPED_OPERATIONS] as const;
+export type Operation = (typeof COUNTED)[number];
 
 /** `counts.rotate[l]` is the number of single rotations at l limbs. */
 export type OperationCounts = Record<Operation, Record<number, number>>;
@@ -43,9 +51,10 @@ export type OperationCounts = Record<Operation, Record<number, number>>;
 export class TraceBackend implements Backend<TracedValue, TracedPlain> {
   readonly #parameters: Parameters;
   readonly #live = new Map<TracedValue, number>();
-  /** Rotation steps used, each with the most limbs that it is used at. */
-  readonly galoisKeys = new Map<number, number>();
-  relinearisationLimbs = 0;
+  /** Rotation steps used, each with the limbs that it is used at. */
+  readonly rotated = new Map<number, Set<number>>();
+  /** Limbs that are relinearised at. */
+  readonly relinearised = new Set<number>();
   /** Bytes of residues (64-bit, as SEAL holds them) of all live ciphertexts, and the most there ever were. */
   liveBytes = 0;
   peakBytes = 0;
@@ -53,8 +62,15 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
   plainResidues = 0;
   counts: OperationCounts = emptyCounts();
 
-  constructor(parameters: Parameters) {
+  /** With grouped keys only. */
+  readonly rotateSum?: (
+    terms: RotationTerm<TracedValue>[],
+    plus: (TracedValue | null)[],
+  ) => (TracedValue | null)[];
+
+  constructor(parameters: Parameters, switching: KeySwitching = 'seal') {
     this.#parameters = parameters;
+    if (switching === 'grouped') this.rotateSum = (terms, plus) => this.#rotateSum(terms, plus);
   }
 
   input(scale: number): TracedValue {
@@ -129,7 +145,7 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
 
   relinearise(v: TracedValue): TracedValue {
     this.#require(v.size === 3, 'relinearise needs a product');
-    this.relinearisationLimbs = Math.max(this.relinearisationLimbs, v.limbs);
+    this.relinearised.add(v.limbs);
     return this.#make({ ...v, size: 2 }, 'relinearise');
   }
 
@@ -155,10 +171,27 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
     return counts;
   }
 
-  #rotate(v: TracedValue, step: number, operation: 'rotate' | 'hoistedRotate'): TracedValue {
+  #rotateSum(terms: RotationTerm<TracedValue>[], plus: (TracedValue | null)[]): (TracedValue | null)[] {
+    return plus.map((sum, a) => {
+      const turned = terms.flatMap(({ values, step }) => {
+        const v = values[a];
+        return v === null ? [] : [this.#rotate(v, step, 'summedRotate')];
+      });
+      if (turned.length === 0) return sum;
+      for (const v of sum === null ? turned : [sum, ...turned])
+        this.#require(
+          v.limbs === turned[0].limbs && v.size === 2 && sameScale(v.scale, turned[0].scale),
+          'a sum of rotations needs equal levels, sizes and scales',
+        );
+      for (const v of turned) this.free(v);
+      return this.#make(turned[0], 'divide');
+    });
+  }
+
+  #rotate(v: TracedValue, step: number, operation: 'rotate' | 'hoistedRotate' | 'summedRotate'): TracedValue {
     this.#require(v.size === 2, 'rotate needs a relinearised ciphertext');
     this.#require(step >= 0 && step < this.#parameters.n / 2, `rotation by ${step} is out of range`);
-    this.galoisKeys.set(step, Math.max(v.limbs, this.galoisKeys.get(step) ?? 0));
+    this.rotated.set(step, (this.rotated.get(step) ?? new Set()).add(v.limbs));
     return this.#make(v, operation);
   }
 
@@ -182,7 +215,7 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
 }
 
 function emptyCounts(): OperationCounts {
-  return Object.fromEntries(OPERATIONS.map((name) => [name, {}])) as OperationCounts;
+  return Object.fromEntries(COUNTED.map((name) => [name, {}])) as OperationCounts;
 }
 
 function sameScale(a: number, b: number): boolean {

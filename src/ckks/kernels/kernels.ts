@@ -123,6 +123,17 @@ export interface Kernels {
     carry: number,
     carryShoup: number,
   ): void;
+  turn(a: Pointer, table: Pointer, plus: Pointer, out: Pointer, n: number, q: number): void;
+  convert(
+    src: Pointer,
+    step: number,
+    factors: Pointer,
+    count: number,
+    start: number,
+    out: Pointer,
+    n: number,
+    q: number,
+  ): void;
 }
 
 /** The kernels, what is only called directly, and what threads run: see ./assembly/work.ts. */
@@ -148,6 +159,8 @@ export const KERNELS = [
   'switchStart',
   'copy',
   'multiplyPairs',
+  'convert',
+  'turn',
 ] as const satisfies (keyof Kernels)[];
 
 type Pointer = number;

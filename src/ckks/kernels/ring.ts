@@ -78,9 +78,14 @@ export class Ring {
     else this.#kernels.forwardLoose(src, dst, n, this.#forward, q, offset, lazy.reduce, this.one);
   }
 
-  /** dst = inverse NTT(src), both in [0, q). */
-  inverse(src: number, dst: number): void {
-    this.#kernels.inverse(src, dst, this.n, this.#inverse, this.q, ...this.#inverseOfN);
+  /** dst = inverse NTT(src), both in [0, q); times a constant whose `scale` is given. */
+  inverse(src: number, dst: number, scale = this.#inverseOfN): void {
+    this.#kernels.inverse(src, dst, this.n, this.#inverse, this.q, ...scale);
+  }
+
+  /** For `inverse` to multiply by a constant below q. */
+  scale(constant: number): Factor {
+    return factor(multiplyMod(constant, this.#inverseOfN[0], this.q), this.q);
   }
 
   /**

@@ -25,6 +25,7 @@ import {
   examples,
   jsonOption,
   keyBudgetOption,
+  keySwitchingOption,
   modelOption,
   outputsOption,
   type ScheduleOptions,
@@ -68,6 +69,7 @@ export function addClassify(program: Command, io: Io): void {
   ecgOptions(command)
     .addOption(outputsOption())
     .addOption(keyBudgetOption())
+    .addOption(keySwitchingOption())
     .addOption(scheduleCostsOption())
     .addOption(backendOption())
     .addOption(threadsOption())

@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
 import type { PlanOptions } from '../../ckks/circuit.ts';
 import type { Header } from '../../ckks/container.ts';
-import type { BackendName } from '../../ckks/host.ts';
+import { KEY_SWITCHINGS } from '../../ckks/gadget.ts';
+import { type BackendName, keySwitchingOf } from '../../ckks/host.ts';
+import { keyCount } from '../../ckks/manifest.ts';
 import { type Plan, plan } from '../../ckks/plan.ts';
 import { Server } from '../../ckks/server.ts';
 import { loadModel } from '../../model/files.ts';
@@ -15,6 +17,7 @@ import {
   examples,
   jsonOption,
   keyBudgetOption,
+  keySwitchingOption,
   modelOption,
   type ScheduleOptions,
   scheduleChoice,
@@ -52,6 +55,7 @@ export function addInfer(program: Command, io: Io): void {
     .requiredOption('-o, --out <file>', 'the reply to write')
     .addOption(modelOption())
     .addOption(keyBudgetOption())
+    .addOption(keySwitchingOption())
     .addOption(scheduleCostsOption())
     .addOption(backendOption())
     .addOption(threadsOption())
@@ -77,7 +81,7 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   // Whether the files fit is known from their headers, before any of the long work.
   const header = await readHeaderFile(path, 'request');
   const choice = await scheduleChoice(options);
-  const planned = planFor(model, header, choice);
+  const planned = planFor(model, header, choice, options.backend);
   const { manifest } = planned;
   const request = await readContainerFile(path, 'request', manifest);
   const keysFile = await readContainerFile(options.keys, 'evaluation keys', manifest, header.keyId);
@@ -88,10 +92,11 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
     using _task = start('starting the server', { total: 1 });
     const { backend, threads } = options;
     const { outputs } = manifest;
-    return await Server.open(model, { outputs, backend, threads, ...choice });
+    const keySwitching = manifest.keys.switching;
+    return await Server.open(model, { outputs, backend, threads, ...choice, keySwitching });
   });
   using keys = await timed(times, 'loadKeys', () => {
-    using task = start('loading the keys', { total: manifest.keys.galois.length + 2 });
+    using task = start('loading the keys', { total: keyCount(manifest.keys) });
     return inFile(options.keys, () => server.loadKeys(keysFile, (done) => task.update(done)));
   });
   const { reply, ms, layers } = evaluate(server, request, keys, start);
@@ -125,12 +130,24 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   ]);
 }
 
-/** The plan that the request was made for: that of the scores, or with the map; if neither, the former will tell. */
-function planFor(model: Model, { planHash }: Header, choice: PlanOptions): Plan {
-  const scores = plan(model, choice);
-  if (scores.manifest.planHash === planHash) return scores;
-  const map = plan(model, { ...choice, outputs: 'scores+map' });
-  return map.manifest.planHash === planHash ? map : scores;
+/**
+ * The plan that the request was made for: that of the scores, or with the map, with the backend's kind of key switching or the
+ * other; if none, the first will tell.
+ */
+function planFor(model: Model, { planHash }: Header, choice: PlanOptions, backend: BackendName): Plan {
+  const kinds = choice.keySwitching
+    ? [choice.keySwitching]
+    : KEY_SWITCHINGS.toSorted(
+        (a, b) => Number(b === keySwitchingOf(backend)) - Number(a === keySwitchingOf(backend)),
+      );
+  let first: Plan | null = null;
+  for (const keySwitching of kinds)
+    for (const outputs of ['scores', 'scores+map'] as const) {
+      const planned = plan(model, { ...choice, keySwitching, outputs });
+      if (planned.manifest.planHash === planHash) return planned;
+      first ??= planned;
+    }
+  return first!;
 }
 
 function evaluate(

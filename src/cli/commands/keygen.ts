@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Client } from '../../ckks/client.ts';
-import { type Manifest, type Outputs, wireSizes } from '../../ckks/manifest.ts';
+import { keyCount, type Manifest, type Outputs, wireSizes } from '../../ckks/manifest.ts';
 import { plan } from '../../ckks/plan.ts';
 import { type SecretKey, writeSecretKey } from '../../ckks/secret-key.ts';
 import { BlindbeatError } from '../../errors.ts';
@@ -16,6 +16,7 @@ import {
   examples,
   jsonOption,
   keyBudgetOption,
+  keySwitchingOption,
   modelOption,
   outputsOption,
   type ScheduleOptions,
@@ -49,6 +50,7 @@ export function addKeygen(program: Command, io: Io): void {
     .addOption(modelOption().conflicts('manifest'))
     .addOption(outputsOption().conflicts('manifest'))
     .addOption(keyBudgetOption().conflicts('manifest'))
+    .addOption(keySwitchingOption().conflicts('manifest'))
     .addOption(scheduleCostsOption().conflicts('manifest'))
     .option('--manifest <file>', "the server's manifest, for a client that has no model")
     .option('--force', 'replace keys that are there; what was encrypted with them can never be decrypted')
@@ -78,7 +80,7 @@ async function keygen(options: KeygenOptions, io: Io, signal: AbortSignal): Prom
   secretBytes.fill(0);
   await output.write(files.manifest, manifestText(manifest));
   {
-    using task = start('making evaluation keys', { total: manifest.keys.galois.length + 2 });
+    using task = start('making evaluation keys', { total: keyCount(manifest.keys) });
     const pieces = client.evaluationKeys(secret, (done) => task.update(done));
     await output.write(files.evaluationKeys, pieces, { signal });
   }

@@ -19,6 +19,7 @@ import {
   examples,
   jsonOption,
   keyBudgetOption,
+  keySwitchingOption,
   modelOption,
   outputsOption,
   type ScheduleOptions,
@@ -48,6 +49,7 @@ export function addPlan(program: Command, io: Io): void {
     .addOption(modelOption())
     .addOption(outputsOption())
     .addOption(keyBudgetOption())
+    .addOption(keySwitchingOption())
     .addOption(scheduleCostsOption())
     .option('--costs <file>', 'estimate times with costs measured by bench --calibrate; the plan is the same')
     .option('--manifest <file>', 'write the manifest: what clients need to take part, without weights')
@@ -105,7 +107,10 @@ function planLines(planned: Plan, options: PlanCommandOptions, colours: Colours)
     '',
     fact('parameters', `${describeParameters(manifest)} security`),
     fact('primes', `${primes.map(bitLength).join(' ')} bits, special ${bitLength(special)}`),
-    fact('keys', `relinearisation at ${keys.relinearisation.limbs} limbs, ${count} rotations (step:limbs)`),
+    fact(
+      'keys',
+      `relinearisation at ${keys.relinearisation.map(({ limbs }) => limbs).join(', ')} limbs, ${count} rotations (step:limbs)`,
+    ),
     ...wrap(
       keys.galois.map(({ step, limbs }) => `${step}:${limbs}`),
       62,

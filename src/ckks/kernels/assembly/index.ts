@@ -2,6 +2,7 @@ export { forwardLoose, forwardTight, inverse } from './ntt';
 export {
   add,
   addPeriodic,
+  convert,
   copy,
   divide,
   fillZeros,
@@ -13,5 +14,6 @@ export {
   square,
   switchProducts,
   switchStart,
+  turn,
 } from './products';
 export { lead, serve } from './work';

@@ -280,6 +280,31 @@ export function addPeriodic(a: usize, values: usize, out: usize, n: u32, run: u3
   }
 }
 
+/**
+ * Residues modulo another prime q: out[i] = start + sum_k src_k[i] w_k mod q in [0, 2q), for `count` polynomials `step` bytes apart,
+ * whose values may be any words; `factors` points to pairs w_k, w_k'. `start` is below q, n a multiple of 16.
+ */
+export function convert(
+  src: usize, step: usize, factors: usize, count: u32, start: u32, out: usize, n: u32, modulus: u32,
+): void {
+  const q = i32x4.splat(modulus), q2 = i32x4.splat(2 * modulus), first = i32x4.splat(start);
+  const end = factors + <usize>count * 8;
+  for (const last = src + <usize>n * 4; src < last; src += 64, out += 64) {
+    let a = first, b = first, c = first, d = first;
+    for (let f = factors, x = src; f < end; f += 8, x += step) {
+      const w = v128.load32_splat(f), ws = v128.load32_splat(f, 4);
+      a = below(i32x4.add(a, multiply(v128.load(x), w, ws, q)), q2);
+      b = below(i32x4.add(b, multiply(v128.load(x, 16), w, ws, q)), q2);
+      c = below(i32x4.add(c, multiply(v128.load(x, 32), w, ws, q)), q2);
+      d = below(i32x4.add(d, multiply(v128.load(x, 48), w, ws, q)), q2);
+    }
+    v128.store(out, a);
+    v128.store(out, b, 16);
+    v128.store(out, c, 32);
+    v128.store(out, d, 48);
+  }
+}
+
 /** data = data + shift mod q in place, in [0, q): makes the division by q that follows round to nearest. */
 export function shift(data: usize, n: u32, value: u32, modulus: u32): void {
   const q = i32x4.splat(modulus), s = i32x4.splat(value);
@@ -339,6 +364,18 @@ function place(entry: usize): usize {
 @inline
 function pattern(table: usize, entry: usize): v128 {
   return v128.load(table + ((<usize>load<u32>(entry) & 15) << 4));
+}
+
+/** out = plus + a turned by the automorphism of a `table`, mod q, all in [0, q); `plus` may be 0 for nothing, or `out`. */
+export function turn(a: usize, table: usize, plus: usize, out: usize, n: u32, modulus: u32): void {
+  const q = i32x4.splat(modulus);
+  let entry = table + PATTERNS;
+  for (const end = a + <usize>n * 4; a < end; a += 16, entry += 4) {
+    const at = place(entry);
+    let x = v128.swizzle(v128.load(a), pattern(table, entry));
+    if (plus) x = below(i32x4.add(x, v128.load(plus + at)), q);
+    v128.store(out + at, x);
+  }
 }
 
 /** out = a, n words. */

@@ -1,6 +1,7 @@
 import { forwardLoose, forwardTight, inverse } from './ntt';
 import {
-  add, addPeriodic, copy, divide, fillZeros, findZero, multiplyPairs, periodicProducts, shift, square, switchProducts, switchStart,
+  add, addPeriodic, convert, copy, divide, fillZeros, findZero, multiplyPairs, periodicProducts, shift, square,
+  switchProducts, switchStart, turn,
 } from './products';
 
 // Several threads on one program. A program is phases, one after another; a phase is tasks, which threads take from a counter;
@@ -179,6 +180,16 @@ function execute(c: usize, s: usize): void {
           word(c, 10), word(c, 11), word(c, 12),
         );
         c += 13 * 4;
+        break;
+      case 16:
+        convert(
+          pointer(c, 1, s), word(c, 2), word(c, 3), word(c, 4), word(c, 5), pointer(c, 6, s), word(c, 7), word(c, 8),
+        );
+        c += 9 * 4;
+        break;
+      case 17:
+        turn(pointer(c, 1, s), word(c, 2), word(c, 3), word(c, 4), word(c, 5), word(c, 6));
+        c += 7 * 4;
         break;
       default:
         return;
