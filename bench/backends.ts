@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { FastBackend, FastEngine } from '../src/ckks/backends/fast.ts';
 import { SealBackend, SealEngine } from '../src/ckks/backends/seal.ts';
 import { compile } from '../src/ckks/circuit.ts';
+import { sealGadget } from '../src/ckks/gadget.ts';
 import { planCircuit } from '../src/ckks/plan.ts';
 import { encodeProgram, run } from '../src/ckks/run.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal.ts';
@@ -39,7 +40,8 @@ const model =
         seed: SEED,
       })
     : await loadModel(values.model);
-const circuit = compile(model);
+// Keys of SEAL's kind: node-seal has no others.
+const circuit = compile(model, { keySwitching: 'seal' });
 const { manifest, stages: planned } = planCircuit(model, circuit);
 const { parameters, keys } = manifest;
 const { n, primes } = parameters;
@@ -63,17 +65,20 @@ const relinearisation = seal.own(generator.createRelinKeys());
 const galois = new Map(
   keys.galois.map(({ step }) => [step, seal.own(generator.createGaloisKeysWithSteps(Int32Array.of(step)))]),
 );
+const kind = (limbs: number) => ({ switching: 'seal', gadget: sealGadget(parameters, limbs) }) as const;
 using sealBackend = new SealBackend(sealEngine, { relinearisation, galois });
 using fastBackend = new FastBackend(fastEngine, {
-  relinearisation: fastEngine.loadKey(
-    readSwitchingKey(relinearisation.saveToArray(none)),
-    keys.relinearisation.limbs,
-    null,
-  ),
+  relinearisation: [
+    fastEngine.loadKey(
+      readSwitchingKey(relinearisation.saveToArray(none)),
+      kind(keys.relinearisation[0].limbs),
+      null,
+    ),
+  ],
   galois: new Map(
     keys.galois.map(({ step, limbs }) => [
       step,
-      fastEngine.loadKey(readSwitchingKey(galois.get(step)!.saveToArray(none)), limbs, step),
+      [fastEngine.loadKey(readSwitchingKey(galois.get(step)!.saveToArray(none)), kind(limbs), step)],
     ]),
   ),
 });
@@ -143,7 +148,7 @@ function operations(limbs: number): Row[] {
       () => sealBackend.rotate(v, step),
       () => fastBackend.rotate(fv, step),
     ),
-    ...(limbs <= keys.relinearisation.limbs
+    ...(limbs <= keys.relinearisation[0].limbs
       ? [
           row(
             'relinearise',

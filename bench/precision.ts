@@ -28,7 +28,7 @@ const { values } = parseArgs({
   },
 });
 const model = await loadModel(values.model);
-const circuit = compile(model);
+const circuit = compile(model, { keySwitching: 'seal' });
 const { manifest } = planCircuit(model, circuit);
 const seal = await loadSeal<ClientModule>();
 const { module } = seal;

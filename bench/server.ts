@@ -1,7 +1,7 @@
 /**
  * The server's part of a classification, in a process of its own: seconds per stage and peak memory.
  *
- *   node bench/server.ts [--model NAME|DIR] [--backend fast|seal] [--threads all] [--runs 3] [--json]
+ *   node bench/server.ts [--model NAME|DIR] [--backend fast|seal] [--key-switching grouped|seal] [--threads all] [--runs 3] [--json]
  *
  * The client's part (keys, encryption) is done by the parent process, so that the peak memory is the server's alone.
  */
@@ -10,6 +10,7 @@ import { once } from 'node:events';
 import { parseArgs } from 'node:util';
 import { Client } from '../src/ckks/client.ts';
 import { concat } from '../src/ckks/container.ts';
+import type { KeySwitching } from '../src/ckks/gadget.ts';
 import type { BackendName } from '../src/ckks/host.ts';
 import type { Manifest } from '../src/ckks/manifest.ts';
 import { Server } from '../src/ckks/server.ts';
@@ -20,6 +21,8 @@ import { loadModel } from '../src/model/files.ts';
 
 interface Run {
   ms: number;
+  /** Of the processor, all threads together: what a busy machine leaves alone. */
+  cpuMs: number;
   stages: { name: string; ms: number }[];
 }
 
@@ -36,6 +39,7 @@ const { values } = parseArgs({
   options: {
     model: { type: 'string', default: 'deepcardio-deg2' },
     backend: { type: 'string', default: 'fast' },
+    'key-switching': { type: 'string' },
     threads: { type: 'string' },
     runs: { type: 'string', default: '3' },
     json: { type: 'boolean', default: false },
@@ -52,6 +56,7 @@ async function serve() {
   const server = await Server.open(model, {
     backend: values.backend as BackendName,
     threads: values.threads === undefined ? undefined : Number(values.threads),
+    keySwitching: values['key-switching'] as KeySwitching | undefined,
   });
   const openMs = performance.now() - start;
   const report: Report = { threads: server.threads, openMs, loadKeysMs: 0, runs: [], peakMemory: 0 };
@@ -64,13 +69,16 @@ async function serve() {
   report.loadKeysMs = performance.now() - start;
   for (let r = 0; r < Number(values.runs); r++) {
     const stages: Run['stages'] = [];
+    const before = process.cpuUsage();
     const begin = performance.now();
     let last = begin;
     server.evaluate(request, keys, ({ name }) => {
       stages.push({ name, ms: performance.now() - last });
       last = performance.now();
     });
-    report.runs.push({ ms: performance.now() - begin, stages });
+    const ms = performance.now() - begin;
+    const { user, system } = process.cpuUsage(before);
+    report.runs.push({ ms, cpuMs: (user + system) / 1000, stages });
   }
   report.peakMemory = process.resourceUsage().maxRSS * 1024;
   process.send!(report);
@@ -101,11 +109,14 @@ async function measure() {
     machine: machine(),
     model: model.name,
     backend: values.backend,
+    keySwitching: manifest.keys.switching,
     threads: report.threads,
     seed: SEED,
     runs: totals.length,
     medianMs: median(totals),
     minMs: Math.min(...totals),
+    medianCpuMs: median(report.runs.map((run) => run.cpuMs)),
+    minCpuMs: Math.min(...report.runs.map((run) => run.cpuMs)),
     openMs: report.openMs,
     loadKeysMs: report.loadKeysMs,
     keygenMs,
@@ -119,7 +130,7 @@ async function measure() {
   }
   console.log(result.machine);
   console.log(
-    `${model.name}, backend ${values.backend}, threads: ${report.threads}, ${totals.length} runs, synthetic ECG with seed ${SEED}`,
+    `${model.name}, backend ${values.backend}, ${manifest.keys.switching} keys, threads: ${report.threads}, ${totals.length} runs, synthetic ECG with seed ${SEED}`,
   );
   console.table([
     ...stages.map(({ name, medianMs, minMs }) => ({
@@ -133,6 +144,9 @@ async function measure() {
       'min ms': Math.round(result.minMs),
     },
   ]);
+  console.log(
+    `processor time of an evaluation: median ${Math.round(result.medianCpuMs)} ms, least ${Math.round(result.minCpuMs)} ms`,
+  );
   console.log(
     `server: open ${(report.openMs / 1000).toFixed(1)} s, load keys ${(report.loadKeysMs / 1000).toFixed(1)} s, ` +
       `peak memory ${(report.peakMemory / 2 ** 20).toFixed(0)} MiB; client: evaluation keys ${(keygenMs / 1000).toFixed(1)} s`,
