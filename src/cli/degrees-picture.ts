@@ -52,7 +52,7 @@ export function degreesChart(
     type: 'nominal',
     title: null,
     scale: { domain: lines, range: COLOURS.slice(-lines.length) },
-    legend: { orient: 'right', labelFontSize: 12, symbolStrokeWidth: 3 },
+    legend: { orient: 'right', labelFontSize: 12, symbolStrokeWidth: 3, symbolOpacity: 1 },
   } as const;
   const reference = { score: baseline.cincScore, low: baseline.ci95[0], high: baseline.ci95[1] };
   const last = degrees[degrees.length - 1] + 0.5;

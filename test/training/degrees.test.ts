@@ -2,6 +2,7 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, write
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { planFigures } from '../../src/cli/degrees.ts';
 import { DEFAULT_PREPROCESSING } from '../../src/ecg/preprocess.ts';
 import { Random } from '../../src/ecg/random.ts';
 import { RHYTHMS, synthesise } from '../../src/ecg/synth.ts';
@@ -15,6 +16,7 @@ import { batchStatistics, createNetwork, foldBatchNorm } from '../../training/ne
 import split from '../../training/splits/cinc2017.json' with { type: 'json' };
 import { blindbeat, blindbeatJson } from '../cli/helpers.ts';
 import { type TestRecord, writeDataset } from '../helpers/dataset.ts';
+import { randomModel } from '../helpers/random-model.ts';
 
 let root: string;
 let baseline: Model;
@@ -106,6 +108,26 @@ test('one command fills table, picture and report; a second one takes finished c
   expect(other.code).toBe(0);
   expect(readdirSync(folder).filter((f) => f.endsWith('.json'))).toHaveLength(10);
   expect(other.stdout).toMatch(/finetune +least-squares +4 .* 1 +\d+\n/);
+}, 120_000);
+
+test('records go through encryption once for every plan; a network without a plan says why', async () => {
+  const args = ['--degrees', '3', '--methods', 'minimax', '--modes', 'replace', '--encrypted', '2'];
+  const { code, stderr, json } = await blindbeatJson(...command('encrypted', ...args, '--threads', '1'));
+  expect({ code, stderr }).toMatchObject({ code: 0 });
+  const [cubic] = json.cells;
+  expect(cubic.plan).toMatchObject({ levels: 2 * 2 + 3, security: 128 });
+  expect(cubic.encrypted).toMatchObject({ compared: 2, sameClass: 2, threads: 1 });
+  expect(cubic.encrypted.precisionBits).toBeGreaterThan(8);
+
+  // Without its keys and models nothing could be encrypted again: the figures come from the work folder.
+  const again = await blindbeatJson(...command('encrypted', ...args, '--threads', '1'));
+  expect(again.json.cells).toEqual(json.cells);
+  const report = readFileSync(join(at('encrypted'), 'README.md'), 'utf8');
+  expect(report).toMatch(/^\| replace \| minimax \| 3 \| 2 of 2 \|/m);
+
+  expect(planFigures(randomModel({ channels: [4, 4, 4, 4, 4, 4], series: 63, samples: 2048 }))).toEqual({
+    problem: expect.stringMatching(/levels|primes|modulus/),
+  });
 }, 120_000);
 
 const study = (work: string, cells: Cell[], more: Partial<StudyOptions> = {}): StudyOptions => ({
