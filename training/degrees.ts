@@ -219,7 +219,12 @@ async function measured(
     const scored = score(network, model, setting);
     return { ...cell, key, series, model: join('cells', key), ...scored, epochs, seconds };
   } catch (error) {
-    if (!(error instanceof BlindbeatError) || !['MODEL', 'USAGE', 'PLAN'].includes(error.code)) throw error;
+    if (!(error instanceof BlindbeatError)) throw error;
+    if (error.code === 'INTERRUPTED') {
+      const message = 'interrupted; the same command goes on after the last finished epoch';
+      throw new BlindbeatError('INTERRUPTED', message, { cause: error });
+    }
+    if (!['MODEL', 'USAGE', 'PLAN'].includes(error.code)) throw error;
     return { ...cell, key, failed: error.message };
   }
 }

@@ -121,7 +121,7 @@ export function degreesHtml(rows: DegreeRow[], texts: ReportTexts, svg: string):
 <meta name="viewport" content="width=device-width">
 <title>${escaped(texts.title)}</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 1280px; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; display: block; overflow-x: auto; }
 th, td { padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid #e4e8ed; white-space: nowrap; }
 th { color: #52606d; font-weight: 600; }

@@ -157,7 +157,10 @@ test('an interrupted training goes on after its last epoch and ends as if it had
     },
   };
   const stopped = study('stopped', [CELL], { reporter, signal: controller.signal });
-  await expect(studyDegrees(stopped)).rejects.toMatchObject({ code: 'INTERRUPTED' });
+  await expect(studyDegrees(stopped)).rejects.toMatchObject({
+    code: 'INTERRUPTED',
+    message: expect.stringMatching(/same command goes on/),
+  });
   const resumed = await studyDegrees({ ...stopped, signal: undefined });
   expect(epochs).toEqual([1, 2]);
   const [[a], [b]] = [whole.cells, resumed.cells];
