@@ -52,10 +52,10 @@ export function degreesChart(
     type: 'nominal',
     title: null,
     scale: { domain: lines, range: COLOURS.slice(-lines.length) },
-    legend: { orient: 'right', labelFontSize: 12, symbolStrokeWidth: 3, symbolOpacity: 1 },
+    legend: { orient: 'right', labelFontSize: 12, symbolStrokeWidth: 3, symbolOpacity: 1, labelLimit: 300 },
   } as const;
   const reference = { score: baseline.cincScore, low: baseline.ci95[0], high: baseline.ci95[1] };
-  const last = degrees[degrees.length - 1] + 0.5;
+  const first = degrees[0] - 0.5;
   const y = { type: 'quantitative', scale: { domain: [0, 0.9] as number[], nice: false } } as const;
   return {
     title: {
@@ -85,8 +85,10 @@ export function degreesChart(
             encoding: { y: { field: 'score', ...y } },
           },
           {
-            data: { values: [{ ...reference, degree: last, text: `ReLU ${baseline.cincScore.toFixed(3)}` }] },
-            mark: { type: 'text', align: 'right', baseline: 'bottom', dx: -4, dy: -3, color: BASELINE },
+            data: {
+              values: [{ ...reference, degree: first, text: `ReLU ${baseline.cincScore.toFixed(3)}` }],
+            },
+            mark: { type: 'text', align: 'left', baseline: 'bottom', dx: 4, dy: -3, color: BASELINE },
             encoding: { x: x('degree'), y: { field: 'score', ...y }, text: { field: 'text' } },
           },
           {
