@@ -1,5 +1,6 @@
 import type { TopLevelSpec } from 'vega-lite';
 import type { Evaluation } from '../model/evaluate.ts';
+import { TITLE_STYLE } from './picture.ts';
 import { MEANINGS } from './result.ts';
 
 const NONE = 'none';
@@ -45,10 +46,7 @@ export function confusionChart(evaluation: Evaluation, classes: string[], title:
     title: {
       text: `${title.model}: CinC score ${cincScore.toFixed(3)}, 95 % ${ci95[0].toFixed(3)} – ${ci95[1].toFixed(3)}`,
       subtitle: `${title.records}; accuracy ${accuracy.toFixed(3)}; intervals by bootstrap. Not a medical device.`,
-      anchor: 'start',
-      fontSize: 15,
-      subtitleFontSize: 11,
-      subtitlePadding: 4,
+      ...TITLE_STYLE,
       offset: 16,
     },
     padding: 14,

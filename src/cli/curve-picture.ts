@@ -1,5 +1,6 @@
 import type { TopLevelSpec } from 'vega-lite';
 import { type Curves, short } from './curve-drawing.ts';
+import { CURVE_STYLE, TITLE_STYLE } from './picture.ts';
 
 const POINTS = 1200;
 const EXACT = '#9aa5b1';
@@ -53,11 +54,7 @@ export function curveChart(
     title: {
       text: `${names.exact} by ${names.approximation}`,
       subtitle: names.subtitle,
-      anchor: 'start',
-      fontSize: 15,
-      subtitleFontSize: 11,
-      subtitlePadding: 4,
-      offset: 14,
+      ...TITLE_STYLE,
     },
     padding: 14,
     spacing: 14,
@@ -110,9 +107,6 @@ export function curveChart(
         ],
       },
     ],
-    config: {
-      axis: { labelFontSize: 11, titleFontSize: 11, gridColor: '#eceff3' },
-      view: { stroke: '#d5dae0' },
-    },
+    config: CURVE_STYLE,
   };
 }

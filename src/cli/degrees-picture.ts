@@ -1,6 +1,7 @@
 import type { TopLevelSpec } from 'vega-lite';
 import type { Interval } from '../model/metrics.ts';
 import type { DegreeRow } from './degrees.ts';
+import { CURVE_STYLE, TITLE_STYLE } from './picture.ts';
 
 const COLOURS = ['#b8c4d0', '#7f93a8', '#4b5f73', '#1f6fb2', '#c2571a', '#3a8f5c'];
 const BASELINE = '#52606d';
@@ -32,7 +33,6 @@ export function degreesChart(
             degree: row.degree,
             line: lineOf(row, rows),
             seconds: row.encrypted.medianMs / 1000,
-            text: `${(row.encrypted.medianMs / 1000).toFixed(1)} s, ${row.plan.levels} levels`,
           },
         ]
       : [],
@@ -61,11 +61,7 @@ export function degreesChart(
     title: {
       text: 'CinC score against the degree of the polynomials in place of ReLU',
       subtitle: `${records} records of the test part, in the clear; bars: 95 % by bootstrap. Not a medical device.`,
-      anchor: 'start',
-      fontSize: 15,
-      subtitleFontSize: 11,
-      subtitlePadding: 4,
-      offset: 14,
+      ...TITLE_STYLE,
     },
     padding: 14,
     spacing: 18,
@@ -105,10 +101,7 @@ export function degreesChart(
       },
       ...(times.length > 0 ? [timesPanel(times, x, color)] : []),
     ],
-    config: {
-      axis: { labelFontSize: 11, titleFontSize: 11, gridColor: '#eceff3' },
-      view: { stroke: '#d5dae0' },
-    },
+    config: CURVE_STYLE,
   };
 }
 
