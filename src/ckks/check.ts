@@ -159,13 +159,19 @@ function rotationProblems(stage: StagePlan, taken: Map<number, Set<number>>): st
   const { name, kind, rotations, operations } = stage;
   const problems: string[] = [];
   const [inputs, outputs] = stage.ciphertexts;
-  const { babies, giants, paired } = rotations ?? { babies: [], giants: [], paired: false };
+  const { pooling, babies, giants, paired } = rotations ?? {
+    pooling: [],
+    babies: [],
+    giants: [],
+    paired: false,
+  };
   const accumulators = paired ? Math.ceil(outputs / 2) : outputs;
   let count = 0;
   const take = (step: number, ciphertexts: number) => {
     taken.set(step, (taken.get(step) ?? new Set()).add(stage.limbs[0]));
     count += ciphertexts;
   };
+  for (const step of pooling) take(step, inputs);
   const reached = new Set([0]);
   for (const { from, steps } of babies) {
     if (!reached.has(from)) problems.push(`${name}: rotations start from ${from}, which is not there`);

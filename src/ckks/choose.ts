@@ -34,6 +34,8 @@ const LATEST_PAIRING = 2;
 /** What is tried with grouped keys: baby steps, keys for baby rotations, and keys for giant steps in units of the baby step. */
 const BABY_STEPS = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32];
 const BABY_KEYS = [1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24];
+/** Keys at most of a set in which keys are exchanged. */
+const EXCHANGED = 5;
 const GIANT_KEYS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16];
 
 /** A linear layer as the choice sees it. */
@@ -47,8 +49,8 @@ export interface ChoiceContext {
   costs: Costs;
   /** Bytes that switching keys may take. */
   budget: number;
-  /** Rotations that are needed anyway, one each. */
-  fixed: { step: number; limbs: number }[];
+  /** Rotations that are needed anyway, and how many of each. */
+  fixed: { step: number; limbs: number; count: number }[];
   /** Relinearisations: how many at how many limbs. */
   relinearised: { limbs: number; count: number }[];
 }
@@ -227,10 +229,12 @@ function levelChoices(
   { parameters, costs, fixed }: ChoiceContext,
 ): LevelChoice[] {
   const { n } = parameters;
-  const own = fixed.filter((key) => key.limbs === limbs).map(({ step }) => step);
+  const needed = fixed.filter((key) => key.limbs === limbs);
+  const own = needed.map(({ step }) => step);
+  const count = needed.reduce((sum, rotation) => sum + rotation.count, 0);
   const choices = promisingGadgets(parameters, limbs, costs).flatMap((gadget): LevelChoice[] => {
     const size = switchingKeySize(parameters, gadget);
-    const others = own.length * operationMs(costs, 'rotate', limbs, n, gadget);
+    const others = count * operationMs(costs, 'rotate', limbs, n, gadget);
     if (!layer) return [{ gadget, choice: null, ms: others, bytes: own.length * size }];
     const candidates = new LayerShape(layer, n, costs, gadget).candidates(own, paired);
     return frontier(
@@ -265,6 +269,7 @@ class LayerShape {
   >;
   readonly #giants = new Map<number, Map<number, number>>();
   readonly #best = new Map<string, Best>();
+  readonly #turning = new Map<string, { ms: number; span?: number }>();
   readonly #amountsBy = new Map<number, number[]>();
   /** Bytes of a ciphertext. */
   readonly #ciphertext: number;
@@ -332,30 +337,50 @@ class LayerShape {
   }
 
   /**
-   * Choices for every baby step, from many keys to few: one key after another is left out, the one that costs least time. The
-   * keys `more` are there anyway.
+   * Choices for every baby step, from many keys to few: one key after another is left out, the one that costs least time, and
+   * then keys are exchanged for others while that saves time. The keys `more` are there anyway.
    */
   *candidates(more: number[], paired: boolean): Generator<Choice & { ms: number }> {
     const last = this.#amounts.at(-1)!;
     for (const b of BABY_STEPS.filter((size) => size <= this.#most)) {
       const babies = BABY_KEYS.filter((step) => step < b);
-      const giants = GIANT_KEYS.map((k) => k * b).filter((step) => step <= last);
-      let keys = [...new Set([...more, ...[...babies, ...giants].map((step) => step * this.unit)])];
-      let current = this.#at(b, paired, keys);
+      const giants = [...GIANT_KEYS.map((k) => k * b), ...this.#gaps(b)].filter((step) => step <= last);
+      const pool = [...new Set([...more, ...[...babies, ...giants].map((step) => step * this.unit)])];
+      const tried = (keys: number[]) => ({ ...this.#at(b, paired, keys), keys });
+      const best = (all: number[][]) => all.map(tried).reduce((x, y) => (y.ms < x.ms ? y : x));
+      /** The set without one of its keys, with each of `others` in its place. */
+      const changes = (keys: number[], others: number[][]) =>
+        keys
+          .filter((step) => !more.includes(step))
+          .flatMap((step) => others.map((other) => [...keys.filter((key) => key !== step), ...other]));
+      let current = tried(pool);
       while (current.ms < Number.POSITIVE_INFINITY) {
-        yield { ...current, keys };
-        let best: { choice: Best; keys: number[] } | null = null;
-        for (const step of keys) {
-          if (more.includes(step)) continue;
-          const fewer = keys.filter((other) => other !== step);
-          const choice = this.#at(b, paired, fewer);
-          if (choice.ms < (best?.choice.ms ?? Number.POSITIVE_INFINITY)) best = { choice, keys: fewer };
+        yield current;
+        const fewer = changes(current.keys, [[]]);
+        if (fewer.length === 0) break;
+        current = best(fewer);
+        while (current.keys.length <= EXCHANGED) {
+          const others = pool.filter((step) => !current.keys.includes(step)).map((step) => [step]);
+          const exchanged = [current.keys, ...changes(current.keys, others)];
+          const next = best(exchanged);
+          if (next.ms >= current.ms) break;
+          current = next;
         }
-        if (best === null) break;
-        keys = best.keys;
-        current = best.choice;
       }
     }
+  }
+
+  /** From the first of one run of giant steps to that of the next: a dilation leaves gaps between them. */
+  #gaps(b: number): number[] {
+    const amounts = this.#giantAmounts(b);
+    const gaps = new Set<number>();
+    let first = 0;
+    for (let k = 1; k < amounts.length; k++) {
+      if (amounts[k] === amounts[k - 1] + 1) continue;
+      gaps.add((amounts[k] - first) * b);
+      first = amounts[k];
+    }
+    return [...gaps];
   }
 
   #giantAmounts(b: number): number[] {
@@ -374,24 +399,33 @@ class LayerShape {
       .map((step) => step / this.unit)
       .sort((x, y) => x - y);
     const babies = usable.filter((step) => step < b);
-    // Giant steps in units of b.
-    const amounts = this.#giantAmounts(b);
     const steps = usable.filter((step) => step % b === 0).map((step) => step / b);
-    const rotations = stepCounts(amounts.at(-1)!, steps);
-    let turning = 0;
-    for (let k = 1; k < amounts.length; k++)
-      turning += this.#turnMs(rotations[amounts[k] - amounts[k - 1]], 0);
-    const inBlocks = this.#blocksMs(amounts, steps, rotations);
+    const id = `${b}:${steps.join()}`;
+    const turning = this.#turning.get(id) ?? this.#turnAll(b, steps);
+    this.#turning.set(id, turning);
     const pairs = paired && this.#map.outputs > 1;
     const decompositions = decompositionCounts(b, babies)[b];
-    const ms = this.#total(b, pairs, decompositions, amounts.length, Math.min(turning, inBlocks));
-    return { ms, babyStep: b * this.unit, paired: pairs, blocks: inBlocks < turning };
+    const ms = this.#total(b, pairs, decompositions, this.#giantAmounts(b).length, turning.ms);
+    return { ms, babyStep: b * this.unit, paired: pairs, blocks: turning.span && turning.span * this.unit };
+  }
+
+  /** Of one accumulator and all giant steps, by keys in units of `b`; `span` as in `Choice.blocks`. */
+  #turnAll(b: number, steps: number[]): { ms: number; span?: number } {
+    const amounts = this.#giantAmounts(b);
+    const rotations = stepCounts(amounts.at(-1)!, steps);
+    let ms = 0;
+    for (let k = 1; k < amounts.length; k++) ms += this.#turnMs(rotations[amounts[k] - amounts[k - 1]], 0);
+    // Sums of other runs may be worth rotating onto a base or not.
+    const spans = [amounts.at(-1)!, ...this.#gaps(b).map((gap) => gap / b - 1)];
+    return spans
+      .map((span) => ({ ms: this.#blocksMs(amounts, steps, rotations, span), span: span * b }))
+      .reduce<{ ms: number; span?: number }>((best, next) => (next.ms < best.ms ? next : best), { ms });
   }
 
   #choose(usable: number[], canPair: boolean): Best {
     const decompositions = decompositionCounts(this.#most, usable);
     const rotations = stepCounts(this.#longest, usable);
-    let best: Best = { ms: Number.POSITIVE_INFINITY, babyStep: this.unit, paired: false, blocks: false };
+    let best: Best = { ms: Number.POSITIVE_INFINITY, babyStep: this.unit, paired: false };
     for (let b = 1; b <= this.#most; b++) {
       let turning = 0;
       let giants = 1;
@@ -401,7 +435,7 @@ class LayerShape {
       }
       for (const paired of canPair ? [true, false] : [false]) {
         const ms = this.#total(b, paired, decompositions[b], giants, turning);
-        if (ms < best.ms) best = { ms, babyStep: b * this.unit, paired, blocks: false };
+        if (ms < best.ms) best = { ms, babyStep: b * this.unit, paired };
       }
     }
     return best;
@@ -429,8 +463,8 @@ class LayerShape {
   }
 
   /** Of one accumulator whose giant steps are taken in blocks. */
-  #blocksMs(amounts: number[], usable: number[], rotations: Float64Array): number {
-    const blocks = giantBlocks(amounts, usable, rotations);
+  #blocksMs(amounts: number[], usable: number[], rotations: Float64Array, span: number): number {
+    const blocks = giantBlocks(amounts, usable, rotations, span);
     if (blocks === null) return Number.POSITIVE_INFINITY;
     return blocks.reduce((sum, { base, members }, k) => {
       const next = blocks[k + 1];
@@ -444,7 +478,7 @@ interface Best {
   ms: number;
   babyStep: number;
   paired: boolean;
-  blocks: boolean;
+  blocks?: number;
 }
 
 interface SearchContext {

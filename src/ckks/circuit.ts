@@ -16,6 +16,7 @@ import {
   inputLayout,
   type Layout,
   outputLayout,
+  poolingSteps,
   rotatePeriod,
   shiftToNonNegative,
 } from './packing.ts';
@@ -46,6 +47,8 @@ export interface LinearStage {
   inputs: number;
   outputs: number;
   period: number;
+  /** Key steps that every input is rotated by first, each rotation added to what it rotates. */
+  pooling: number[];
   /** Limbs of its input. */
   limbs: number;
   /** Scale of its input, of its weights, and of its output after rescaling (exact). */
@@ -215,7 +218,7 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
   let scale = 2 ** SCALE_BITS.input;
   folded.convolutions.forEach((conv, index) => {
     const { name } = conv;
-    const { map, layout, offset: shift } = linear[index];
+    const { map, pooling, layout, offset: shift } = linear[index];
     const after = limbs - 1;
     const target = 2 ** scaleBits[index].activation * Math.abs(conv.polynomial?.factor ?? 1);
     const nominal = 2 ** scaleBits[index].convolution;
@@ -228,6 +231,7 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
       inputs: map.inputs,
       outputs: map.outputs,
       period: map.period,
+      pooling,
       limbs,
       scaleIn: scale,
       weightScale: (primes[limbs - 1] * scaleOut) / scale,
@@ -262,6 +266,7 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
     inputs: map.inputs,
     outputs: 1,
     period: map.period,
+    pooling: [],
     limbs,
     scaleIn: scale,
     weightScale,
@@ -335,6 +340,7 @@ function activationStage(
 interface LinearLayer {
   limbs: number;
   map: Diagonals;
+  pooling: number[];
   /** Of its output; the dense layer's is its input's. */
   layout: Layout;
   /** How far its output is rotated. */
@@ -352,7 +358,7 @@ function linearLayers(
   const layers: LinearLayer[] = [];
   let layout = input;
   let limbs = primes.length;
-  const add = (name: string, diagonals: Diagonals, after: Layout, levels: number) => {
+  const add = (name: string, diagonals: Diagonals, pooling: number[], after: Layout, levels: number) => {
     if (diagonals.weights.size === 0) {
       throw new BlindbeatError(
         'PLAN',
@@ -360,18 +366,19 @@ function linearLayers(
       );
     }
     const shifted = shiftToNonNegative(diagonals, layers.at(-1)?.offset ?? 0, slots);
-    layers.push({ limbs, ...shifted, layout: after });
+    layers.push({ limbs, ...shifted, pooling, layout: after });
     limbs -= 1 + levels;
     layout = after;
   };
   for (const conv of folded.convolutions) {
     requirePowerOfTwo(conv.pool, `${conv.name}: the pooling before it`, slots / layout.interleave);
     const after = outputLayout(layout, conv.outChannels, conv.pool);
-    add(conv.name, convolutionDiagonals(conv, layout, after), after, depthOf(conv.polynomial).levels);
+    const { levels } = depthOf(conv.polynomial);
+    add(conv.name, convolutionDiagonals(conv, layout, after), poolingSteps(conv, layout), after, levels);
   }
   const positions = slots / layout.interleave;
   const perPosition = folded.denseWeights.map((w) => w / positions);
-  add('dense', denseDiagonals(perPosition, classes, layout), layout, 0);
+  add('dense', denseDiagonals(perPosition, classes, layout), [], layout, 0);
   return layers;
 }
 
@@ -389,7 +396,12 @@ function schedule(
     parameters,
     costs,
     budget: (keyBudget ?? keyBudgetOf(parameters.n)) - others,
-    fixed: sums.map((step) => ({ step, limbs })),
+    fixed: [
+      ...layers.flatMap((layer) =>
+        layer.pooling.map((step) => ({ step, limbs: layer.limbs, count: layer.map.inputs })),
+      ),
+      ...sums.map((step) => ({ step, limbs, count: 1 })),
+    ],
     // At every level of an activation: once, on average.
     relinearised: layers.slice(0, -1).flatMap((layer, k) =>
       Array.from({ length: layer.limbs - layers[k + 1].limbs - 1 }, (_, level) => ({

@@ -9,7 +9,9 @@ export interface FoldedConvolution {
   outChannels: number;
   kernel: number;
   dilation: number;
-  /** Average pooling of this convolution's input, folded into it: window and stride. */
+  /** See `Block`; the input of a helical convolution is pooled at every time. */
+  helix: number;
+  /** Average pooling of this convolution's input: window and stride. */
   pool: number;
   /** `[kernel][inChannels][outChannels]` */
   weights: Float64Array;
@@ -64,6 +66,7 @@ export function foldModel(model: Model): FoldedModel {
       outChannels,
       kernel,
       dilation: block.dilation,
+      helix: block.helix,
       pool: previous.pool,
       weights,
       bias,

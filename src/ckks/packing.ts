@@ -1,3 +1,4 @@
+import { helixOffset } from '../model/helix.ts';
 import type { FoldedConvolution } from './fold.ts';
 
 /**
@@ -63,19 +64,25 @@ function diagonals(period: number, inputs: number, outputs: number) {
   };
 }
 
-/** A convolution together with the average pooling before it. */
+/** Rotations by these steps, each added to what it rotates, sum up the pooling window of a helical convolution. */
+export function poolingSteps({ helix, pool }: FoldedConvolution, { interleave }: Layout): number[] {
+  return helix === 0 ? [] : Array.from({ length: Math.log2(pool) }, (_, k) => interleave * 2 ** k);
+}
+
+/** A convolution together with the average pooling before it; for a helical one on sums over the pooling window. */
 export function convolutionDiagonals(conv: FoldedConvolution, before: Layout, after: Layout): Diagonals {
   const s = before.interleave;
   const build = diagonals(after.interleave, before.ciphertexts, after.ciphertexts);
   const centre = (conv.kernel - 1) / 2;
   for (let tap = 0; tap < conv.kernel; tap++) {
-    for (let u = 0; u < conv.pool; u++) {
-      const delta = conv.pool * conv.dilation * (tap - centre) + u;
+    for (let u = 0; u < (conv.helix > 0 ? 1 : conv.pool); u++) {
       for (let ci = 0; ci < conv.inChannels; ci++) {
         for (let co = 0; co < conv.outChannels; co++) {
           const weight = conv.weights[(tap * conv.inChannels + ci) * conv.outChannels + co] / conv.pool;
           const rho = co % after.interleave;
           const r = before.repeated ? rho % s : ci % s;
+          const later = conv.helix > 0 ? helixOffset(ci, co, conv.helix, conv.pool) : u;
+          const delta = conv.pool * conv.dilation * (tap - centre) + later;
           const input = before.repeated ? 0 : Math.floor(ci / s);
           build.add(delta * s + r - rho, Math.floor(co / after.interleave), input, rho, weight);
         }

@@ -63,6 +63,8 @@ type StepPlan = Omit<ActivationStep, 'terms' | 'constant'> & { terms: { node: nu
 
 /** What a stage rotates, without weights. Step 0 is the complex conjugation. */
 interface Rotations {
+  /** Of the inputs, before all others: each one's rotation by the key `step` is added to it, step by step. */
+  pooling: number[];
   /** Of the inputs: from the amount `from`, one decomposition each, on to `amount` by the key `step`. */
   babies: { from: number; steps: { amount: number; step: number }[] }[];
   /**
@@ -211,6 +213,7 @@ function describeStage(
       ciphertexts: [stage.inputs, stage.outputs],
       amounts,
       rotations: {
+        pooling: stage.pooling,
         babies,
         giants: giants.map(({ amount, rotate, step }) => ({ amount, steps: rotate, step })),
         paired,
@@ -241,7 +244,7 @@ function describeStage(
 /** The sums over time rotate what they have summed up. */
 function sumRotations({ windowSteps, totalSteps }: SumStage): Rotations {
   const giants = [...windowSteps, ...totalSteps].map((step) => ({ amount: step, steps: [step], step: 0 }));
-  return { babies: [], giants, paired: false };
+  return { pooling: [], babies: [], giants, paired: false };
 }
 
 /** Baby amounts with a non-zero weight in any output or input of one giant step. */

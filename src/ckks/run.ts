@@ -136,7 +136,8 @@ function runLinear<V, P>(
   inputs: V[],
 ): V[] {
   const { babies, used, giants, accumulators } = stage.schedule;
-  const rotated = new Map<number, V[]>([[0, inputs]]);
+  const pooled = addRotations(backend, inputs, stage.pooling);
+  const rotated = new Map<number, V[]>([[0, pooled]]);
   for (const { from, steps } of babies) {
     const turned = backend.rotateAll(
       rotated.get(from)!,
@@ -159,7 +160,7 @@ function runLinear<V, P>(
     sums = rotateSum(backend, terms, added);
     terms = [];
   });
-  for (const [amount, vs] of rotated) if (amount !== 0) for (const v of vs) backend.free(v);
+  for (const vs of rotated.values()) if (vs !== inputs) for (const v of vs) backend.free(v);
   const complete = sums.map((sum, a) => sum ?? emptySum(stage, a));
   const outputs = separation ? separate(backend, stage, complete, separation) : complete;
   if (bias.length === 0) return outputs;
@@ -173,6 +174,22 @@ function runLinear<V, P>(
       return out;
     }),
   );
+}
+
+/** Each value plus its rotation by the first step, that plus its rotation by the second, and so on; the values stay the caller's. */
+function addRotations<V, P>(backend: Backend<V, P>, values: V[], steps: number[]): V[] {
+  return steps.reduce((current, step) => {
+    const [turned] = backend.rotateAll(current, [step]);
+    return together(
+      backend,
+      current.map((v, k) => () => {
+        const sum = backend.add(v, turned[k]);
+        backend.free(turned[k]);
+        if (current !== values) backend.free(v);
+        return sum;
+      }),
+    );
+  }, values);
 }
 
 /** Independent computations, side by side where the backend can do that. */

@@ -51,8 +51,8 @@ export function accumulatorsOf(outputs: number, paired: boolean): number {
 export interface Choice {
   babyStep: number;
   paired: boolean;
-  /** Whether giant steps are taken in blocks. */
-  blocks?: boolean;
+  /** Giant steps are taken in blocks, sums rotated onto a base by steps of at most this; absent: one after another. */
+  blocks?: number;
   /** Key steps that it may use. */
   keys: number[];
 }
@@ -71,7 +71,7 @@ export function buildSchedule(map: Diagonals, { babyStep, paired, blocks, keys }
   const accumulators = accumulatorsOf(map.outputs, paired);
   const reach = stepCounts(giantAmounts.at(-1)!, steps);
   const layout = blocks
-    ? giantBlocks(giantAmounts, steps, reach)
+    ? giantBlocks(giantAmounts, steps, reach, blocks)
     : giantAmounts.map((base) => ({ base, own: true, members: [] }));
   if (layout === null) throw new RangeError('no key steps reach all giant steps');
   const order = layout.toReversed().flatMap(({ base, own, members }, k) => [
@@ -131,17 +131,23 @@ export interface Block {
 
 /**
  * Blocks that hold all `amounts` (ascending from 0), lowest base first, each base within reach of the one below; null where
- * there are none; `reach` is `stepCounts` up to the largest. Greedy: the lowest amount that no block holds is made a base, or a member of the base that holds most others.
+ * there are none. Members are at most `span` from their base; `reach` is `stepCounts` up to the largest. Greedy: the lowest amount that no block holds is made a base, or a member of the base that holds most others.
  */
-export function giantBlocks(amounts: number[], steps: number[], reach: Float64Array): Block[] | null {
+export function giantBlocks(
+  amounts: number[],
+  steps: number[],
+  reach: Float64Array,
+  span = Number.POSITIVE_INFINITY,
+): Block[] | null {
   const left = new Uint8Array(amounts.at(-1)! + 1);
   for (const amount of amounts) left[amount] = 1;
-  const held = (base: number) => steps.filter((step) => left[base + step] === 1);
+  const near = steps.filter((step) => step <= span);
+  const held = (base: number) => near.filter((step) => left[base + step] === 1);
   const blocks: Block[] = [];
   for (const amount of amounts) {
     if (!left[amount]) continue;
     const below = blocks.at(-1)?.base;
-    const bases = below === undefined ? [0] : [amount, ...steps.map((step) => amount - step)];
+    const bases = below === undefined ? [0] : [amount, ...near.map((step) => amount - step)];
     let best: Block | null = null;
     for (const base of bases) {
       if (below !== undefined && (base <= below || reach[base - below] === Number.POSITIVE_INFINITY))

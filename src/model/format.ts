@@ -145,6 +145,7 @@ function parseBlocks(check: Checker, value: unknown, samples: number): BlockFile
   if (list.length === 0) check.fail('blocks: expected at least one');
   let channels = 1;
   let time = samples;
+  let poolingBefore = 'average';
   return list.map((item, i) => {
     const at = `blocks[${i}]`;
     const block = check.record(item, at);
@@ -152,15 +153,20 @@ function parseBlocks(check: Checker, value: unknown, samples: number): BlockFile
     const outChannels = check.count(block.outChannels, `${at}.outChannels`, LIMITS.channels);
     const kernel = check.count(block.kernel, `${at}.kernel`, LIMITS.kernel);
     const dilation = check.count(block.dilation, `${at}.dilation`, LIMITS.dilation);
+    const helix = check.count(block.helix ?? 0, `${at}.helix`, LIMITS.channels, 0);
     const pool = check.count(block.pool, `${at}.pool`, samples);
     const pooling = check.choice(block.pooling ?? 'average', `${at}.pooling`, ['average', 'max']);
     const activation = parseActivation(check, block.activation, `${at}.activation`);
     if (inChannels !== channels) check.fail(`${at}.inChannels: ${inChannels}, but it is given ${channels}`);
+    if (helix > 0 && (i === 0 || poolingBefore === 'max')) {
+      check.fail(`${at}.helix: a helical convolution follows a block with average pooling`);
+    }
     if (kernel % 2 === 0) check.fail(`${at}.kernel: expected an odd number, got ${kernel}`);
     if (time % pool !== 0) check.fail(`${at}.pool: ${pool} does not divide its input length ${time}`);
     channels = outChannels;
+    poolingBefore = pooling;
     time = time % pool === 0 ? time / pool : time;
-    return { inChannels, outChannels, kernel, dilation, pool, pooling, activation };
+    return { inChannels, outChannels, kernel, dilation, helix, pool, pooling, activation };
   });
 }
 
@@ -267,9 +273,9 @@ class Checker {
     return 1;
   }
 
-  count(value: unknown, at: string, most: number): number {
-    if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= most) return value;
-    this.fail(`${at}: expected a whole number from 1 to ${most}`);
+  count(value: unknown, at: string, most: number, least = 1): number {
+    if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most) return value;
+    this.fail(`${at}: expected a whole number from ${least} to ${most}`);
     return 1;
   }
 }

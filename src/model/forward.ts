@@ -1,5 +1,6 @@
 import { evaluateSeries } from '../approx/chebyshev.ts';
 import { BlindbeatError } from '../errors.ts';
+import { firstPlace } from './helix.ts';
 import type { Block, Dense, Model } from './model.ts';
 
 export interface ForwardResult {
@@ -34,10 +35,12 @@ export function forward(model: Model, segment: Float32Array, options: ForwardOpt
   let x = Float64Array.from(segment);
   const ranges: [number, number][] = [];
   model.blocks.forEach((block, index) => {
-    const y = convolve(x, block);
+    const before = model.blocks[index - 1];
+    const y = block.helix > 0 ? convolveHelix(x, block, before.pool) : convolve(x, block);
     ranges.push(rangeOf(y));
     activate(y, block);
-    x = block.pooling === 'max' ? maxPool(y, block) : averagePool(y, block);
+    const stride = model.blocks[index + 1]?.helix > 0 ? 1 : block.pool;
+    x = block.pooling === 'max' ? maxPool(y, block) : averagePool(y, block, stride);
     options.onBlock?.(index, x);
   });
   const contributions = applyDense(x, model.dense);
@@ -86,6 +89,46 @@ function convolve(x: Float64Array, block: Block): Float64Array<ArrayBuffer> {
   return y;
 }
 
+/**
+ * Pre-activations [time / pool][out] of a helical convolution (helix.ts); x [time][in] is pooled at every time. For every output
+ * a tap is a window of `helix` places on each line of neighbouring channels.
+ */
+function convolveHelix(x: Float64Array, block: Block, pool: number): Float64Array<ArrayBuffer> {
+  const { inChannels: inputs, outChannels: outputs, kernel, dilation, helix } = block;
+  const time = x.length / inputs;
+  const places = time * helix;
+  const lines = Array.from({ length: Math.ceil(inputs / helix) }, (_, line) =>
+    // One window more than there are places, so that none wraps around.
+    Float64Array.from({ length: places + helix }, (_, at) => {
+      const place = at % places;
+      const channel = line * helix + (place % helix);
+      return channel < inputs ? x[Math.floor(place / helix) * inputs + channel] : 0;
+    }),
+  );
+  const y = new Float64Array((time / pool) * outputs);
+  const half = (kernel - 1) / 2;
+  const weights = new Float64Array(kernel * lines.length * helix);
+  for (let o = 0; o < outputs; o++) {
+    const first = firstPlace(o, helix, pool);
+    for (let k = 0, w = 0; k < kernel; k++)
+      for (let line = 0; line < lines.length; line++)
+        for (let a = 0; a < helix; a++, w++) {
+          const channel = line * helix + modulo(first + a, helix);
+          weights[w] = channel < inputs ? block.weights[(k * inputs + channel) * outputs + o] : 0;
+        }
+    for (let t = 0; t * pool < time; t++) {
+      let sum = block.bias[o];
+      let w = 0;
+      for (let k = 0; k < kernel; k++) {
+        const from = modulo(pool * (t + dilation * (k - half)) * helix + first, places);
+        for (const line of lines) for (let a = 0; a < helix; a++, w++) sum += line[from + a] * weights[w];
+      }
+      y[t * outputs + o] = sum;
+    }
+  }
+  return y;
+}
+
 function modulo(a: number, n: number): number {
   return ((a % n) + n) % n;
 }
@@ -121,20 +164,20 @@ function activate(y: Float64Array, { activation, outChannels: channels }: Block)
   }
 }
 
-/** [time][channels] -> [time / pool][channels] */
+/** Means of `pool` times from every `stride`-th on, circular: [time][channels] -> [time / stride][channels] */
 function averagePool(
   x: Float64Array<ArrayBuffer>,
   { outChannels: channels, pool }: Block,
+  stride: number,
 ): Float64Array<ArrayBuffer> {
   if (pool === 1) return x;
-  const y = new Float64Array(x.length / pool);
-  const width = channels * pool;
-  for (let t = 0; t * channels < y.length; t++) {
-    for (let c = 0; c < channels; c++) {
-      let sum = 0;
-      for (let k = 0; k < pool; k++) sum += x[t * width + k * channels + c];
-      y[t * channels + c] = sum / pool;
-    }
+  const y = new Float64Array(x.length / stride);
+  for (let i = 0; i < y.length; i++) {
+    const c = i % channels;
+    const from = (i - c) * stride + c;
+    let sum = 0;
+    for (let k = 0; k < pool; k++) sum += x[(from + k * channels) % x.length];
+    y[i] = sum / pool;
   }
   return y;
 }

@@ -26,6 +26,8 @@ export interface Block {
   /** Odd number of taps, centred: output t reads inputs t + dilation * (tap - (kernel - 1) / 2). */
   kernel: number;
   dilation: number;
+  /** Neighbouring input channels of a helical convolution (helix.ts), which also pools the block before at every time; 0: a plain one. */
+  helix: number;
   /** `[kernel][inChannels][outChannels]`, row-major (the layout of tf.conv1d). */
   weights: Float32Array;
   /** `[outChannels]` */

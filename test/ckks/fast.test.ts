@@ -234,6 +234,7 @@ test.each([
   [2, { channels: [4, 8], dilation: [1, 2], samples: 2048 }],
   [3, { channels: [4, 8], dilation: [1, 2], samples: 2048 }],
   [1, { channels: [8, 16, 8], samples: 1024 }],
+  [2, { channels: [4, 8], helix: 2, samples: 2048 }],
   [2, { channels: [4, 8], samples: 1024, series: [4, 2] }],
   [2, { channels: [4], samples: 1024, series: [15] }],
 ])(

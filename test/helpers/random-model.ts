@@ -8,6 +8,8 @@ export interface RandomModelOptions {
   kernel?: number;
   /** One for all blocks, or one per block. */
   dilation?: number | number[];
+  /** Of all blocks but the first, which has none: one for all, or one per block. */
+  helix?: number | number[];
   pool?: number | number[];
   classes?: number;
   degree?: number;
@@ -61,6 +63,7 @@ export function randomModel(options: RandomModelOptions = {}): Model {
       outChannels: outputs,
       kernel,
       dilation: pick(options.dilation ?? 1, i),
+      helix: i === 0 ? 0 : pick(options.helix ?? 0, i),
       weights,
       bias: Float32Array.from({ length: outputs }, () => 0.5 * symmetric()),
       activation:

@@ -33,10 +33,17 @@ test('so does one with Chebyshev series, digit for digit', () => {
   expect(parseModel(JSON.parse(JSON.stringify(json)), weights)).toEqual(series);
 });
 
+test('so does one with helical convolutions', () => {
+  const helical = randomModel({ samples: 64, channels: [4, 8, 8], helix: [0, 2, 4] });
+  const { json, weights } = serialiseModel(helical);
+  expect(parseModel(JSON.parse(JSON.stringify(json)), weights)).toEqual(helical);
+});
+
 test('a file of before there was a choice has polynomials and average pooling', () => {
   const { json, weights } = file();
   for (const block of json.blocks) {
     delete block.pooling;
+    delete block.helix;
     delete block.activation.kind;
   }
   expect(parseModel(json, weights)).toEqual(model);

@@ -7,17 +7,26 @@ import { coefficientsOf, randomModel } from '../helpers/random-model.ts';
 
 /** The definition, written down once more and without any trick: arrays [channel][time] of plain numbers. */
 function naive(model: Model, segment: ArrayLike<number>): number[] {
+  /** Pooled at every time. */
   let x: number[][] = [Array.from(segment)];
+  let pool = 1;
   for (const b of model.blocks) {
-    const time = x[0].length;
+    const time = x[0].length / pool;
+    /** How much later a helical tap reads, by the definition in the docs. */
+    const later = (i: number, o: number) => {
+      if (b.helix === 0) return 0;
+      const place = o % (pool * b.helix);
+      const behind = i % b.helix >= place % b.helix;
+      return Math.floor(place / b.helix) - (behind ? 1 : 0) - (pool > 2 ? pool / 2 - 1 : 0);
+    };
     const channel = (o: number) => {
       const y = Array.from({ length: time }, (_, t) => {
         let sum = b.bias[o];
         for (let i = 0; i < b.inChannels; i++) {
           for (let k = 0; k < b.kernel; k++) {
-            let at = t + b.dilation * (k - (b.kernel - 1) / 2);
-            while (at < 0) at += time;
-            while (at >= time) at -= time;
+            let at = pool * (t + b.dilation * (k - (b.kernel - 1) / 2)) + later(i, o);
+            while (at < 0) at += x[i].length;
+            while (at >= x[i].length) at -= x[i].length;
             sum += x[i][at] * b.weights[(k * b.inChannels + i) * b.outChannels + o];
           }
         }
@@ -32,17 +41,19 @@ function naive(model: Model, segment: ArrayLike<number>): number[] {
           return activation.coefficients[k * b.outChannels + o] * sum ** k;
         }).reduce((p, q) => p + q, 0);
       });
-      return Array.from({ length: time / b.pool }, (_, t) => {
-        const window = y.slice(t * b.pool, (t + 1) * b.pool);
+      return y.map((_, t) => {
+        const window = [...y, ...y].slice(t, t + b.pool);
         return b.pooling === 'max' ? Math.max(...window) : window.reduce((p, q) => p + q, 0) / b.pool;
       });
     };
     x = Array.from({ length: b.outChannels }, (_, o) => channel(o));
+    pool = b.pool;
   }
   const classes = model.dense.bias.length;
   return Array.from({ length: classes }, (_, j) => {
     return x.reduce((sum, values, c) => {
-      const mean = values.reduce((p, q) => p + q, 0) / values.length;
+      const read = values.filter((_, t) => t % pool === 0);
+      const mean = read.reduce((p, q) => p + q, 0) / read.length;
       return sum + mean * model.dense.weights[c * classes + j];
     }, model.dense.bias[j]);
   });
@@ -64,13 +75,14 @@ const shapes = fc.record({
   classes: fc.integer({ min: 2, max: 5 }),
   degree: fc.integer({ min: 1, max: 5 }),
   relu: fc.boolean(),
+  helix: fc.constantFrom(0, 0, 1, 2, 3, 4),
   series: fc.option(fc.integer({ min: 1, max: 16 }), { nil: undefined }),
 });
 
 test('the forward pass is the definition, for any shape', () => {
   fc.assert(
     fc.property(shapes, (shape) => {
-      const model = randomModel({ ...shape, samples: 64 });
+      const model = randomModel({ ...shape, samples: 64, helix: shape.relu ? 0 : shape.helix });
       const segment = wave(64, shape.seed);
       const { scores } = forward(model, segment);
       naive(model, segment).forEach((expected, j) => {
