@@ -38,6 +38,8 @@ export interface Phase {
   last: number;
   warmUp: number;
   control?: RangeControl;
+  /** The normalised phase only: without the architecture's helix, which is faster and whose weights carry over. */
+  plain?: boolean;
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { Preprocessing } from '../src/ecg/preprocess.ts';
 import { BlindbeatError } from '../src/errors.ts';
 import type { Block, Model, Provenance } from '../src/model/model.ts';
-import { type Architecture, type Network, parameter, SQUARE } from './network.ts';
+import { type Architecture, helixOf, type Network, parameter, SQUARE } from './network.ts';
 import type { Parameter } from './optimizer.ts';
 
 /** What a model file says beyond the network. */
@@ -42,6 +42,7 @@ export function toModel(network: Network, details: ModelDetails): Model {
       outChannels,
       kernel: architecture.kernel,
       dilation: architecture.dilations[i],
+      helix: helixOf(architecture, i),
       weights: of(`block${i + 1}/conv`).slice(),
       bias: of(`block${i + 1}/bias`).slice(),
       activation: activationOf(i),
@@ -95,6 +96,7 @@ export function fromModel(model: Model): Network {
       `Model ${model.name} cannot be trained on: expected polynomials of degree 2 or Chebyshev series and average pooling, or ReLU, and one kernel length and pool for all blocks.`,
     );
   }
+  const helix = model.blocks.map((b) => b.helix);
   const architecture: Architecture = {
     samples: model.samples,
     classes: model.classes,
@@ -104,6 +106,7 @@ export function fromModel(model: Model): Network {
     pool: first.pool,
     activation: relu ? 'relu' : chebyshev ? series : 'square',
     pooling: first.pooling,
+    ...(helix.some((s) => s > 0) && { helix }),
   };
   const parameters = model.blocks.flatMap((b, i): Parameter[] => {
     const name = (part: string) => `block${i + 1}/${part}`;

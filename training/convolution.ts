@@ -21,7 +21,7 @@ export function circularConv(x: tf.Tensor3D, w: tf.Tensor3D, dilation: number): 
 }
 
 /** The forward pass: a dilated circular convolution is a plain one on [time / d, d]. */
-function circular(x: tf.Tensor3D, w: tf.Tensor3D, dilation: number): tf.Tensor3D {
+export function circular(x: tf.Tensor3D, w: tf.Tensor3D, dilation: number): tf.Tensor3D {
   const [batch, time] = x.shape;
   const [kernel, inputs, outputs] = w.shape;
   const y = tf.conv2d(padded(x, kernel, dilation), tf.reshape(w, [kernel, 1, inputs, outputs]), 1, 'valid');
@@ -41,12 +41,17 @@ function padded(x: tf.Tensor3D, kernel: number, dilation: number): tf.Tensor4D {
 }
 
 /** The filter of the input gradient: reversed in time, channels swapped. */
-function flip(w: tf.Tensor3D): tf.Tensor3D {
+export function flip(w: tf.Tensor3D): tf.Tensor3D {
   return tf.transpose(tf.reverse(w, 0), [0, 2, 1]);
 }
 
 /** dw[k,i,o] = sum_{b,t} x[b, t + d(k - half), i] dy[b,t,o]. */
-function filterGradient(x: tf.Tensor3D, dy: tf.Tensor3D, kernel: number, dilation: number): tf.Tensor3D {
+export function filterGradient(
+  x: tf.Tensor3D,
+  dy: tf.Tensor3D,
+  kernel: number,
+  dilation: number,
+): tf.Tensor3D {
   const [batch, time, inputs] = x.shape;
   const outputs = dy.shape[2];
   const rows = time / dilation;

@@ -16,6 +16,7 @@ import {
   createNetwork,
   foldBatchNorm,
   type Network,
+  plainOf,
 } from './network.ts';
 import { ADAMW, AdamW, learningRate } from './optimizer.ts';
 import { isInRange, measureRanges } from './ranges.ts';
@@ -51,7 +52,9 @@ export interface LoopOptions {
 
 /** A training at its beginning: a new network, or an exact one to go on from (which skips the first phase). */
 export function initialState(configName: string, config: TrainingConfig, seed: number, init?: Network) {
-  const network = init ?? createNetwork(config.architecture, new Random(seed));
+  const { architecture, phases } = config;
+  const first = phases.normalised.plain ? plainOf(architecture) : architecture;
+  const network = init ?? createNetwork(first, new Random(seed));
   const state: TrainingState = {
     config: configName,
     seed,
@@ -60,9 +63,9 @@ export function initialState(configName: string, config: TrainingConfig, seed: n
     optimizer: new AdamW(network.parameters, ADAMW),
     history: [],
   };
-  if (init) state.epoch = config.phases.normalised.epochs;
+  if (init) state.epoch = phases.normalised.epochs;
   // The average of polynomial networks that leave their range is worth nothing: theirs starts with the exact phase.
-  if (init || config.architecture.activation === 'relu') state.average = copyOf(network);
+  if (init || architecture.activation === 'relu') state.average = copyOf(network);
   return state;
 }
 
@@ -88,9 +91,10 @@ export async function runTraining(state: TrainingState, options: LoopOptions): P
   return state;
 }
 
-/** From batch norm to the exact network; the optimiser starts anew, since the weights have other scales. */
+/** From batch norm to the exact network of the config's architecture; the optimiser starts anew, since the weights have other scales. */
 function freeze(state: TrainingState, options: LoopOptions): void {
-  state.network = exactOf(state.network, state.seed, options);
+  const { architecture } = options.config;
+  state.network = exactOf({ ...state.network, architecture }, state.seed, options);
   state.optimizer = new AdamW(state.network.parameters, ADAMW);
   state.average = copyOf(state.network);
 }

@@ -1,8 +1,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { ChebyshevSeries } from '../src/approx/chebyshev.ts';
 import type { Random } from '../src/ecg/random.ts';
+import { BlindbeatError } from '../src/errors.ts';
 import { BATCH_NORM_EPSILON, batchNorm, type RangeControl, squarePool } from './activation.ts';
 import { circularConv } from './convolution.ts';
+import { helicalConv } from './helix.ts';
 import { addBias, dense, meanOverTime, reluAveragePool, reluPool } from './layers.ts';
 import type { Parameter } from './optimizer.ts';
 import { polynomialPool } from './polynomial.ts';
@@ -20,6 +22,8 @@ export interface Architecture {
   activation: 'square' | 'relu' | ChebyshevSeries[];
   /** Polynomials need `average`; the published network has `max`. */
   pooling: 'average' | 'max';
+  /** One per block: 0 for a plain convolution, else the channels side by side of a helical one (src/model/helix.ts). */
+  helix?: number[];
 }
 
 /** Where a (x + h)^2 starts and stays: as a -> 0 the folded form would cancel badly. */
@@ -45,6 +49,11 @@ export interface Network {
 export interface Statistics {
   mean: Float32Array;
   variance: Float32Array;
+}
+
+/** The architecture without its helix. */
+export function plainOf({ helix: _, ...plain }: Architecture): Architecture {
+  return plain;
 }
 
 /** A new network in the normalised phase: He-normal convolutions, unit batch norm, a = 0.25, h = 1. */
@@ -159,7 +168,22 @@ export function forwardTensors(
   return dense(meanOverTime(x), last('weights') as tf.Tensor2D, last('bias') as tf.Tensor1D);
 }
 
-/** What block `i` makes of its input before the activation: x [batch, time, in] to [batch, time, out]. */
+/** The helix of block `i`: 0 for a plain convolution. Throws `USAGE` if the architecture cannot have it. */
+export function helixOf({ helix, pooling }: Architecture, i: number): number {
+  const own = helix?.[i] ?? 0;
+  if (own > 0 && (i === 0 || pooling === 'max')) {
+    throw new BlindbeatError(
+      'USAGE',
+      `Block ${i + 1} cannot be helical: a helix needs a block with average pooling before it. Set its helix to 0, or pooling to 'average'.`,
+    );
+  }
+  return own;
+}
+
+/**
+ * What block `i` makes of its input before the activation: x [batch, time, in] to [batch, time, out], of a helical
+ * block [batch, time / pool, out].
+ */
 export function preActivations(
   network: Network,
   tensors: tf.Tensor[],
@@ -168,12 +192,19 @@ export function preActivations(
   onStatistics?: ForwardOptions['onStatistics'],
 ): tf.Tensor3D {
   const of = (name: string) => tensorOf(network, tensors, `block${i + 1}/${name}`);
-  const c = circularConv(x, of('conv') as tf.Tensor3D, network.architecture.dilations[i]);
+  const { pool, dilations } = network.architecture;
+  const [weights, dilation, helix] = [
+    of('conv') as tf.Tensor3D,
+    dilations[i],
+    helixOf(network.architecture, i),
+  ];
+  const c =
+    helix > 0 ? helicalConv(x, weights, { dilation, pool, helix }) : circularConv(x, weights, dilation);
   if (network.phase === 'exact') return addBias(c, of('bias') as tf.Tensor1D);
   return batchNorm(c, of('gamma') as tf.Tensor1D, of('beta') as tf.Tensor1D, onStatistics);
 }
 
-/** What block `i` makes of its pre-activations: [batch, time, out] to [batch, time / pool, out]. */
+/** What block `i` makes of its pre-activations: [batch, time, out] to [batch, time / pool, out]; before a helix not pooled. */
 export function activations(
   network: Network,
   tensors: tf.Tensor[],
@@ -181,7 +212,8 @@ export function activations(
   x: tf.Tensor3D,
   { control, onPenalty }: ForwardOptions = {},
 ): tf.Tensor3D {
-  const { activation, pool, pooling } = network.architecture;
+  const { activation, pooling } = network.architecture;
+  const pool = helixOf(network.architecture, i + 1) > 0 ? 1 : network.architecture.pool;
   if (activation === 'relu') return pooling === 'max' ? reluPool(x, pool) : reluAveragePool(x, pool);
   if (activation !== 'square') return polynomialPool(x, activation[i], pool, control, onPenalty);
   const of = (name: string) => tensorOf(network, tensors, `block${i + 1}/${name}`) as tf.Tensor1D;

@@ -14,7 +14,7 @@ import { trainingCurves } from './curves.ts';
 import { loadCorpus, partsOf, writeWhole } from './data.ts';
 import { exportModel, type ModelMetrics } from './export.ts';
 import { initialState, runTraining, type StepProgress } from './loop.ts';
-import type { Architecture, Network } from './network.ts';
+import { type Architecture, type Network, plainOf } from './network.ts';
 import type { Split } from './split.ts';
 import split from './splits/cinc2017.json' with { type: 'json' };
 
@@ -157,13 +157,16 @@ async function initialNetwork(
 ): Promise<Network | undefined> {
   if (init === undefined) return undefined;
   const network = fromModel(await loadModel(init));
-  if (JSON.stringify(network.architecture) !== JSON.stringify(architecture)) {
+  const { helix, ...plain } = network.architecture;
+  const same = JSON.stringify(plain) === JSON.stringify(plainOf(architecture));
+  // A plain network's weights carry over to a helical one, not the other way.
+  if (!same || (helix && JSON.stringify(helix) !== JSON.stringify(architecture.helix))) {
     throw new BlindbeatError(
       'USAGE',
       `${init} has another architecture than the config. Choose the config that it was trained with, or start without --init.`,
     );
   }
-  return network;
+  return { ...network, architecture };
 }
 
 function checkpointOf(work: string, out: string): string {

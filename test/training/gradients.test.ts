@@ -1,9 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { Random } from '../../src/ecg/random.ts';
+import { helixOffset } from '../../src/model/helix.ts';
 import { batchNorm, type RangeControl, squarePool } from '../../training/activation.ts';
 import { type BackendName, loadBackend } from '../../training/backend.ts';
 import { circularConv } from '../../training/convolution.ts';
+import { helicalConv } from '../../training/helix.ts';
 import {
   addBias,
   crossEntropy,
@@ -90,6 +92,63 @@ describe.each<BackendName>(['wasm', 'tfjs-node'])('on %s', (name) => {
     if (!loads) return;
     check({ x: values([2, 16, inputs], 1), w: values([kernel, inputs, 4], 2) }, ({ x, w }) =>
       project(circularConv(x as tf.Tensor3D, w as tf.Tensor3D, dilation)),
+    );
+  });
+
+  const shapes = [
+    { dilation: 1, pool: 2, helix: 2, inputs: 3, outputs: 8 },
+    { dilation: 4, pool: 2, helix: 4, inputs: 8, outputs: 8 },
+    { dilation: 2, pool: 1, helix: 3, inputs: 6, outputs: 6 },
+    { dilation: 1, pool: 3, helix: 1, inputs: 2, outputs: 6 },
+    { dilation: 2, pool: 4, helix: 2, inputs: 4, outputs: 8 },
+  ];
+  test.each(shapes)('helicalConv is its definition: %o', ({ inputs, outputs, ...shape }) => {
+    if (!loads) return;
+    const { dilation, pool, helix } = shape;
+    const [batch, time, kernel] = [2, 24 * pool, 5];
+    const [y, w] = [values([batch, time, inputs], 1), values([kernel, inputs, outputs], 2)];
+    const got = tf.tidy(() =>
+      helicalConv(
+        tf.tensor(y.values, [batch, time, inputs]),
+        tf.tensor(w.values, [kernel, inputs, outputs]),
+        shape,
+      ),
+    );
+    expect(got.shape).toEqual([batch, time / pool, outputs]);
+    const at = (b: number, g: number, i: number) =>
+      y.values[(b * time + (((g % time) + time) % time)) * inputs + i];
+    got.dataSync().forEach((value, index) => {
+      const o = index % outputs;
+      const t = Math.floor(index / outputs) % (time / pool);
+      const b = Math.floor(index / (outputs * (time / pool)));
+      let sum = 0;
+      for (let k = 0; k < kernel; k++) {
+        for (let i = 0; i < inputs; i++) {
+          const from = pool * (t + dilation * (k - 2)) + helixOffset(i, o, helix, pool);
+          for (let u = 0; u < pool; u++)
+            sum += (w.values[(k * inputs + i) * outputs + o] * at(b, from + u, i)) / pool;
+        }
+      }
+      expect(Math.abs(value - sum)).toBeLessThan(1e-4);
+    });
+    got.dispose();
+  });
+
+  test.each(shapes)(
+    'helicalConv has the gradient of finite differences: %o',
+    ({ inputs, outputs, ...shape }) => {
+      if (!loads) return;
+      check({ y: values([2, 16 * shape.pool, inputs], 1), w: values([5, inputs, outputs], 2) }, ({ y, w }) =>
+        project(helicalConv(y as tf.Tensor3D, w as tf.Tensor3D, shape)),
+      );
+    },
+  );
+
+  test('a helix that does not divide the outputs is refused', () => {
+    if (!loads) return;
+    const [y, w] = [tf.zeros([1, 16, 2]), tf.zeros([5, 2, 6])] as [tf.Tensor3D, tf.Tensor3D];
+    expect(() => helicalConv(y, w, { dilation: 1, pool: 2, helix: 2 })).toThrow(
+      /a multiple of 4 output channels, got 6/,
     );
   });
 

@@ -55,7 +55,13 @@ beforeAll(async () => {
   const { normalised, exact } = base.phases;
   config = {
     ...base,
-    architecture: { ...base.architecture, samples: p.samples, channels: [4, 8, 8], dilations: [1, 1, 2] },
+    architecture: {
+      ...base.architecture,
+      samples: p.samples,
+      channels: [4, 8, 8],
+      dilations: [1, 1, 2],
+      helix: undefined,
+    },
     batch: 8,
     statisticsRecords: 32,
     averageDecay: 0.9,
@@ -125,6 +131,30 @@ test('the loss falls, a resumed training ends with the same weights, and the exp
   expect(await loadModel(out)).toEqual(model);
   expect(metrics.test.records).toBe(12);
   expect(model.provenance.metrics.cincScore).toBe(metrics.test.cincScore);
+});
+
+test('a plain normalised phase leads to a helical exact one, also from a checkpoint', async () => {
+  const { normalised, exact } = config.phases;
+  const architecture = { ...config.architecture, helix: [0, 2, 4] };
+  const phases = { normalised: { ...normalised, epochs: 1, plain: true }, exact: { ...exact, epochs: 1 } };
+  const helical = { ...options, config: { ...config, architecture, phases } };
+  const kinds: unknown[] = [];
+  let middle: TrainingState | undefined;
+  const state = await runTraining(initialState('test', helical.config, 3), {
+    ...helical,
+    onEpoch: (record, now) => {
+      kinds.push([record.phase, now.network.architecture.helix]);
+      middle ??= stored(now);
+    },
+  });
+  expect(kinds).toEqual([
+    ['normalised', undefined],
+    ['exact', [0, 2, 4]],
+  ]);
+  expect(state.average?.architecture.helix).toEqual([0, 2, 4]);
+  expect(stored(state).network).toEqual(state.network);
+  const resumed = await runTraining(middle as TrainingState, helical);
+  expect(resumed.network).toEqual(state.network);
 });
 
 test('an aborted training says INTERRUPTED and leaves the last epoch to resume from', async () => {

@@ -14,6 +14,7 @@ import {
   createNetwork,
   foldBatchNorm,
   type Network,
+  plainOf,
 } from '../../training/network.ts';
 import { checkRanges, measureRanges } from '../../training/ranges.ts';
 import { randomModel } from '../helpers/random-model.ts';
@@ -116,6 +117,40 @@ describe('on the wasm backend, which every machine has', () => {
       });
     }
     expect(fromModel(model)).toEqual(made);
+  });
+
+  test("a helical network survives the way through a model, and its forward pass is TensorFlow.js's", () => {
+    const helix = [0, 1, 2];
+    const architecture = { ...SMALL, channels: [3, 4, 8], helix };
+    const normalised = createNetwork(architecture, new Random(1));
+    const made = foldBatchNorm(normalised, batchStatistics(normalised, noise(8, 64, 5)));
+    const model = toModel(made, details(3));
+    expect(model.blocks.map((b) => b.helix)).toEqual(helix);
+    const segments = noise(4, 64, 4);
+    const expected = computeScores(made, segments);
+    const plain = computeScores({ ...made, architecture: plainOf(architecture) }, segments);
+    let apart = 0;
+    for (let i = 0; i < 4; i++) {
+      forward(model, segments.subarray(64 * i, 64 * (i + 1))).scores.forEach((score, j) => {
+        expect(Math.abs(score - expected[4 * i + j])).toBeLessThan(1e-4);
+        apart = Math.max(apart, Math.abs(score - plain[4 * i + j]));
+      });
+    }
+    expect(apart).toBeGreaterThan(1e-2);
+    expect(fromModel(model).architecture).toEqual(made.architecture);
+  });
+
+  test('a helix without average pooling before it is refused', () => {
+    const wrong: Partial<Architecture>[] = [
+      { helix: [1, 0, 0] },
+      { helix: [0, 1, 0], activation: 'relu', pooling: 'max' },
+    ];
+    for (const part of wrong) {
+      const made = createNetwork({ ...SMALL, channels: [4, 4, 4], ...part }, new Random(1));
+      expect(() => computeScores(made, noise(1, 64, 1))).toThrow(
+        /a helix needs a block with average pooling/,
+      );
+    }
   });
 
   test('models that training cannot make are refused', () => {

@@ -36,6 +36,11 @@ beforeAll(async () => {
     phases: { ...base.phases, normalised: { ...base.phases.normalised, epochs: 1 } },
   };
   writeFileSync(config('alone'), JSON.stringify(small));
+  const average = { ...small.architecture, channels: [2, 4], pooling: 'average' };
+  const phases = { ...small.phases, exact: { ...base.phases.exact, epochs: 1 } };
+  writeFileSync(config('plain'), JSON.stringify({ ...small, architecture: average }));
+  const helical = { ...average, helix: [0, 1] };
+  writeFileSync(config('helical'), JSON.stringify({ ...small, architecture: helical, phases }));
   const teachers = [1, 2].map((seed) => ({ config: config('alone'), seed }));
   writeFileSync(
     config('taught'),
@@ -84,4 +89,15 @@ test('teachers without a config that listens to them are refused', async () => {
   const options = { data: data(), config: config('alone'), out: join(root, 'x'), work: join(root, 'runs') };
   await expect(train({ ...options, teachers: ['deepcardio-deg2'] })).rejects.toMatchObject({ code: 'USAGE' });
   await expect(train({ ...options, resume: true })).rejects.toMatchObject({ code: 'FILE' });
+});
+
+test('a plain model becomes a helical one, not the other way', async () => {
+  const options = { data: data(), work: join(root, 'runs'), backend: 'wasm' as const };
+  const [plain, helical] = [join(root, 'models/plain'), join(root, 'models/helical')];
+  const { model } = await train({ ...options, config: config('plain'), out: plain });
+  expect(model.blocks.map((b) => b.helix)).toEqual([0, 0]);
+  const init = { ...options, config: config('helical'), out: helical, init: plain };
+  expect((await train(init)).model.blocks.map((b) => b.helix)).toEqual([0, 1]);
+  const back = { ...options, config: config('plain'), out: join(root, 'x'), init: helical };
+  await expect(train(back)).rejects.toThrow(/has another architecture than the config/);
 });

@@ -12,6 +12,7 @@ const config: TrainingConfig = {
     pool: 2,
     activation: 'square',
     pooling: 'average',
+    helix: [0, 2, 4, 8, 16, 32],
   },
   batch: 32,
   phases: {
@@ -20,6 +21,7 @@ const config: TrainingConfig = {
       peak: 5e-3,
       last: 2e-4,
       warmUp: 200,
+      plain: true,
       control: { clip: 5, start: 3, form: 'quadratic', linear: 1, square: 10, largest: 0.02 },
     },
     exact: {
@@ -41,7 +43,7 @@ const config: TrainingConfig = {
   hostilePerBatch: 6,
   distillation: {
     teachers: [
-      { config: 'deepcardio-relu', seed: 1 },
+      { config: 'deepcardio-relu-average', seed: 1 },
       { config: 'deepcardio-relu7', seed: 3 },
     ],
     share: 0.6,

@@ -5,7 +5,7 @@ import relu from './deepcardio-relu.ts';
 /** The polynomial network with ReLU in place of its polynomials: what `evaluate-degrees` approximates. */
 const config: TrainingConfig = {
   ...relu,
-  architecture: { ...polynomial.architecture, activation: 'relu' },
+  architecture: { ...polynomial.architecture, activation: 'relu', helix: undefined },
 };
 
 export default config;

@@ -9,6 +9,7 @@ const config: TrainingConfig = {
     dilations: [1, 1, 1, 1, 2, 4],
     activation: 'relu',
     pooling: 'max',
+    helix: undefined,
   },
   phases: {
     normalised: { epochs: 26, peak: 4e-3, last: 2e-5, warmUp: 200 },
