@@ -63,10 +63,10 @@ export function filterGradient(
     const dw = tf.conv2d(images as tf.Tensor4D, filter as tf.Tensor4D, 1, 'valid'); // [in, kernel, 1, out]
     return tf.transpose(tf.reshape(dw, [inputs, kernel, outputs]), [1, 0, 2]);
   }
-  const taps = Array.from({ length: kernel }, (_, k) =>
-    tf.slice(input, [0, k, 0, 0], [batch, rows, dilation, inputs]),
-  );
-  const columns = tf.reshape(tf.concat(taps, 3), [batch * time, kernel * inputs]) as tf.Tensor2D;
-  const dw = tf.matMul(columns, tf.reshape(dy, [batch * time, outputs]) as tf.Tensor2D, true);
-  return tf.reshape(dw, [kernel, inputs, outputs]);
+  const flat = tf.reshape(dy, [batch * time, outputs]) as tf.Tensor2D;
+  const taps = Array.from({ length: kernel }, (_, k) => {
+    const rowsOfTap = tf.slice(input, [0, k, 0, 0], [batch, rows, dilation, inputs]);
+    return tf.matMul(tf.reshape(rowsOfTap, [batch * time, inputs]) as tf.Tensor2D, flat, true);
+  });
+  return tf.stack(taps) as tf.Tensor3D;
 }

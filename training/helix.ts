@@ -7,72 +7,117 @@ import { circular, filterGradient, flip } from './convolution.ts';
 export interface HelixShape {
   dilation: number;
   pool: number;
-  /** Channels side by side; pool * helix divides the number of outputs. */
+  /** Channels side by side. */
   helix: number;
 }
 
 /**
- * Pooling and helical convolution (src/model/helix.ts) in one: y [batch, time, in] before pooling, w [kernel, in, out],
- * to [batch, time / pool, out]. Outputs of one turn of the helix (`pool` turns, then from the first again) read two
- * neighbouring phases of the pooled signal, so each turn is a circular convolution of both with half of its weights 0.
+ * Average pooling and helical convolution (src/model/helix.ts) in one, with a gradient: y [batch, time, in] before pooling,
+ * w [kernel, in, out], to [batch, time / pool, out].
  *
- * @throws BlindbeatError USAGE if pool * helix does not divide the number of outputs
+ * @throws BlindbeatError USAGE if dilation > 1 and pool * helix does not divide the number of outputs
  */
 export function helicalConv(y: tf.Tensor3D, w: tf.Tensor3D, shape: HelixShape): tf.Tensor3D {
-  const { dilation, pool, helix } = shape;
+  // Measured on the shipped architecture: frames save passes over memory, turns multiplications.
+  return shape.dilation === 1 ? frameConv(y, w, shape) : turnConv(y, w, shape);
+}
+
+/**
+ * Without dilation: one plain convolution of frames of `pool` times, [batch, time / pool, pool * in], with two taps more.
+ * Its weights are those of w over pool, at all times that the window of their phase covers.
+ */
+function frameConv(y: tf.Tensor3D, w: tf.Tensor3D, { pool, helix }: HelixShape): tf.Tensor3D {
+  const [batch, time, inputs] = y.shape;
+  const [kernel, , outputs] = w.shape;
+  const width = pool * inputs;
+  const op = tf.customGrad((...args: (tf.Tensor | tf.GradSaveFunc)[]) => {
+    const [input, filter, save] = args as [tf.Tensor3D, tf.Tensor3D, tf.GradSaveFunc];
+    const frames = tf.reshape(input, [batch, time / pool, width]) as tf.Tensor3D;
+    // What w reads in the frame before its tap's, in that frame and in the one after.
+    const masks = [-1, 0, 1].map((frame) =>
+      maskOf(width, outputs, (k, o) => {
+        const [position, i] = [Math.floor(k / inputs), k % inputs];
+        const into = frame * pool + position - helixOffset(i, o, helix, pool);
+        return into >= 0 && into < pool ? 1 / pool : 0;
+      }),
+    );
+    const repeated = tf.concat(Array<tf.Tensor3D>(pool).fill(filter), 1);
+    const shifted = masks.map((mask, k) => tf.pad(tf.mul(repeated, mask), [[k, 2 - k], NONE, NONE]));
+    const expanded = tf.addN(shifted) as tf.Tensor3D;
+    save([frames, expanded, ...masks]);
+    const gradFunc = (dy: tf.Tensor3D, saved: tf.Tensor[]): tf.Tensor[] => {
+      const [xs, ws, ...ms] = saved as [tf.Tensor3D, tf.Tensor3D, ...tf.Tensor[]];
+      const dExpanded = filterGradient(xs, dy, kernel + 2, 1);
+      const parts = ms.map((mask, k) =>
+        tf.mul(tf.slice(dExpanded, [k, 0, 0], [kernel, width, outputs]), mask),
+      );
+      const dRepeated = tf.addN(parts);
+      return [
+        tf.reshape(circular(dy, flip(ws), 1), [batch, time, inputs]),
+        tf.addN(tf.split(dRepeated, pool, 1)),
+      ];
+    };
+    return { value: circular(frames, expanded, 1), gradFunc: gradFunc as never };
+  });
+  return op(y, w) as tf.Tensor3D;
+}
+
+const NONE: [number, number] = [0, 0];
+
+/**
+ * With dilation: the outputs of one turn of the helix (helix channels; after `pool` turns comes the first again) read two
+ * neighbouring phases of the pooled signal, so each turn is a convolution of both, half of whose weights are 0.
+ */
+function turnConv(y: tf.Tensor3D, w: tf.Tensor3D, { dilation, pool, helix }: HelixShape): tf.Tensor3D {
   const [kernel, inputs, outputs] = w.shape;
   if (outputs % (pool * helix) !== 0) {
     throw new BlindbeatError(
       'USAGE',
-      `A helix of ${helix} after pooling by ${pool} needs a multiple of ${pool * helix} output channels, got ${outputs}. Change the architecture's helix or channels.`,
+      `A dilated convolution with a helix of ${helix} after pooling by ${pool} needs a multiple of ${pool * helix} output channels, got ${outputs}. Change the architecture's helix or channels.`,
     );
   }
   const op = tf.customGrad((...args: (tf.Tensor | tf.GradSaveFunc)[]) => {
     const [input, filter, save] = args as [tf.Tensor3D, tf.Tensor3D, tf.GradSaveFunc];
-    const masks = masksOf(inputs, outputs, shape);
-    const pairs = phasePairs(input, pool);
-    const filters = turnsOf(filter, pool, helix).map((turn) =>
-      tf.concat(
-        masks.map((m) => tf.mul(turn, m)),
-        1,
+    // The first turn stands for all: the phases of the others are later, but the same for each output.
+    const masks = [0, 1].map((later) =>
+      maskOf(inputs, outputs / pool, (i, o) =>
+        helixOffset(i, o % helix, helix, pool) === firstPhase(pool) + later ? 1 : 0,
       ),
     );
+    const pairs = phasePairs(input, pool);
+    const filters = turnsOf(filter, pool, helix).map(
+      (turn) =>
+        tf.concat(
+          masks.map((m) => tf.mul(turn, m)),
+          1,
+        ) as tf.Tensor3D,
+    );
     const value = fromTurns(
-      pairs.map((pair, h) => circular(pair, filters[h] as tf.Tensor3D, dilation)),
+      pairs.map((pair, h) => circular(pair, filters[h], dilation)),
       helix,
     );
     save([...pairs, ...filters, ...masks]);
     const gradFunc = (dy: tf.Tensor3D, saved: tf.Tensor[]): tf.Tensor[] => {
+      const [xs, ws] = [saved.slice(0, pool), saved.slice(pool, 2 * pool)] as tf.Tensor3D[][];
+      const [earlier, later] = saved.slice(2 * pool);
       const turns = turnsOf(dy, pool, helix);
-      const dInput = phasePairsTransposed(
-        turns.map((turn, h) => circular(turn, flip(saved[pool + h] as tf.Tensor3D), dilation)),
-        pool,
-      );
       const dFilters = turns.map((turn, h) => {
-        const both = filterGradient(saved[h] as tf.Tensor3D, turn, kernel, dilation);
-        const [now, next] = tf.split(both, 2, 1);
-        return tf.add(tf.mul(now, saved[2 * pool]), tf.mul(next, saved[2 * pool + 1])) as tf.Tensor3D;
+        const [one, other] = tf.split(filterGradient(xs[h], turn, kernel, dilation), 2, 1);
+        return tf.add(tf.mul(one, earlier), tf.mul(other, later)) as tf.Tensor3D;
       });
-      return [dInput, fromTurns(dFilters, helix)];
+      const dPairs = turns.map((turn, h) => circular(turn, flip(ws[h]), dilation));
+      return [phasePairsTransposed(dPairs, pool), fromTurns(dFilters, helix)];
     };
     return { value, gradFunc: gradFunc as never };
   });
   return op(y, w) as tf.Tensor3D;
 }
 
-/** 1 / pool where a weight [in, out / pool] reads the earlier phase of its turn, and where it reads the later one. */
-function masksOf(inputs: number, outputs: number, { pool, helix }: HelixShape): tf.Tensor2D[] {
-  const width = outputs / pool;
-  const earlier = new Float32Array(inputs * width);
-  const first = firstPhase(pool);
-  for (let i = 0; i < inputs; i++) {
-    for (let o = 0; o < width; o++) {
-      // Offsets of the first turn stand for all: each turn's are one more.
-      if (helixOffset(i, o % helix, helix, pool) === first) earlier[i * width + o] = 1 / pool;
-    }
-  }
-  const later = earlier.map((value) => 1 / pool - value);
-  return [earlier, later].map((mask) => tf.tensor2d(mask, [inputs, width]));
+function maskOf(rows: number, columns: number, value: (row: number, column: number) => number): tf.Tensor2D {
+  const values = Float32Array.from({ length: rows * columns }, (_, k) =>
+    value(Math.floor(k / columns), k % columns),
+  );
+  return tf.tensor2d(values, [rows, columns]);
 }
 
 /** The earlier phase of the first turn. */
@@ -94,52 +139,54 @@ function fromTurns(turns: tf.Tensor3D[], helix: number): tf.Tensor3D {
   return tf.reshape(tf.concat(rounds, 2), [a, b, width * turns.length]);
 }
 
-/**
- * Of each turn h its two phases side by side, summed over the window: [batch, time / pool, 2 in], where
- * channel j in + i at t is the sum of y[pool t + first + h + j + u] over u < pool.
- */
+/** Of each turn h the pooled signal P at its two phases, side by side: P[pool t + first + h] and the next, [batch, time / pool, 2 in]. */
 function phasePairs(y: tf.Tensor3D, pool: number): tf.Tensor3D[] {
   const [batch, time, inputs] = y.shape;
-  const first = firstPhase(pool);
-  // sums[n] is the window's sum at time first + n
+  const [steps, first] = [time / pool, firstPhase(pool)];
   const length = time + Math.max(pool - 1, 1);
-  const part = (x: tf.Tensor3D, from: number, size: number) =>
-    tf.slice(x, [0, from, 0], [batch, size, inputs]);
-  const before = part(y, time + first, -first);
-  const after = part(y, 0, length - time + pool - 1 + first);
-  const around = tf.concat([before, y, after], 1);
-  const windows = Array.from({ length: pool }, (_, u) => part(around, u, length));
-  const sums = windows.reduce((sum, x) => tf.add(sum, x));
+  const pooled = slidingMean(y, first, length, pool); // P[first], P[first + 1], ...
+  const from = (n: number) => tf.slice(pooled, [0, n, 0], [batch, time, inputs]);
+  if (pool === 1) return [tf.concat([from(0), from(1)], 2)];
   return Array.from({ length: pool }, (_, h) => {
-    if (pool === 1) return tf.concat([part(sums, 0, time), part(sums, 1, time)], 2);
-    const frames = tf.reshape(part(sums, h, time), [batch, time / pool, pool * inputs]) as tf.Tensor3D;
-    return pool === 2 ? frames : tf.slice(frames, [0, 0, 0], [batch, time / pool, 2 * inputs]);
+    const frames = tf.reshape(from(h), [batch, steps, pool * inputs]) as tf.Tensor3D;
+    return pool === 2 ? frames : tf.slice(frames, [0, 0, 0], [batch, steps, 2 * inputs]);
   });
 }
 
-/** The transpose of `phasePairs`: what its outputs' gradients make of its input's. */
+/** The transpose of `phasePairs`: the gradient of its input from those of its outputs. */
 function phasePairsTransposed(pairs: tf.Tensor3D[], pool: number): tf.Tensor3D {
   const [batch, steps, both] = pairs[0].shape;
   const [time, inputs] = [steps * pool, both / 2];
-  const first = firstPhase(pool);
   const spread = pairs.map((pair, h) => {
     if (pool === 1) {
-      const [now, next] = tf.split(pair, 2, 2);
-      return tf.add(now, rolled(next as tf.Tensor3D, 1)) as tf.Tensor3D;
+      const [one, other] = tf.split(pair, 2, 2) as tf.Tensor3D[];
+      return tf.add(one, part(other, -1, time));
     }
-    const zeros = () => tf.zeros<tf.Rank.R3>([batch, steps, (pool - 2) * inputs]);
-    const gap = pool === 2 ? pair : tf.concat([pair, zeros()], 2);
-    return rolled(tf.reshape(gap, [batch, time, inputs]) as tf.Tensor3D, h);
+    const rest = () => tf.zeros<tf.Rank.R3>([batch, steps, (pool - 2) * inputs]);
+    const frames = pool === 2 ? pair : tf.concat([pair, rest()], 2);
+    return part(tf.reshape(frames, [batch, time, inputs]) as tf.Tensor3D, -h, time);
   });
-  const sums = tf.addN(spread) as tf.Tensor3D;
-  return tf.addN(Array.from({ length: pool }, (_, u) => rolled(sums, first + u))) as tf.Tensor3D;
+  return slidingMean(tf.addN(spread) as tf.Tensor3D, 1 - pool - firstPhase(pool), time, pool);
 }
 
-/** y[t] = x[t - by], circular in time. */
-function rolled(x: tf.Tensor3D, by: number): tf.Tensor3D {
-  if (by === 0) return x;
-  const time = x.shape[1];
-  const cut = by > 0 ? time - by : -by;
-  const [head, tail] = tf.split(x, [cut, time - cut], 1) as tf.Tensor3D[];
-  return tf.concat([tail, head], 1);
+/** Means of x [batch, time, c] over times n ... n + pool - 1, n = from ... from + length - 1, circular in time. */
+function slidingMean(x: tf.Tensor3D, from: number, length: number, pool: number): tf.Tensor3D {
+  const around = part(x, from, length + pool - 1);
+  if (pool === 1) return around;
+  const [batch, time, channels] = around.shape;
+  const flat = tf.reshape(around, [batch, 1, time, channels]) as tf.Tensor4D;
+  return tf.reshape(tf.avgPool(flat, [1, pool], 1, 'valid'), [batch, length, channels]);
+}
+
+/** x[from] ... x[from + length - 1] of x [batch, time, c], circular in time. */
+function part(x: tf.Tensor3D, from: number, length: number): tf.Tensor3D {
+  const [batch, time, channels] = x.shape;
+  const parts: tf.Tensor3D[] = [];
+  for (let at = from; at < from + length; ) {
+    const start = ((at % time) + time) % time;
+    const count = Math.min(time - start, from + length - at);
+    parts.push(tf.slice(x, [0, start, 0], [batch, count, channels]));
+    at += count;
+  }
+  return parts.length === 1 ? parts[0] : tf.concat(parts, 1);
 }

@@ -99,7 +99,9 @@ describe.each<BackendName>(['wasm', 'tfjs-node'])('on %s', (name) => {
     { dilation: 1, pool: 2, helix: 2, inputs: 3, outputs: 8 },
     { dilation: 4, pool: 2, helix: 4, inputs: 8, outputs: 8 },
     { dilation: 2, pool: 1, helix: 3, inputs: 6, outputs: 6 },
+    { dilation: 1, pool: 1, helix: 4, inputs: 4, outputs: 6 },
     { dilation: 1, pool: 3, helix: 1, inputs: 2, outputs: 6 },
+    { dilation: 1, pool: 4, helix: 2, inputs: 4, outputs: 5 },
     { dilation: 2, pool: 4, helix: 2, inputs: 4, outputs: 8 },
   ];
   test.each(shapes)('helicalConv is its definition: %o', ({ inputs, outputs, ...shape }) => {
@@ -144,10 +146,10 @@ describe.each<BackendName>(['wasm', 'tfjs-node'])('on %s', (name) => {
     },
   );
 
-  test('a helix that does not divide the outputs is refused', () => {
+  test('a dilated helix that does not divide the outputs is refused', () => {
     if (!loads) return;
     const [y, w] = [tf.zeros([1, 16, 2]), tf.zeros([5, 2, 6])] as [tf.Tensor3D, tf.Tensor3D];
-    expect(() => helicalConv(y, w, { dilation: 1, pool: 2, helix: 2 })).toThrow(
+    expect(() => helicalConv(y, w, { dilation: 2, pool: 2, helix: 2 })).toThrow(
       /a multiple of 4 output channels, got 6/,
     );
   });
