@@ -13,6 +13,9 @@ export function modelCard(model: Model, metrics: ModelMetrics): string {
   const { test } = metrics;
   const channels = model.blocks.map((b) => b.outChannels).join(', ');
   const dilations = model.blocks.map((b) => b.dilation).join(', ');
+  const helix = model.blocks.some((b) => b.helix > 0)
+    ? `, helices ${model.blocks.map((b) => b.helix).join(', ')}`
+    : '';
   const parameters = model.blocks.reduce(
     (sum, { weights, bias, activation }) =>
       sum + weights.length + bias.length + (activation.kind === 'relu' ? 0 : activation.coefficients.length),
@@ -26,7 +29,7 @@ export function modelCard(model: Model, metrics: ModelMetrics): string {
     ['Input', `${model.samples} samples (${model.preprocessing.seconds} s), prepared as model.json says`],
     [
       'Network',
-      `${model.blocks.length} x [circular convolution of ${block.kernel} taps, ${activation}, ${block.pooling}-pooling by ${block.pool}], channels ${channels}, dilations ${dilations}; mean over time; dense`,
+      `${model.blocks.length} x [circular convolution of ${block.kernel} taps, ${activation}, ${block.pooling}-pooling by ${block.pool}], channels ${channels}, dilations ${dilations}${helix}; mean over time; dense`,
     ],
     ['Output', `scores of ${model.classes.join(', ')}`],
     ['Parameters', `${parameters}`],

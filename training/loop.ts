@@ -237,8 +237,9 @@ function judge(state: TrainingState, record: EpochRecord, options: LoopOptions):
   record.validationScore = current.score;
   record.validationCrossEntropy = current.crossEntropy;
   record.validationLargest = current.largest;
-  // A polynomial network still escapes in the first phase; a ReLU network has no second one.
-  if (state.network.phase !== 'exact' && state.network.architecture.activation !== 'relu') return;
+  // A polynomial network still escapes in the first phase, a plain one is not yet the config's; a ReLU network has no second one.
+  const early = options.config.phases.normalised.plain || state.network.architecture.activation !== 'relu';
+  if (state.network.phase !== 'exact' && early) return;
   const candidates = [{ network: exact, ...current }];
   if (state.average) {
     const network = exactOf(state.average, state.seed, options);
