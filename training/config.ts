@@ -27,6 +27,8 @@ export interface TrainingConfig {
   augmentation: Augmentation;
   /** In phase `exact` so many inputs that are no ECG join every batch, for the range penalty only. */
   hostilePerBatch: number;
+  /** Share of the features that the dense layer does not see in a step of the training; default: none. */
+  dropout?: number;
   /** Teachers, trained first if they are not given, their share of the loss, and the temperature of both softmaxes. */
   distillation?: { teachers: { config: string; seed: number }[]; share: number; temperature: number };
 }

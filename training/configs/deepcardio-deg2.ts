@@ -39,14 +39,21 @@ const config: TrainingConfig = {
   averageDecay: 0.998,
   statisticsRecords: 800,
   scoreLimit: 32,
-  augmentation: AUGMENTATION,
+  augmentation: {
+    ...AUGMENTATION,
+    stretch: { probability: 0.8, most: 0.08 },
+    amplitude: { most: 0.25 },
+    noise: { probability: 0.4, most: 0.15 },
+    wander: { probability: 0.4, most: 0.3 },
+  },
+  dropout: 0.2,
   hostilePerBatch: 6,
   distillation: {
     teachers: [
       { config: 'deepcardio-relu-average', seed: 1 },
       { config: 'deepcardio-relu7', seed: 3 },
     ],
-    share: 0.6,
+    share: 0.75,
     temperature: 2,
   },
 };
