@@ -25,7 +25,7 @@ const config: TrainingConfig = {
       control: { clip: 5, start: 3, form: 'quadratic', linear: 1, square: 10, largest: 0.02 },
     },
     exact: {
-      epochs: 14,
+      epochs: 18,
       peak: 7e-4,
       last: 1e-5,
       warmUp: 50,
