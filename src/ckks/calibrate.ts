@@ -27,8 +27,9 @@ export interface Calibration {
 /** Rotations of one ciphertext that are measured together, and ciphertexts in one call, as in the shipped network. */
 const STEPS = [1, 2, 3, 5];
 const CIPHERTEXTS = 4;
-/** Columns of a measured convolution. */
+/** Columns of the measured convolutions: what does not grow with them is the sum's. */
 const COLUMNS = 32;
+const FEW_COLUMNS = 4;
 const REPEATS = 7;
 /** Milliseconds that one timed stretch takes at least. */
 const STRETCH = 3;
@@ -72,13 +73,19 @@ export function measureOperations<V, P>(
   const hoistedRotate = Math.min(rotate, (several - rotate) / (STEPS.length - 1));
   const squared = backend.square(v);
   const columns = Array.from({ length: COLUMNS }, () => make(limbs));
-  const rows = Array.from({ length: CIPHERTEXTS }, () => new Array<P>(COLUMNS).fill(plain));
+  const convolution = (count: number) => {
+    const rows = Array.from({ length: CIPHERTEXTS }, () => new Array<P>(count).fill(plain));
+    return time(() => backend.multiplySum(columns.slice(0, count), rows), CIPHERTEXTS);
+  };
+  const few = convolution(FEW_COLUMNS);
+  const multiplyPlain = Math.max(0, (convolution(COLUMNS) - few) / (COLUMNS - FEW_COLUMNS));
   const ms: Record<Measurement['operation'], number> = {
     rotate,
     decompose: rotate - hoistedRotate,
     hoistedRotate,
     relinearise: time(() => [backend.relinearise(squared)]),
-    multiplyPlain: time(() => backend.multiplySum(columns, rows), CIPHERTEXTS * COLUMNS),
+    multiplyPlain,
+    sum: Math.max(0, few - FEW_COLUMNS * multiplyPlain),
     add: time(() => [backend.add(v, w)]),
     addPlain: time(() => [backend.addPlain(v, bias)]),
     square: time(() => [backend.square(v)]),

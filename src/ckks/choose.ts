@@ -264,7 +264,7 @@ class LayerShape {
   readonly #map: Diagonals;
   readonly #amounts: number[];
   readonly #ms: Record<
-    'rotate' | 'decompose' | 'hoistedRotate' | 'product' | 'summedRotate' | 'divide',
+    'rotate' | 'decompose' | 'hoistedRotate' | 'product' | 'sum' | 'summedRotate' | 'divide',
     number
   >;
   readonly #giants = new Map<number, Map<number, number>>();
@@ -289,6 +289,7 @@ class LayerShape {
       decompose: ms('decompose'),
       hoistedRotate: ms('hoistedRotate'),
       product: ms('multiplyPlain'),
+      sum: ms('sum'),
       summedRotate: gadget ? ms('summedRotate') : ms('rotate'),
       divide: gadget ? ms('divide') : 0,
     };
@@ -444,13 +445,13 @@ class LayerShape {
   /** Of the whole layer, whose giant steps take `turning` for each accumulator. */
   #total(b: number, paired: boolean, decompositions: number, giants: number, turning: number): number {
     const { inputs, outputs } = this.#map;
-    const { rotate, decompose, hoistedRotate, product } = this.#ms;
+    const { rotate, decompose, hoistedRotate, product, sum } = this.#ms;
     const accumulators = accumulatorsOf(outputs, paired);
     if ((b * inputs + giants * accumulators) * this.#ciphertext > WORKING_MEMORY && b > 1)
       return Number.POSITIVE_INFINITY;
     const babies = inputs * (decompositions * decompose + (b - 1) * hoistedRotate);
-    const separation = paired ? Math.floor(outputs / 2) * (rotate + 4 * product) : 0;
-    const products = this.#amounts.length * inputs * accumulators * product;
+    const separation = paired ? Math.floor(outputs / 2) * (rotate + 4 * product + 2 * sum) : 0;
+    const products = (this.#amounts.length * inputs * product + giants * sum) * accumulators;
     return babies + turning * accumulators + separation + products;
   }
 

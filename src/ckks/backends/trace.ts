@@ -18,7 +18,7 @@ interface TracedPlain {
 /**
  * The operations that are counted, each by the limbs that it works on. Rotations of one value by several steps are one
  * `decompose` and as many `hoistedRotate`; `rotate` is a rotation alone, decomposition included. `multiplyPlain` is a
- * product and its addition to a sum. Dropping limbs is a copy and not counted.
+ * product and its addition to a sum, `sum` what a sum of products takes beside. Dropping limbs is a copy and not counted.
  */
 export const OPERATIONS = [
   'rotate',
@@ -26,6 +26,7 @@ export const OPERATIONS = [
   'hoistedRotate',
   'relinearise',
   'multiplyPlain',
+  'sum',
   'add',
   'addPlain',
   'square',
@@ -120,7 +121,7 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
         this.#count('multiplyPlain', v.limbs);
         if (sum) {
           this.#require(sameScale(sum.scale, scale), 'all terms of a sum need the same scale');
-        } else sum = this.#make({ ...v, scale });
+        } else sum = this.#make({ ...v, scale }, 'sum');
       });
       return sum;
     });
