@@ -107,23 +107,39 @@ function convolveHelix(x: Float64Array, block: Block, pool: number): Float64Arra
   );
   const y = new Float64Array((time / pool) * outputs);
   const half = (kernel - 1) / 2;
-  const weights = new Float64Array(kernel * lines.length * helix);
-  for (let o = 0; o < outputs; o++) {
-    const first = firstPlace(o, helix, pool);
-    for (let k = 0, w = 0; k < kernel; k++)
-      for (let line = 0; line < lines.length; line++)
-        for (let a = 0; a < helix; a++, w++) {
-          const channel = line * helix + modulo(first + a, helix);
-          weights[w] = channel < inputs ? block.weights[(k * inputs + channel) * outputs + o] : 0;
+  const rows = kernel * lines.length * helix;
+  const column = new Float64Array(rows);
+  const weights = new Float64Array(4 * rows);
+  const turn = pool * helix; // outputs so far apart read the same windows
+  for (let place = 0; place < turn; place++) {
+    const first = firstPlace(place, helix, pool);
+    for (let o = place; o < outputs; o += 4 * turn) {
+      weights.fill(0);
+      const group = Math.min(4, Math.ceil((outputs - o) / turn));
+      for (let k = 0, row = 0; k < kernel; k++)
+        for (let line = 0; line < lines.length; line++)
+          for (let a = 0; a < helix; a++, row++) {
+            const channel = line * helix + modulo(first + a, helix);
+            if (channel >= inputs) continue;
+            const from = (k * inputs + channel) * outputs + o;
+            for (let n = 0; n < group; n++) weights[4 * row + n] = block.weights[from + n * turn];
+          }
+      for (let t = 0; t * pool < time; t++) {
+        for (let k = 0, row = 0; k < kernel; k++) {
+          const from = modulo(pool * (t + dilation * (k - half)) * helix + first, places);
+          for (const line of lines) for (let a = 0; a < helix; a++, row++) column[row] = line[from + a];
         }
-    for (let t = 0; t * pool < time; t++) {
-      let sum = block.bias[o];
-      let w = 0;
-      for (let k = 0; k < kernel; k++) {
-        const from = modulo(pool * (t + dilation * (k - half)) * helix + first, places);
-        for (const line of lines) for (let a = 0; a < helix; a++, w++) sum += line[from + a] * weights[w];
+        let [s0, s1, s2, s3] = [0, 0, 0, 0];
+        for (let row = 0, w = 0; row < rows; row++, w += 4) {
+          const x = column[row];
+          s0 += x * weights[w];
+          s1 += x * weights[w + 1];
+          s2 += x * weights[w + 2];
+          s3 += x * weights[w + 3];
+        }
+        const sums = [s0, s1, s2, s3];
+        for (let n = 0; n < group; n++) y[t * outputs + o + n * turn] = block.bias[o + n * turn] + sums[n];
       }
-      y[t * outputs + o] = sum;
     }
   }
   return y;
