@@ -293,6 +293,20 @@ describe('the independent check', () => {
       /no rotation key/,
     ],
     [
+      'pooling takes another key',
+      (p) => {
+        p.stages[4].rotations!.pooling = [5];
+      },
+      /no rotation key serves the 10 limbs that are rotated by 5/,
+    ],
+    [
+      'pooling is not described',
+      (p) => {
+        p.stages[4].rotations!.pooling = [];
+      },
+      /block 3: \d+ rotations are counted, but \d+ are described/,
+    ],
+    [
       'a rotation starts from nowhere',
       (p) => {
         p.stages[4].rotations!.babies[0].from = 50;
