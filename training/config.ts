@@ -27,8 +27,6 @@ export interface TrainingConfig {
   augmentation: Augmentation;
   /** In phase `exact` so many inputs that are no ECG join every batch, for the range penalty only. */
   hostilePerBatch: number;
-  /** Share of the features that the dense layer does not see in a step of the training; default: none. */
-  dropout?: number;
   /** Teachers, trained first if they are not given, their share of the loss, and the temperature of both softmaxes. */
   distillation?: { teachers: { config: string; seed: number }[]; share: number; temperature: number };
 }
@@ -40,6 +38,8 @@ export interface Phase {
   last: number;
   warmUp: number;
   control?: RangeControl;
+  /** Share of the features that the dense layer does not see in a step; default: none. */
+  dropout?: number;
   /** The normalised phase only: without the architecture's helix, which is faster and whose weights carry over. */
   plain?: boolean;
 }

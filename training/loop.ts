@@ -137,7 +137,7 @@ async function trainEpoch(
       const { share, temperature } = config.distillation;
       loss.teacher = { scores: meanScores(options.teachers, segments), share, temperature };
     }
-    if (config.dropout) loss.mask = dropoutMask(rows * (channels.at(-1) as number), config.dropout, random);
+    if (phase.dropout) loss.mask = dropoutMask(rows * (channels.at(-1) as number), phase.dropout, random);
     const result = lossAndGradients(state.network, segments, labels, loss);
     const done = epochInPhase * steps + step;
     rate = learningRate(done, phase.epochs * steps, phase.warmUp, phase.peak, phase.last);

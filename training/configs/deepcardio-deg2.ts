@@ -22,11 +22,12 @@ const config: TrainingConfig = {
       last: 2e-4,
       warmUp: 200,
       plain: true,
+      dropout: 0.2,
       control: { clip: 5, start: 3, form: 'quadratic', linear: 1, square: 10, largest: 0.02 },
     },
     exact: {
-      epochs: 18,
-      peak: 7e-4,
+      epochs: 11,
+      peak: 4e-4,
       last: 1e-5,
       warmUp: 50,
       control: { start: 3, form: 'bounded', linear: 3, square: 10, largest: 0.3 },
@@ -46,7 +47,6 @@ const config: TrainingConfig = {
     noise: { probability: 0.4, most: 0.15 },
     wander: { probability: 0.4, most: 0.3 },
   },
-  dropout: 0.2,
   hostilePerBatch: 6,
   distillation: {
     teachers: [

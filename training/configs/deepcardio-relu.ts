@@ -17,7 +17,6 @@ const config: TrainingConfig = {
     exact: { epochs: 0, peak: 1e-3, last: 1e-3, warmUp: 1 },
   },
   augmentation: AUGMENTATION,
-  dropout: undefined,
   distillation: undefined,
 };
 
