@@ -36,7 +36,8 @@ const model =
     ? randomModel({
         samples: 4096,
         channels: [8, 16, 32, 64, 128, 256],
-        dilation: [1, 1, 1, 1, 2, 4],
+        dilation: [1, 1, 1, 1, 4, 8],
+        helix: [0, 2, 4, 8, 16, 32],
         seed: SEED,
       })
     : await loadModel(values.model);
