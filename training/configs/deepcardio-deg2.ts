@@ -22,12 +22,11 @@ const config: TrainingConfig = {
       last: 2e-4,
       warmUp: 200,
       plain: true,
-      dropout: 0.2,
       control: { clip: 5, start: 3, form: 'quadratic', linear: 1, square: 10, largest: 0.02 },
     },
     exact: {
-      epochs: 11,
-      peak: 4e-4,
+      epochs: 14,
+      peak: 7e-4,
       last: 1e-5,
       warmUp: 50,
       control: { start: 3, form: 'bounded', linear: 3, square: 10, largest: 0.3 },
@@ -40,20 +39,14 @@ const config: TrainingConfig = {
   averageDecay: 0.998,
   statisticsRecords: 800,
   scoreLimit: 32,
-  augmentation: {
-    ...AUGMENTATION,
-    stretch: { probability: 0.8, most: 0.08 },
-    amplitude: { most: 0.25 },
-    noise: { probability: 0.4, most: 0.15 },
-    wander: { probability: 0.4, most: 0.3 },
-  },
+  augmentation: AUGMENTATION,
   hostilePerBatch: 6,
   distillation: {
     teachers: [
       { config: 'deepcardio-relu-average', seed: 1 },
       { config: 'deepcardio-relu7', seed: 3 },
     ],
-    share: 0.75,
+    share: 0.6,
     temperature: 2,
   },
 };

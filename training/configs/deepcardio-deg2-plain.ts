@@ -1,0 +1,18 @@
+import type { TrainingConfig } from '../config.ts';
+import helical from './deepcardio-deg2.ts';
+
+/** The polynomial network without helical convolutions, as it was trained before there were any. */
+const config: TrainingConfig = {
+  ...helical,
+  architecture: { ...helical.architecture, helix: undefined },
+  distillation: {
+    teachers: [
+      { config: 'deepcardio-relu', seed: 1 },
+      { config: 'deepcardio-relu7', seed: 3 },
+    ],
+    share: 0.6,
+    temperature: 2,
+  },
+};
+
+export default config;
