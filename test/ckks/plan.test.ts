@@ -12,8 +12,7 @@ const CHANNELS = [8, 16, 32, 64, 128, 256];
 const DILATIONS = [1, 1, 1, 1, 4, 8];
 const HELIX = [0, 2, 4, 8, 16, 32];
 /** The architecture of models/deepcardio-deg2; a plan depends on weights only through those that are zero. */
-const shipped = () =>
-  randomModel({ samples: 4096, channels: CHANNELS, dilation: DILATIONS, helix: HELIX });
+const shipped = () => randomModel({ samples: 4096, channels: CHANNELS, dilation: DILATIONS, helix: HELIX });
 
 describe('the plan of the shipped architecture', () => {
   const planned = plan(shipped());
