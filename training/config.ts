@@ -38,8 +38,6 @@ export interface Phase {
   last: number;
   warmUp: number;
   control?: RangeControl;
-  /** Share of the features that the dense layer does not see in a step; default: none. */
-  dropout?: number;
   /** The normalised phase only: without the architecture's helix, which is faster and whose weights carry over. */
   plain?: boolean;
 }

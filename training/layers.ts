@@ -43,15 +43,6 @@ export function meanOverTime(x: tf.Tensor3D): tf.Tensor2D {
   );
 }
 
-/** x times a constant of the same shape: what dropout does. */
-export function masked(x: tf.Tensor2D, mask: tf.Tensor2D): tf.Tensor2D {
-  return withGradient(
-    [x],
-    (xs) => tf.mul(xs, mask) as tf.Tensor2D,
-    (dy) => [tf.mul(dy, mask)],
-  );
-}
-
 /** x W + b; x [batch, channels], W [channels, classes], b [classes]. */
 export function dense(x: tf.Tensor2D, w: tf.Tensor2D, b: tf.Tensor1D): tf.Tensor2D {
   return withGradient(

@@ -107,7 +107,7 @@ async function trainEpoch(
   options: LoopOptions,
 ): Promise<EpochRecord> {
   const { corpus, parts, config, preprocessing } = options;
-  const { samples, classes, channels } = config.architecture;
+  const { samples, classes } = config.architecture;
   const random = new Random(state.seed + (state.epoch + 1) / 4096);
   const order = random.shuffle(parts.train.slice());
   const steps = Math.floor(order.length / config.batch);
@@ -137,7 +137,6 @@ async function trainEpoch(
       const { share, temperature } = config.distillation;
       loss.teacher = { scores: meanScores(options.teachers, segments), share, temperature };
     }
-    if (phase.dropout) loss.mask = dropoutMask(rows * (channels.at(-1) as number), phase.dropout, random);
     const result = lossAndGradients(state.network, segments, labels, loss);
     const done = epochInPhase * steps + step;
     rate = learningRate(done, phase.epochs * steps, phase.warmUp, phase.peak, phase.last);
@@ -179,12 +178,6 @@ async function trainEpoch(
     validationCrossEntropy: 0,
     validationLargest: 0,
   };
-}
-
-/** 0 with the given probability, else what keeps the mean at 1 (Srivastava et al. 2014). */
-function dropoutMask(length: number, probability: number, random: Random): Float32Array {
-  const kept = 1 / (1 - probability);
-  return Float32Array.from({ length }, () => (random.next() < probability ? 0 : kept));
 }
 
 function meanScores(networks: Network[], segments: Float32Array): Float32Array {

@@ -13,8 +13,6 @@ export interface LossOptions {
   /** weight * mean over records of the sum of log(1 + relu(|score| - start)^2) is added to the loss. */
   scoreExcess?: { start: number; weight: number };
   control?: RangeControl;
-  /** Factors of the features that the dense layer gets [batch * channels]: dropout. */
-  mask?: Float32Array;
   /** Scores of a teacher for the same segments [batch * classes], with the share and temperature of its loss. */
   teacher?: Teacher;
 }
@@ -56,11 +54,9 @@ export function lossAndGradients(
       targets: teacherTargets(options.teacher, labels, classes.length),
       temperature: options.teacher.temperature,
     };
-    const mask = options.mask && tf.tensor2d(options.mask, [batch, options.mask.length / batch]);
     const f = (...args: tf.Tensor[]): tf.Scalar => {
       const s = forwardTensors(network, args, x, {
         control: options.control,
-        mask,
         onPenalty: (penalty) => penalties.push(penalty),
         onStatistics: (mean, variance) => tf.dispose([mean, variance]),
       });

@@ -5,7 +5,7 @@ import { BlindbeatError } from '../src/errors.ts';
 import { BATCH_NORM_EPSILON, batchNorm, type RangeControl, squarePool } from './activation.ts';
 import { circularConv } from './convolution.ts';
 import { helicalConv } from './helix.ts';
-import { addBias, dense, masked, meanOverTime, reluAveragePool, reluPool } from './layers.ts';
+import { addBias, dense, meanOverTime, reluAveragePool, reluPool } from './layers.ts';
 import type { Parameter } from './optimizer.ts';
 import { polynomialPool } from './polynomial.ts';
 
@@ -147,8 +147,6 @@ export interface ForwardOptions {
   control?: RangeControl;
   onPenalty?: (penalty: tf.Scalar) => void;
   onStatistics?: (mean: tf.Tensor1D, variance: tf.Tensor1D) => void;
-  /** Factors of the features that the dense layer gets [batch, channels]: dropout. */
-  mask?: tf.Tensor2D;
   /** Receives each block's pre-activations, before any clip. */
   onPreActivation?: (x: tf.Tensor3D, block: number) => void;
 }
@@ -167,8 +165,7 @@ export function forwardTensors(
     x = activations(network, tensors, i, c, options);
   });
   const last = (name: string) => tensorOf(network, tensors, `dense/${name}`);
-  const features = options.mask ? masked(meanOverTime(x), options.mask) : meanOverTime(x);
-  return dense(features, last('weights') as tf.Tensor2D, last('bias') as tf.Tensor1D);
+  return dense(meanOverTime(x), last('weights') as tf.Tensor2D, last('bias') as tf.Tensor1D);
 }
 
 /** The helix of block `i`: 0 for a plain convolution. Throws `USAGE` if the architecture cannot have it. */

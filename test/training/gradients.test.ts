@@ -10,7 +10,6 @@ import {
   addBias,
   crossEntropy,
   dense,
-  masked,
   meanOverTime,
   reluAveragePool,
   reluPool,
@@ -216,13 +215,6 @@ describe.each<BackendName>(['wasm', 'tfjs-node'])('on %s', (name) => {
             c as tf.Tensor1D,
           ),
         ),
-    );
-  });
-
-  test('masked has the gradient of finite differences', () => {
-    if (!loads) return;
-    check({ x: values([2, 3], 1) }, ({ x }) =>
-      project(masked(x as tf.Tensor2D, tf.tensor2d([0, 1.25, 1.25, 1.25, 0, 0], [2, 3]))),
     );
   });
 
