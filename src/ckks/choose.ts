@@ -402,8 +402,11 @@ class LayerShape {
     const babies = usable.filter((step) => step < b);
     const steps = usable.filter((step) => step % b === 0).map((step) => step / b);
     const id = `${b}:${steps.join()}`;
-    const turning = this.#turning.get(id) ?? this.#turnAll(b, steps);
-    this.#turning.set(id, turning);
+    let turning = this.#turning.get(id);
+    if (!turning) {
+      turning = this.#turnAll(b, steps);
+      this.#turning.set(id, turning);
+    }
     const pairs = paired && this.#map.outputs > 1;
     const decompositions = decompositionCounts(b, babies)[b];
     const ms = this.#total(b, pairs, decompositions, this.#giantAmounts(b).length, turning.ms);

@@ -6,12 +6,11 @@ const config: TrainingConfig = {
   ...helical,
   architecture: { ...helical.architecture, helix: undefined },
   distillation: {
+    ...helical.distillation!,
     teachers: [
       { config: 'deepcardio-relu', seed: 1 },
       { config: 'deepcardio-relu7', seed: 3 },
     ],
-    share: 0.6,
-    temperature: 2,
   },
 };
 
