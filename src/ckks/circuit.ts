@@ -211,7 +211,7 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
   const { layout, offset } = linear.at(-1)!;
   const positions = slots / layout.interleave;
   const sums = Array.from({ length: Math.log2(positions) }, (_, k) => layout.interleave * 2 ** k);
-  const { schedules, gadgets } = schedule(linear, sums, parameters, options);
+  const { schedules, gadgets } = scheduleOnce(model, linear, sums, parameters, options);
 
   const stages: Stage[] = [];
   let limbs = primes.length;
@@ -380,6 +380,24 @@ function linearLayers(
   const perPosition = folded.denseWeights.map((w) => w / positions);
   add('dense', denseDiagonals(perPosition, classes, layout), [], layout, 0);
   return layers;
+}
+
+const chosen = new WeakMap<Model, Map<string, ReturnType<typeof schedule>>>();
+
+/** `schedule`, once for a model and the options that it depends on: the choice takes more than a second. */
+function scheduleOnce(
+  model: Model,
+  layers: LinearLayer[],
+  sums: number[],
+  parameters: Parameters,
+  { keyBudget, costs, keySwitching }: PlanOptions,
+): ReturnType<typeof schedule> {
+  const known = chosen.get(model) ?? new Map();
+  chosen.set(model, known);
+  const options = { keyBudget, costs, keySwitching };
+  const key = JSON.stringify([parameters.n, options]);
+  if (!known.has(key)) known.set(key, schedule(layers, sums, parameters, options));
+  return known.get(key);
 }
 
 /** The joint choice of all schedules; `sums` are rotations that are needed anyway, at the dense layer's level. */

@@ -142,24 +142,29 @@ export function giantBlocks(
   const left = new Uint8Array(amounts.at(-1)! + 1);
   for (const amount of amounts) left[amount] = 1;
   const near = steps.filter((step) => step <= span);
-  const held = (base: number) => near.filter((step) => left[base + step] === 1);
+  const count = (base: number) => {
+    let held = left[base];
+    for (const step of near) if (left[base + step] === 1) held++;
+    return held;
+  };
   const blocks: Block[] = [];
   for (const amount of amounts) {
     if (!left[amount]) continue;
     const below = blocks.at(-1)?.base;
     const bases = below === undefined ? [0] : [amount, ...near.map((step) => amount - step)];
-    let best: Block | null = null;
+    let best = -1;
+    let most = 0;
     for (const base of bases) {
       if (below !== undefined && (base <= below || reach[base - below] === Number.POSITIVE_INFINITY))
         continue;
-      const members = held(base);
-      if (best === null || members.length + left[base] > best.members.length + left[best.base])
-        best = { base, own: left[base] === 1, members };
+      const held = count(base);
+      if (held > most) [best, most] = [base, held];
     }
-    if (best === null) return null;
-    left[best.base] = 0;
-    for (const step of best.members) left[best.base + step] = 0;
-    blocks.push(best);
+    if (best < 0) return null;
+    const members = near.filter((step) => left[best + step] === 1);
+    blocks.push({ base: best, own: left[best] === 1, members });
+    left[best] = 0;
+    for (const step of members) left[best + step] = 0;
   }
   return blocks;
 }
