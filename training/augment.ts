@@ -15,8 +15,6 @@ export interface Augmentation {
   noise: { probability: number; most: number };
   /** A sine of 0.3-1 Hz of up to `most` x rms. */
   wander: { probability: number; most: number };
-  /** Probability of a motion artefact: a burst of up to half a second and its decay. */
-  burst: number;
 }
 
 /** Sign flip and stretching as published for DeepCardio; little noise, since noise is a class of its own. */
@@ -26,7 +24,6 @@ export const AUGMENTATION: Augmentation = {
   amplitude: { most: 0.1 },
   noise: { probability: 0.3, most: 0.1 },
   wander: { probability: 0.3, most: 0.2 },
-  burst: 0.1,
 };
 
 /**

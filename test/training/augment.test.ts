@@ -19,14 +19,12 @@ const NONE = {
   amplitude: { most: 0 },
   noise: { probability: 0, most: 0 },
   wander: { probability: 0, most: 0 },
-  burst: 0,
 };
 
 test('whatever the record and the seed, a segment keeps the bounds of the client', () => {
   fc.assert(
     fc.property(fc.integer({ min: 700, max: 9000 }), fc.integer(), (length, seed) => {
-      const settings = { ...AUGMENTATION, burst: 0.5 };
-      const segment = augmentedSegment(record(length), p, settings, new Random(seed));
+      const segment = augmentedSegment(record(length), p, AUGMENTATION, new Random(seed));
       expect(segment).toHaveLength(p.samples);
       expect(segment.every((x) => Math.abs(x) <= p.bound)).toBe(true);
       expect(rootMeanSquare(segment)).toBeLessThanOrEqual(p.rmsLimit);
