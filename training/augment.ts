@@ -26,17 +26,28 @@ export const AUGMENTATION: Augmentation = {
   wander: { probability: 0.3, most: 0.2 },
 };
 
+/** A varied segment in mV, and the factor on its scale. */
+export interface Variation {
+  mv: Float64Array;
+  gain: number;
+}
+
+/** A network's input [p.samples] of a varied segment, by the network's own scaling and bounds. */
+export function variedInput({ mv, gain }: Variation, p: Preprocessing): Float32Array {
+  return normaliseSegment(mv, { ...p, scale: { ...p.scale, factor: p.scale.factor * gain } });
+}
+
 /**
  * One varied segment [p.samples] of a conditioned record of any length: a random part (of a record that is
  * long enough) or the whole record repeated, then shifted circularly, which the circular network only notices
  * through its pooling.
  */
-export function augmentedSegment(
+export function vary(
   conditioned: Float32Array,
   p: Preprocessing,
   settings: Augmentation,
   random: Random,
-): Float32Array {
+): Variation {
   const { stretch, amplitude, noise, wander } = settings;
   const rate = p.samples / p.seconds;
   const factor = random.next() < stretch.probability ? 1 + stretch.most * (2 * random.next() - 1) : 1;
@@ -52,18 +63,14 @@ export function augmentedSegment(
   const pace = (2 * Math.PI * random.between(0.3, 1)) / rate;
   const phase = 2 * Math.PI * random.next();
   const shift = random.below(p.samples);
-  const out = new Float64Array(p.samples);
+  const mv = new Float64Array(p.samples);
   for (let i = 0; i < p.samples; i++) {
     let x = sign * segment[(i + shift) % p.samples];
     if (hiss > 0) x += hiss * random.normal();
     if (sway > 0) x += sway * Math.sin(pace * i + phase);
-    out[i] = x;
+    mv[i] = x;
   }
-  const scale = {
-    ...p.scale,
-    factor: p.scale.factor * random.between(1 - amplitude.most, 1 + amplitude.most),
-  };
-  return normaliseSegment(out, { ...p, scale });
+  return { mv, gain: random.between(1 - amplitude.most, 1 + amplitude.most) };
 }
 
 /**

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { extname, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import type { Preprocessing } from '../src/ecg/preprocess.ts';
 import { BlindbeatError } from '../src/errors.ts';
 import type { RangeControl } from './activation.ts';
 import type { Augmentation } from './augment.ts';
@@ -9,6 +10,8 @@ import type { Architecture } from './network.ts';
 /** A training from beginning to end; training/configs has one file per published model. */
 export interface TrainingConfig {
   architecture: Architecture;
+  /** Default: DEFAULT_PREPROCESSING. */
+  preprocessing?: Preprocessing;
   batch: number;
   phases: { normalised: Phase; exact: Phase };
   /** A class of share f weighs f^-exponent, scaled to a mean of 1 over the records. */

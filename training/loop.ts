@@ -2,7 +2,7 @@ import { cropSegment, type Preprocessing } from '../src/ecg/preprocess.ts';
 import { Random } from '../src/ecg/random.ts';
 import { BlindbeatError } from '../src/errors.ts';
 import { computeMetrics } from '../src/model/metrics.ts';
-import { augmentedSegment } from './augment.ts';
+import { type Variation, variedInput, vary } from './augment.ts';
 import type { EpochRecord, TrainingState } from './checkpoint.ts';
 import type { Phase, TrainingConfig } from './config.ts';
 import { type Corpus, type Parts, rowsOf } from './data.ts';
@@ -35,13 +35,19 @@ export interface StepProgress {
   eta: number;
 }
 
+/** An exact network, and what its inputs are made by: as `Preprocessing` of the same samples as the taught network's. */
+export interface Teacher {
+  network: Network;
+  preprocessing: Preprocessing;
+}
+
 export interface LoopOptions {
   corpus: Corpus;
   parts: Parts;
   preprocessing: Preprocessing;
   config: TrainingConfig;
-  /** Exact networks whose mean scores are targets too, as config.distillation says. */
-  teachers?: Network[];
+  /** Networks whose mean scores are targets too, as config.distillation says. */
+  teachers?: Teacher[];
   /** Whether a polynomial network must pass the gate of an export to be chosen; default: true. */
   gate?: boolean;
   signal?: AbortSignal;
@@ -116,6 +122,7 @@ async function trainEpoch(
   const rows = config.batch + (hostile.length > 0 ? config.hostilePerBatch : 0);
   const segments = new Float32Array(rows * samples);
   const labels = new Uint8Array(rows).fill(NO_LABEL);
+  const variations: Variation[] = [];
   const seen: number[] = [];
   const named: number[] = [];
   let sumLoss = 0;
@@ -127,7 +134,8 @@ async function trainEpoch(
     for (let i = 0; i < config.batch; i++) {
       const record = corpus.records[order[step * config.batch + i]];
       const signal = corpus.signals.subarray(record.offset, record.offset + record.length);
-      segments.set(augmentedSegment(signal, preprocessing, config.augmentation, random), i * samples);
+      variations[i] = vary(signal, preprocessing, config.augmentation, random);
+      segments.set(variedInput(variations[i], preprocessing), i * samples);
       labels[i] = classes.indexOf(record.label);
     }
     for (let i = config.batch; i < rows; i++) {
@@ -135,7 +143,9 @@ async function trainEpoch(
     }
     if (options.teachers?.length && config.distillation) {
       const { share, temperature } = config.distillation;
-      loss.teacher = { scores: meanScores(options.teachers, segments), share, temperature };
+      const scores = new Float32Array(rows * classes.length);
+      scores.set(meanScores(options.teachers, variations));
+      loss.teacher = { scores, share, temperature };
     }
     const result = lossAndGradients(state.network, segments, labels, loss);
     const done = epochInPhase * steps + step;
@@ -180,8 +190,12 @@ async function trainEpoch(
   };
 }
 
-function meanScores(networks: Network[], segments: Float32Array): Float32Array {
-  const all = networks.map((network) => computeScores(network, segments));
+function meanScores(teachers: Teacher[], variations: Variation[]): Float32Array {
+  const all = teachers.map(({ network, preprocessing: p }) => {
+    const segments = new Float32Array(variations.length * p.samples);
+    for (const [i, variation] of variations.entries()) segments.set(variedInput(variation, p), i * p.samples);
+    return computeScores(network, segments);
+  });
   return all[0].map((_, i) => all.reduce((sum, scores) => sum + scores[i], 0) / all.length);
 }
 

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { drawSvg } from '../src/cli/picture.ts';
-import { DEFAULT_PREPROCESSING, type Preprocessing } from '../src/ecg/preprocess.ts';
+import { DEFAULT_PREPROCESSING, type Preprocessing, parsePreprocessing } from '../src/ecg/preprocess.ts';
 import { BlindbeatError } from '../src/errors.ts';
 import { loadModel } from '../src/model/files.ts';
 import type { Model } from '../src/model/model.ts';
@@ -13,7 +13,7 @@ import { fromModel } from './convert.ts';
 import { trainingCurves } from './curves.ts';
 import { loadCorpus, partsOf, writeWhole } from './data.ts';
 import { exportModel, type ModelMetrics } from './export.ts';
-import { initialState, runTraining, type StepProgress } from './loop.ts';
+import { initialState, runTraining, type StepProgress, type Teacher } from './loop.ts';
 import { type Architecture, type Network, plainOf } from './network.ts';
 import type { Split } from './split.ts';
 import split from './splits/cinc2017.json' with { type: 'json' };
@@ -74,7 +74,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const name = basename(resolve(options.out));
   const work = options.work ?? 'runs';
   const config = withEpochs(await loadConfig(options.config), options.epochs);
-  const p: Preprocessing = DEFAULT_PREPROCESSING;
+  const p = parsePreprocessing(config.preprocessing ?? DEFAULT_PREPROCESSING);
   const teachers = await teachersOf(options, config, work);
   const backend = await loadBackend(options.backend);
   reporter.note(`config: ${options.config}`);
@@ -96,7 +96,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const state =
     options.resume && (began || !config.distillation)
       ? resumed(checkpoint, options.config, seed)
-      : initialState(options.config, config, seed, await initialNetwork(options.init, config.architecture));
+      : initialState(
+          options.config,
+          config,
+          seed,
+          await initialNetwork(options.init, config.architecture, p),
+        );
   if (!options.resume && began) {
     reporter.note(`${checkpoint} of an earlier run is replaced (--resume would have gone on from it)`);
   }
@@ -113,7 +118,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     parts,
     preprocessing: p,
     config,
-    teachers: teachers.map((teacher) => fromModel(teacher)),
+    teachers: teachers.map((model) => teacherOf(model, p)),
     signal: options.signal,
     onStep: (progress) => reporter.step(progress),
     onEpoch: async (record, now) => {
@@ -154,9 +159,17 @@ function resumed(checkpoint: string, config: string, seed: number): TrainingStat
 async function initialNetwork(
   init: string | undefined,
   architecture: Architecture,
+  p: Preprocessing,
 ): Promise<Network | undefined> {
   if (init === undefined) return undefined;
-  const network = fromModel(await loadModel(init));
+  const model = await loadModel(init);
+  if (JSON.stringify(model.preprocessing) !== JSON.stringify(p)) {
+    throw new BlindbeatError(
+      'USAGE',
+      `${init} has another preprocessing than the config. Give the config that of the model, or start without --init.`,
+    );
+  }
+  const network = fromModel(model);
   const { helix, ...plain } = network.architecture;
   const same = JSON.stringify(plain) === JSON.stringify(plainOf(architecture));
   // A plain network's weights carry over to a helical one, not the other way.
@@ -167,6 +180,18 @@ async function initialNetwork(
     );
   }
   return { ...network, architecture };
+}
+
+/** A model as a teacher of a network whose inputs are made by `p`: both must be of the same conditioned signal. */
+function teacherOf(model: Model, p: Preprocessing): Teacher {
+  const signalOf = ({ seconds, samples, band }: Preprocessing) => JSON.stringify([seconds, samples, band]);
+  if (signalOf(model.preprocessing) !== signalOf(p)) {
+    throw new BlindbeatError(
+      'USAGE',
+      `${model.name} cannot teach this config: its segments have another length, rate or band (${signalOf(model.preprocessing)}, expected ${signalOf(p)}). Choose another teacher.`,
+    );
+  }
+  return { network: fromModel(model), preprocessing: model.preprocessing };
 }
 
 function checkpointOf(work: string, out: string): string {

@@ -1,9 +1,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { DEFAULT_PREPROCESSING as p } from '../../src/ecg/preprocess.ts';
+import { normaliseSegment, DEFAULT_PREPROCESSING as p } from '../../src/ecg/preprocess.ts';
 import { Random } from '../../src/ecg/random.ts';
 import { rootMeanSquare } from '../../src/ecg/scale.ts';
-import { AUGMENTATION, addBurst, augmentedSegment } from '../../training/augment.ts';
+import { AUGMENTATION, addBurst, variedInput, vary } from '../../training/augment.ts';
+
+const augmentedSegment = (...of: Parameters<typeof vary>) => variedInput(vary(...of), of[1]);
 
 /** Something like a conditioned ECG: a spike a second. */
 function record(length: number): Float32Array {
@@ -59,6 +61,15 @@ test('a flipped segment is the negative one', () => {
   upright.forEach((x, i) => {
     expect(flipped[i]).toBeCloseTo(-x, 6);
   });
+});
+
+test('two networks see the same variation, each by its own scale and bounds', () => {
+  const other = { ...p, scale: { ...p.scale, factor: 1 }, bound: 2 };
+  const variation = vary(record(5000), p, AUGMENTATION, new Random(6));
+  const seen = variedInput(variation, other);
+  const tighter = { ...other, scale: { ...other.scale, factor: variation.gain } };
+  expect(seen).toEqual(normaliseSegment(variation.mv, tighter));
+  expect(seen).not.toEqual(variedInput(variation, p));
 });
 
 test('a burst is short and leaves the rest of the record alone', () => {

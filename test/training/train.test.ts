@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { DEFAULT_PREPROCESSING } from '../../src/ecg/preprocess.ts';
 import { RHYTHMS, synthesise } from '../../src/ecg/synth.ts';
 import { loadModel } from '../../src/model/files.ts';
 import { loadConfig } from '../../training/config.ts';
@@ -11,6 +12,8 @@ import { type TestRecord, writeDataset } from '../helpers/dataset.ts';
 
 let root: string;
 const data = () => join(root, 'data');
+/** Not what teachers are trained with. */
+const TIGHTER = { ...DEFAULT_PREPROCESSING, scale: { percentile: 1, factor: 1 }, bound: 2 };
 const config = (name: string) => join(root, `${name}.json`);
 
 /** Synthetic records in the layout of CinC 2017: eight to train on, four in each other part of the split. */
@@ -44,7 +47,11 @@ beforeAll(async () => {
   const teachers = [1, 2].map((seed) => ({ config: config('alone'), seed }));
   writeFileSync(
     config('taught'),
-    JSON.stringify({ ...small, distillation: { teachers, share: 0.6, temperature: 2 } }),
+    JSON.stringify({
+      ...small,
+      preprocessing: TIGHTER,
+      distillation: { teachers, share: 0.6, temperature: 2 },
+    }),
   );
 });
 
@@ -69,6 +76,8 @@ test('one command trains the teachers, then the network; resumed, it trains none
   expect(notes).toContain('teachers: alone.json-seed1, alone.json-seed2');
   const teacher = join(options.work, 'teachers/alone.json-seed1');
   expect((await loadModel(teacher)).provenance.seed).toBe(1);
+  expect((await loadModel(teacher)).preprocessing).toEqual(DEFAULT_PREPROCESSING);
+  expect(model.preprocessing).toEqual(TIGHTER);
   for (const path of [join(options.work, 'taught/training.svg'), join(options.out, 'training.svg')]) {
     expect(readFileSync(path, 'utf8')).toMatch(/^<svg[\s\S]*CinC score/);
   }
@@ -100,4 +109,20 @@ test('a plain model becomes a helical one, not the other way', async () => {
   expect((await train(init)).model.blocks.map((b) => b.helix)).toEqual([0, 1]);
   const back = { ...options, config: config('plain'), out: join(root, 'x'), init: helical };
   await expect(train(back)).rejects.toThrow(/has another architecture than the config/);
+});
+
+test('a start or a teacher whose inputs are made otherwise is refused', async () => {
+  const options = { data: data(), work: join(root, 'runs'), backend: 'wasm' as const };
+  const plain = join(root, 'models/plain');
+  const settings = await loadConfig(config('plain'));
+  const narrower = { ...TIGHTER, band: { ...TIGHTER.band, high: 30 } };
+  const distillation = { teachers: [], share: 0.6, temperature: 2 };
+  writeFileSync(config('narrower'), JSON.stringify({ ...settings, preprocessing: narrower, distillation }));
+  const other = { ...options, config: config('narrower'), out: join(root, 'x') };
+  await expect(train({ ...other, teachers: false, init: plain })).rejects.toThrow(
+    /has another preprocessing than the config/,
+  );
+  await expect(train({ ...other, teachers: [plain] })).rejects.toThrow(
+    /cannot teach this config: its segments have another/,
+  );
 });
