@@ -2,7 +2,7 @@ import { BlindbeatError } from '../errors.ts';
 import type { Model } from '../model/model.ts';
 import { type ActivationStep, activationSteps, inputScaleFor, type PolynomialProgram } from './activation.ts';
 import { type Chain, chooseChain, type Depth, SCALE_BITS } from './chain.ts';
-import { chooseGroupedSchedules, chooseSchedules } from './choose.ts';
+import { type ChoiceContext, type Chosen, chooseGroupedSchedules, chooseSchedules } from './choose.ts';
 import { type Costs, FAST_COST } from './cost.ts';
 import { type FoldedConvolution, type FoldedModel, foldModel } from './fold.ts';
 import type { KeySwitching, LevelGadgets } from './gadget.ts';
@@ -211,7 +211,7 @@ export function compile(model: Model, options: PlanOptions = {}): Circuit {
   const { layout, offset } = linear.at(-1)!;
   const positions = slots / layout.interleave;
   const sums = Array.from({ length: Math.log2(positions) }, (_, k) => layout.interleave * 2 ** k);
-  const { schedules, gadgets } = scheduleOnce(model, linear, sums, parameters, options);
+  const { schedules, gadgets } = schedule(linear, sums, parameters, options);
 
   const stages: Stage[] = [];
   let limbs = primes.length;
@@ -382,22 +382,22 @@ function linearLayers(
   return layers;
 }
 
-const chosen = new WeakMap<Model, Map<string, ReturnType<typeof schedule>>>();
+const chosen = new Map<string, Chosen>();
 
-/** `schedule`, once for a model and the options that it depends on: the choice takes more than a second. */
-function scheduleOnce(
-  model: Model,
-  layers: LinearLayer[],
-  sums: number[],
-  parameters: Parameters,
-  { keyBudget, costs, keySwitching }: PlanOptions,
-): ReturnType<typeof schedule> {
-  const known = chosen.get(model) ?? new Map();
-  chosen.set(model, known);
-  const options = { keyBudget, costs, keySwitching };
-  const key = JSON.stringify([parameters.n, options]);
-  if (!known.has(key)) known.set(key, schedule(layers, sums, parameters, options));
-  return known.get(key);
+/** The choice for layers that rotate by these amounts; made once in a process, since it takes more than a second. */
+function choose(layers: LinearLayer[], context: ChoiceContext, keySwitching: KeySwitching): Chosen {
+  const rotated = layers.map(({ limbs, map: { inputs, outputs, period, weights } }) => [
+    limbs,
+    inputs,
+    outputs,
+    period,
+    [...weights.keys()],
+  ]);
+  const key = JSON.stringify([keySwitching, context, rotated]);
+  const result =
+    chosen.get(key) ?? (keySwitching === 'seal' ? chooseSchedules : chooseGroupedSchedules)(layers, context);
+  chosen.set(key, result);
+  return result;
 }
 
 /** The joint choice of all schedules; `sums` are rotations that are needed anyway, at the dense layer's level. */
@@ -409,8 +409,7 @@ function schedule(
 ): { schedules: Schedule[]; gadgets: LevelGadgets } {
   const { limbs } = layers.at(-1)!;
   const others = publicKeySize(parameters) + HEADER_ROOM;
-  const choose = keySwitching === 'seal' ? chooseSchedules : chooseGroupedSchedules;
-  const { choices, gadgets, bytes } = choose(layers, {
+  const context: ChoiceContext = {
     parameters,
     costs,
     budget: (keyBudget ?? keyBudgetOf(parameters.n)) - others,
@@ -427,7 +426,8 @@ function schedule(
         count: layer.map.outputs,
       })),
     ),
-  });
+  };
+  const { choices, gadgets, bytes } = choose(layers, context, keySwitching);
   if (keyBudget !== undefined && bytes + others > keyBudget) {
     const megabytes = (b: number) => `${(b / 1e6).toFixed(1)} MB`;
     throw new BlindbeatError(
