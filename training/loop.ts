@@ -35,7 +35,7 @@ export interface StepProgress {
   eta: number;
 }
 
-/** An exact network, and what its inputs are made by: as `Preprocessing` of the same samples as the taught network's. */
+/** An exact network and what makes its inputs: samples, seconds and band as the taught network has them, scale and bounds its own. */
 export interface Teacher {
   network: Network;
   preprocessing: Preprocessing;
