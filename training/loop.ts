@@ -143,8 +143,7 @@ async function trainEpoch(
     }
     if (options.teachers?.length && config.distillation) {
       const { share, temperature } = config.distillation;
-      const scores = new Float32Array(rows * classes.length);
-      scores.set(meanScores(options.teachers, variations));
+      const scores = meanScores(options.teachers, variations, segments, preprocessing);
       loss.teacher = { scores, share, temperature };
     }
     const result = lossAndGradients(state.network, segments, labels, loss);
@@ -190,11 +189,22 @@ async function trainEpoch(
   };
 }
 
-function meanScores(teachers: Teacher[], variations: Variation[]): Float32Array {
+/** Of a batch whose `segments` the preprocessing `own` made. For a teacher with another one, rows that are no variation are 0: they have no label. */
+function meanScores(
+  teachers: Teacher[],
+  variations: Variation[],
+  segments: Float32Array,
+  own: Preprocessing,
+): Float32Array {
+  const inputs = new Map([[JSON.stringify(own), segments]]);
   const all = teachers.map(({ network, preprocessing: p }) => {
-    const segments = new Float32Array(variations.length * p.samples);
-    for (const [i, variation] of variations.entries()) segments.set(variedInput(variation, p), i * p.samples);
-    return computeScores(network, segments);
+    const key = JSON.stringify(p);
+    const input = inputs.get(key) ?? new Float32Array(segments.length);
+    if (!inputs.has(key)) {
+      for (const [i, variation] of variations.entries()) input.set(variedInput(variation, p), i * p.samples);
+      inputs.set(key, input);
+    }
+    return computeScores(network, input);
   });
   return all[0].map((_, i) => all.reduce((sum, scores) => sum + scores[i], 0) / all.length);
 }

@@ -75,7 +75,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const work = options.work ?? 'runs';
   const config = withEpochs(await loadConfig(options.config), options.epochs);
   const p = parsePreprocessing(config.preprocessing ?? DEFAULT_PREPROCESSING);
-  const teachers = await teachersOf(options, config, work);
+  const models = await teachersOf(options, config, work);
+  const teachers = models.map((model) => teacherOf(model, p));
   const backend = await loadBackend(options.backend);
   reporter.note(`config: ${options.config}`);
   reporter.note(`backend: ${backend.description}`);
@@ -110,7 +111,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const curves = join(dirname(checkpoint), 'training.svg');
   reporter.note(`after every epoch: ${checkpoint}, ${curves}`);
   if (config.distillation) {
-    const names = teachers.map((teacher) => teacher.name).join(', ');
+    const names = models.map((model) => model.name).join(', ');
     reporter.note(`teachers: ${names || 'none, so the labels alone'}`);
   }
   await runTraining(state, {
@@ -118,7 +119,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     parts,
     preprocessing: p,
     config,
-    teachers: teachers.map((model) => teacherOf(model, p)),
+    teachers,
     signal: options.signal,
     onStep: (progress) => reporter.step(progress),
     onEpoch: async (record, now) => {

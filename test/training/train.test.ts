@@ -113,16 +113,15 @@ test('a plain model becomes a helical one, not the other way', async () => {
 
 test('a start or a teacher whose inputs are made otherwise is refused', async () => {
   const options = { data: data(), work: join(root, 'runs'), backend: 'wasm' as const };
-  const plain = join(root, 'models/plain');
   const settings = await loadConfig(config('plain'));
   const narrower = { ...TIGHTER, band: { ...TIGHTER.band, high: 30 } };
   const distillation = { teachers: [], share: 0.6, temperature: 2 };
   writeFileSync(config('narrower'), JSON.stringify({ ...settings, preprocessing: narrower, distillation }));
   const other = { ...options, config: config('narrower'), out: join(root, 'x') };
-  await expect(train({ ...other, teachers: false, init: plain })).rejects.toThrow(
+  await expect(train({ ...other, teachers: false, init: 'deepcardio-deg2-plain' })).rejects.toThrow(
     /has another preprocessing than the config/,
   );
-  await expect(train({ ...other, teachers: [plain] })).rejects.toThrow(
+  await expect(train({ ...other, teachers: ['deepcardio-relu'] })).rejects.toThrow(
     /cannot teach this config: its segments have another/,
   );
 });
