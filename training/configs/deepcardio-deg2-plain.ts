@@ -1,10 +1,17 @@
+import { AUGMENTATION } from '../augment.ts';
 import type { TrainingConfig } from '../config.ts';
 import helical from './deepcardio-deg2.ts';
 
-/** The polynomial network without helical convolutions, as it was trained before there were any. */
+/** The polynomial network without helical convolutions, as it was trained before there were any, on inputs of before. */
 const config: TrainingConfig = {
   ...helical,
   architecture: { ...helical.architecture, helix: undefined },
+  preprocessing: undefined,
+  phases: {
+    normalised: { ...helical.phases.normalised, epochs: 32 },
+    exact: { ...helical.phases.exact, epochs: 14, peak: 7e-4 },
+  },
+  augmentation: AUGMENTATION,
   distillation: {
     ...helical.distillation!,
     teachers: [

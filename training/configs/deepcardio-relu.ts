@@ -1,3 +1,4 @@
+import { AUGMENTATION } from '../augment.ts';
 import type { TrainingConfig } from '../config.ts';
 import polynomial from './deepcardio-deg2.ts';
 
@@ -15,6 +16,8 @@ const config: TrainingConfig = {
     normalised: { epochs: 26, peak: 4e-3, last: 2e-5, warmUp: 200 },
     exact: { epochs: 0, peak: 1e-3, last: 1e-3, warmUp: 1 },
   },
+  preprocessing: undefined,
+  augmentation: AUGMENTATION,
   distillation: undefined,
 };
 
