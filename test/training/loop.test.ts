@@ -51,7 +51,7 @@ const parts: Parts = { train: indices(0, 40), validation: indices(40, 52), test:
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'blindbeat-training-'));
   await loadBackend('wasm');
-  const base = await loadConfig('deepcardio-deg2');
+  const base = await loadConfig('deepcardio-deg2-plain');
   const { normalised, exact } = base.phases;
   config = {
     ...base,
@@ -60,7 +60,6 @@ beforeAll(async () => {
       samples: p.samples,
       channels: [4, 8, 8],
       dilations: [1, 1, 2],
-      helix: undefined,
     },
     batch: 8,
     statisticsRecords: 32,
