@@ -1,6 +1,5 @@
-import { AUGMENTATION } from '../augment.ts';
 import type { TrainingConfig } from '../config.ts';
-import polynomial from './deepcardio-deg2.ts';
+import polynomial from './deepcardio-deg2-plain.ts';
 
 /** Six blocks with ReLU and max-pooling: the polynomial network's baseline, and one of its teachers. */
 const config: TrainingConfig = {
@@ -10,14 +9,11 @@ const config: TrainingConfig = {
     dilations: [1, 1, 1, 1, 2, 4],
     activation: 'relu',
     pooling: 'max',
-    helix: undefined,
   },
   phases: {
     normalised: { epochs: 26, peak: 4e-3, last: 2e-5, warmUp: 200 },
     exact: { epochs: 0, peak: 1e-3, last: 1e-3, warmUp: 1 },
   },
-  preprocessing: undefined,
-  augmentation: AUGMENTATION,
   distillation: undefined,
 };
 
