@@ -41,6 +41,8 @@ export interface Phase {
   last: number;
   warmUp: number;
   control?: RangeControl;
+  /** Convolutions step by Muon instead of AdamW. */
+  muon?: boolean;
   /** The normalised phase only: without the architecture's helix, which is faster and whose weights carry over. */
   plain?: boolean;
 }

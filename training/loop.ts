@@ -149,7 +149,7 @@ async function trainEpoch(
     const result = lossAndGradients(state.network, segments, labels, loss);
     const done = epochInPhase * steps + step;
     rate = learningRate(done, phase.epochs * steps, phase.warmUp, phase.peak, phase.last);
-    state.optimizer.update(result.gradients, rate);
+    state.optimizer.update(result.gradients, rate, phase.muon);
     if (state.average) average(state.average, state.network, config.averageDecay);
     sumLoss += result.loss;
     sumPenalty += result.penalty;

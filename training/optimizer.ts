@@ -1,3 +1,5 @@
+import { orthogonalise } from './orthogonalise.ts';
+
 /** A trained array and how the optimiser treats it. */
 export interface Parameter {
   name: string;
@@ -17,6 +19,9 @@ export interface AdamWSettings {
   /** Gradients are scaled down to this global norm. */
   clipNorm: number;
 }
+
+/** How Muon steps: see `AdamW.update`. */
+const MUON = { beta: 0.95, rms: 0.2 };
 
 export const ADAMW: AdamWSettings = {
   beta1: 0.9,
@@ -47,8 +52,12 @@ export class AdamW {
   /**
    * One update; returns the gradients' global norm before clipping. Gradients that are not finite change
    * nothing: the step is skipped and NaN returned.
+   *
+   * With `muon` convolutions of more than one input channel step by Muon (Jordan 2024,
+   * https://kellerjordan.github.io/posts/muon): Nesterov's momentum, orthogonalised as a matrix [kernel * in][out], scaled to
+   * the rms of a step of Adam (Liu et al. 2025, arXiv 2502.16982, section 2.2), so that both take one learning rate.
    */
-  update(gradients: Float32Array[], learningRate: number): number {
+  update(gradients: Float32Array[], learningRate: number, muon = false): number {
     const { beta1, beta2, epsilon, weightDecay, clipNorm } = this.settings;
     let sum = 0;
     for (const g of gradients) for (let i = 0; i < g.length; i++) sum += g[i] * g[i];
@@ -63,6 +72,18 @@ export class AdamW {
       const v = this.second[k];
       const g = gradients[k];
       const keep = p.decay ? 1 - learningRate * weightDecay : 1;
+      if (muon && p.shape.length === 3 && p.shape[1] > 1) {
+        const d = g.map((x, i) => {
+          m[i] = MUON.beta * m[i] + (1 - MUON.beta) * x * factor;
+          return MUON.beta * m[i] + (1 - MUON.beta) * x * factor;
+        });
+        const columns = p.shape[2];
+        const rows = g.length / columns;
+        const o = orthogonalise(d, rows, columns);
+        const rate = learningRate * MUON.rms * Math.sqrt(Math.max(rows, columns));
+        for (let i = 0; i < g.length; i++) p.values[i] = p.values[i] * keep - rate * o[i];
+        return;
+      }
       const [low, high] = p.bounds ?? [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
       for (let i = 0; i < g.length; i++) {
         const d = g[i] * factor;

@@ -8,7 +8,7 @@ const config: TrainingConfig = {
   architecture: { ...helical.architecture, helix: undefined },
   preprocessing: undefined,
   phases: {
-    normalised: { ...helical.phases.normalised, epochs: 32 },
+    normalised: { ...helical.phases.normalised, epochs: 32, muon: false },
     exact: { ...helical.phases.exact, epochs: 14, peak: 7e-4 },
   },
   augmentation: AUGMENTATION,

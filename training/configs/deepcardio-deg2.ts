@@ -24,6 +24,7 @@ const config: TrainingConfig = {
       last: 2e-4,
       warmUp: 200,
       plain: true,
+      muon: true,
       control: { clip: 5, start: 3, form: 'quadratic', linear: 1, square: 10, largest: 0.02 },
     },
     exact: {
