@@ -1,19 +1,19 @@
 import type { TrainingConfig } from '../config.ts';
 import polynomial from './deepcardio-deg2.ts';
-import average from './deepcardio-relu-average.ts';
+import relu7 from './deepcardio-relu7.ts';
 
 /** ReLU and average pooling in seven blocks, on the polynomial network's inputs, taught by the polynomial network's teachers. */
 const config: TrainingConfig = {
-  ...average,
+  ...relu7,
   architecture: {
-    ...average.architecture,
-    channels: [...average.architecture.channels, 256],
-    dilations: [...average.architecture.dilations, 4],
+    ...relu7.architecture,
+    dilations: [...polynomial.architecture.dilations, 4],
+    pooling: 'average',
   },
   preprocessing: polynomial.preprocessing,
   phases: {
-    ...average.phases,
-    normalised: { ...average.phases.normalised, epochs: 20, muon: true },
+    ...relu7.phases,
+    normalised: { ...relu7.phases.normalised, epochs: 20, muon: true },
   },
   augmentation: polynomial.augmentation,
   distillation: polynomial.distillation,
