@@ -4,7 +4,7 @@ import { FastBackend, FastEngine } from './backends/fast.ts';
 import { OPERATIONS } from './backends/trace.ts';
 import type { Costs } from './cost.ts';
 import { sealGadget } from './gadget.ts';
-import type { Parameters } from './parameters.ts';
+import type { Parameters } from './ring/parameters.ts';
 import type { RawCiphertext } from './seal-bytes.ts';
 
 /** Milliseconds of one operation on one ciphertext. */

@@ -4,7 +4,7 @@ import { type Costs, operationMs } from './cost.ts';
 import { type Gadget, gadgets, type LevelGadgets, restrict, sealGadget } from './gadget.ts';
 import { switchingKeySize } from './manifest.ts';
 import type { Diagonals } from './packing.ts';
-import type { Parameters } from './parameters.ts';
+import type { Parameters } from './ring/parameters.ts';
 import { accumulatorsOf, type Choice, decompositionCounts, giantBlocks, stepCounts } from './steps.ts';
 
 /**

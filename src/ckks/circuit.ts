@@ -20,7 +20,7 @@ import {
   rotatePeriod,
   shiftToNonNegative,
 } from './packing.ts';
-import { log2Product, MAX_LOG_QP, type Parameters } from './parameters.ts';
+import { log2Product, MAX_LOG_QP, type Parameters } from './ring/parameters.ts';
 import { buildSchedule, type Schedule } from './steps.ts';
 
 /** What a user may choose about a plan. */

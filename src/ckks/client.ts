@@ -1,12 +1,12 @@
 import { bytesToHex } from '@noble/hashes/utils.js';
 import { BlindbeatError } from '../errors.ts';
-import { packedSize, packLimbs, unpackBits } from './bits.ts';
 import { concat, readContainer, writeContainer } from './container.ts';
 import { type Gadget, moduli, primesOf, sealGadget } from './gadget.ts';
 import { addKeyTerm } from './grouped-key.ts';
 import { bodySizes, keyCount, type Manifest, type PlannedKey, plannedKeys } from './manifest.ts';
-import { bitLength, type Parameters } from './parameters.ts';
-import { PeriodicEncoder, periodicSlots } from './periodic.ts';
+import { packedSize, packLimbs, unpackBits } from './ring/bit-packing.ts';
+import { bitLength, type Parameters } from './ring/parameters.ts';
+import { PeriodicEncoder, periodicSlots } from './ring/periodic-encoder.ts';
 import { allPrimes, type ClientModule, type Handle, loadSeal, type SEALContext, type Seal } from './seal.ts';
 import {
   plaintextBuffer,

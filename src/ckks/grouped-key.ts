@@ -1,6 +1,6 @@
 import { type Gadget, primesOf } from './gadget.ts';
-import { bitReversal, multiplyMod } from './modular.ts';
-import type { Parameters } from './parameters.ts';
+import { bitReversal, multiplyMod } from './ring/modular.ts';
+import type { Parameters } from './ring/parameters.ts';
 import { galoisElement } from './seal-bytes.ts';
 import type { SecretKey } from './secret-key.ts';
 

@@ -2,7 +2,6 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
 import { type Preprocessing, parsePreprocessing } from '../ecg/preprocess.ts';
 import { BlindbeatError } from '../errors.ts';
-import { packedSize } from './bits.ts';
 import { containerSize } from './container.ts';
 import {
   type Gadget,
@@ -13,6 +12,7 @@ import {
   primesOf,
   sealGadget,
 } from './gadget.ts';
+import { packedSize } from './ring/bit-packing.ts';
 import {
   bitLength,
   isPrime,
@@ -20,7 +20,7 @@ import {
   MAX_LOG_QP,
   MAX_PRIME_BITS,
   type Parameters,
-} from './parameters.ts';
+} from './ring/parameters.ts';
 import { SEED_SIZE } from './seal-bytes.ts';
 
 /** What the reply carries: the scores, or also where in the recording the evidence for them is. */

@@ -1,6 +1,6 @@
 import initialize, { type ClassHandle, type MainModule, type SEALContext } from 'node-seal/allows';
 import { BlindbeatError } from '../errors.ts';
-import type { Parameters } from './parameters.ts';
+import type { Parameters } from './ring/parameters.ts';
 import { withFastDivision } from './seal-division.ts';
 
 /**

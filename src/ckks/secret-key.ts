@@ -1,7 +1,7 @@
 import { BlindbeatError } from '../errors.ts';
-import { packLimbs, unpackLimbs } from './bits.ts';
 import { concat, readContainer, writeContainer } from './container.ts';
 import { bodySizes, type Manifest } from './manifest.ts';
+import { packLimbs, unpackLimbs } from './ring/bit-packing.ts';
 import { allPrimes } from './seal.ts';
 import { readPlaintextWords } from './seal-bytes.ts';
 

@@ -2,7 +2,6 @@ import { BlindbeatError } from '../errors.ts';
 import type { Model } from '../model/model.ts';
 import { FastHost } from './backends/fast-host.ts';
 import { SealHost } from './backends/seal-host.ts';
-import { packBits, unpackLimbs } from './bits.ts';
 import { check } from './check.ts';
 import { compile, type PlanOptions } from './circuit.ts';
 import { concat, readContainer, writeContainer } from './container.ts';
@@ -17,9 +16,10 @@ import {
 } from './host.ts';
 import { allCores, requireThreads } from './kernels/threads.ts';
 import { bodySizes, keyCount, type Manifest, plannedKeys, switchingKeySize } from './manifest.ts';
-import { bitLength } from './parameters.ts';
-import { PeriodicEncoder } from './periodic.ts';
 import { type Plan, planCircuit } from './plan.ts';
+import { packBits, unpackLimbs } from './ring/bit-packing.ts';
+import { bitLength } from './ring/parameters.ts';
+import { PeriodicEncoder } from './ring/periodic-encoder.ts';
 import type { OnStage } from './run.ts';
 import { type RawCiphertext, SEED_SIZE } from './seal-bytes.ts';
 

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { packedSize } from '../../src/ckks/bits.ts';
 import { Client } from '../../src/ckks/client.ts';
-import { MAX_PRIME_BITS } from '../../src/ckks/parameters.ts';
 import { plan } from '../../src/ckks/plan.ts';
+import { packedSize } from '../../src/ckks/ring/bit-packing.ts';
+import { MAX_PRIME_BITS } from '../../src/ckks/ring/parameters.ts';
 import {
   readCiphertext,
   readSwitchingKey,

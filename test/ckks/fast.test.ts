@@ -6,9 +6,9 @@ import { SealBackend, SealEngine, type SwitchingKeys } from '../../src/ckks/back
 import { compile } from '../../src/ckks/circuit.ts';
 import { sealGadget } from '../../src/ckks/gadget.ts';
 import type { KeySet } from '../../src/ckks/manifest.ts';
-import { minimalPrimitiveRoot, Ntt } from '../../src/ckks/modular.ts';
-import { choosePrimes, log2Product, type Parameters } from '../../src/ckks/parameters.ts';
 import { plan } from '../../src/ckks/plan.ts';
+import { minimalPrimitiveRoot, Ntt } from '../../src/ckks/ring/modular.ts';
+import { choosePrimes, log2Product, type Parameters } from '../../src/ckks/ring/parameters.ts';
 import { encodeProgram, run } from '../../src/ckks/run.ts';
 import {
   type Ciphertext,

@@ -3,8 +3,8 @@ import { Client } from '../../src/ckks/client.ts';
 import { type Gadget, gadgets, moduli, primesOf } from '../../src/ckks/gadget.ts';
 import { addKeyTerm } from '../../src/ckks/grouped-key.ts';
 import { plannedKeys } from '../../src/ckks/manifest.ts';
-import { minimalPrimitiveRoot, multiplyMod, Ntt } from '../../src/ckks/modular.ts';
 import { plan } from '../../src/ckks/plan.ts';
+import { minimalPrimitiveRoot, multiplyMod, Ntt } from '../../src/ckks/ring/modular.ts';
 import { allPrimes, type ClientModule, loadSeal, type SEALContext, type Seal } from '../../src/ckks/seal.ts';
 import {
   galoisElement,

@@ -10,8 +10,8 @@ import {
   restrict,
 } from '../../src/ckks/gadget.ts';
 import { addKeyTerm } from '../../src/ckks/grouped-key.ts';
-import { minimalPrimitiveRoot, multiplyMod, Ntt } from '../../src/ckks/modular.ts';
-import { choosePrimes, log2Product, type Parameters } from '../../src/ckks/parameters.ts';
+import { minimalPrimitiveRoot, multiplyMod, Ntt } from '../../src/ckks/ring/modular.ts';
+import { choosePrimes, log2Product, type Parameters } from '../../src/ckks/ring/parameters.ts';
 import { allPrimes, type ClientModule, loadSeal } from '../../src/ckks/seal.ts';
 import {
   galoisElement,

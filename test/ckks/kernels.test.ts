@@ -5,8 +5,8 @@ import { WasmMemory } from '../../src/ckks/kernels/memory.ts';
 import { factor, Ring } from '../../src/ckks/kernels/ring.ts';
 import { Threads } from '../../src/ckks/kernels/threads.ts';
 import { WASM } from '../../src/ckks/kernels/wasm.ts';
-import { minimalPrimitiveRoot, Ntt } from '../../src/ckks/modular.ts';
-import { choosePrimes } from '../../src/ckks/parameters.ts';
+import { minimalPrimitiveRoot, Ntt } from '../../src/ckks/ring/modular.ts';
+import { choosePrimes } from '../../src/ckks/ring/parameters.ts';
 import { buildKernels } from '../../tools/kernels.ts';
 
 const SIZES = [32, 64, 8192, 16384];

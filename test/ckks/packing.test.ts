@@ -14,7 +14,7 @@ import {
   poolingSteps,
   shiftToNonNegative,
 } from '../../src/ckks/packing.ts';
-import { choosePrimes, log2Product } from '../../src/ckks/parameters.ts';
+import { choosePrimes, log2Product } from '../../src/ckks/ring/parameters.ts';
 import { encodeProgram, run } from '../../src/ckks/run.ts';
 import { simulate } from '../../src/ckks/simulate.ts';
 import { packSegment } from '../../src/ckks/slots.ts';

@@ -3,8 +3,8 @@ import { CONJUGATION } from '../backend.ts';
 import type { Circuit } from '../circuit.ts';
 import type { Answer, Host, HostKeys, Polynomials } from '../host.ts';
 import type { PlannedKey } from '../manifest.ts';
-import type { Parameters } from '../parameters.ts';
-import type { PeriodicPlain } from '../periodic.ts';
+import type { Parameters } from '../ring/parameters.ts';
+import type { PeriodicPlain } from '../ring/periodic-encoder.ts';
 import { encodeProgram, type OnStage, type Program, run } from '../run.ts';
 import {
   allPrimes,

@@ -4,9 +4,9 @@ import { type Gadget, type KeySwitching, moduli, restrict, sealGadget, serving }
 import { WasmMemory } from '../kernels/memory.ts';
 import { type Factor, factor, type Lazy, Ring } from '../kernels/ring.ts';
 import { Threads } from '../kernels/threads.ts';
-import { bitReversal, inverseMod, multiplyMod } from '../modular.ts';
-import type { Parameters } from '../parameters.ts';
-import { PeriodicEncoder, type PeriodicPlain } from '../periodic.ts';
+import { bitReversal, inverseMod, multiplyMod } from '../ring/modular.ts';
+import type { Parameters } from '../ring/parameters.ts';
+import { PeriodicEncoder, type PeriodicPlain } from '../ring/periodic-encoder.ts';
 import { galoisElement, type RawCiphertext } from '../seal-bytes.ts';
 
 /** A ciphertext in NTT form in the engine's memory: `[polynomials][limbs]` slots of n residues below their primes. */

@@ -2,7 +2,7 @@ import { BlindbeatError } from '../../errors.ts';
 import type { Circuit } from '../circuit.ts';
 import type { Answer, Host, HostKeys, Polynomials } from '../host.ts';
 import type { PlannedKey } from '../manifest.ts';
-import type { PeriodicPlain } from '../periodic.ts';
+import type { PeriodicPlain } from '../ring/periodic-encoder.ts';
 import { encodeProgram, type OnStage, type Program, run } from '../run.ts';
 import {
   type Ciphertext,

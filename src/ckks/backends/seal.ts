@@ -1,6 +1,6 @@
 import { type Backend, CONJUGATION } from '../backend.ts';
-import type { Parameters } from '../parameters.ts';
-import { PeriodicEncoder, type PeriodicPlain } from '../periodic.ts';
+import type { Parameters } from '../ring/parameters.ts';
+import { PeriodicEncoder, type PeriodicPlain } from '../ring/periodic-encoder.ts';
 import {
   allPrimes,
   type Ciphertext,

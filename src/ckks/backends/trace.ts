@@ -1,6 +1,6 @@
 import type { Backend, RotationTerm } from '../backend.ts';
 import type { KeySwitching } from '../gadget.ts';
-import type { Parameters } from '../parameters.ts';
+import type { Parameters } from '../ring/parameters.ts';
 
 /** A ciphertext as the dry run sees it. */
 export interface TracedValue {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { packBits, packedSize, unpackBits } from '../../src/ckks/bits.ts';
+import { packBits, packedSize, unpackBits } from '../../../src/ckks/ring/bit-packing.ts';
 import {
   inverseMod,
   minimalPrimitiveRoot,
@@ -8,9 +8,13 @@ import {
   Ntt,
   powerMod,
   reduce,
-} from '../../src/ckks/modular.ts';
-import { bitLength, choosePrimes, isPrime } from '../../src/ckks/parameters.ts';
-import { PeriodicEncoder, periodicCoefficients, periodicSlots } from '../../src/ckks/periodic.ts';
+} from '../../../src/ckks/ring/modular.ts';
+import { bitLength, choosePrimes, isPrime } from '../../../src/ckks/ring/parameters.ts';
+import {
+  PeriodicEncoder,
+  periodicCoefficients,
+  periodicSlots,
+} from '../../../src/ckks/ring/periodic-encoder.ts';
 
 const PRIMES = [786433, 16760833, 1073643521];
 

@@ -1,4 +1,4 @@
-import { BlindbeatError } from '../errors.ts';
+import { BlindbeatError } from '../../errors.ts';
 import { multiplyMod, powerMod } from './modular.ts';
 
 /**

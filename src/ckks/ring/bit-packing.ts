@@ -1,4 +1,4 @@
-import { BlindbeatError } from '../errors.ts';
+import { BlindbeatError } from '../../errors.ts';
 import { bitLength } from './parameters.ts';
 
 /** Bytes that `count` numbers of `bits` bits take when packed. */
