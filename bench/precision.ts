@@ -13,7 +13,7 @@ import { compile } from '../src/ckks/circuit.ts';
 import { planCircuit } from '../src/ckks/plan.ts';
 import type { PeriodicPlain } from '../src/ckks/ring/periodic-encoder.ts';
 import { encodeProgram, run } from '../src/ckks/run.ts';
-import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal.ts';
+import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/seal.ts';
 import { packSegment } from '../src/ckks/slots.ts';
 import { machine } from '../src/cli/machine.ts';
 import { prepareSegment } from '../src/ecg/preprocess.ts';

@@ -1,5 +1,5 @@
 /**
- * Compiles the division that src/ckks/seal-division.ts puts into node-seal, and prints it: a module, and the body of its
+ * Compiles the division that src/ckks/seal/division-patch.ts puts into node-seal, and prints it: a module, and the body of its
  * function in base64, which is committed there.
  *
  *   node tools/division.ts

@@ -5,7 +5,7 @@ import { OPERATIONS } from './backends/trace.ts';
 import type { Costs } from './cost.ts';
 import { sealGadget } from './gadget.ts';
 import type { Parameters } from './ring/parameters.ts';
-import type { RawCiphertext } from './seal-bytes.ts';
+import type { RawCiphertext } from './seal/bytes.ts';
 
 /** Milliseconds of one operation on one ciphertext. */
 export interface Measurement {

@@ -7,7 +7,6 @@ import { bodySizes, keyCount, type Manifest, type PlannedKey, plannedKeys } from
 import { packedSize, packLimbs, unpackBits } from './ring/bit-packing.ts';
 import { bitLength, type Parameters } from './ring/parameters.ts';
 import { PeriodicEncoder, periodicSlots } from './ring/periodic-encoder.ts';
-import { allPrimes, type ClientModule, type Handle, loadSeal, type SEALContext, type Seal } from './seal.ts';
 import {
   plaintextBuffer,
   type RawCiphertext,
@@ -15,7 +14,15 @@ import {
   readPlaintextWords,
   readSwitchingKey,
   writeCiphertext,
-} from './seal-bytes.ts';
+} from './seal/bytes.ts';
+import {
+  allPrimes,
+  type ClientModule,
+  type Handle,
+  loadSeal,
+  type SEALContext,
+  type Seal,
+} from './seal/seal.ts';
 import { SecretKey } from './secret-key.ts';
 import { type Decrypted, packSegment, readMap, readScores } from './slots.ts';
 

@@ -21,7 +21,7 @@ import {
   MAX_PRIME_BITS,
   type Parameters,
 } from './ring/parameters.ts';
-import { SEED_SIZE } from './seal-bytes.ts';
+import { SEED_SIZE } from './seal/bytes.ts';
 
 /** What the reply carries: the scores, or also where in the recording the evidence for them is. */
 export type Outputs = 'scores' | 'scores+map';

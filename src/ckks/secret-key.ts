@@ -2,8 +2,8 @@ import { BlindbeatError } from '../errors.ts';
 import { concat, readContainer, writeContainer } from './container.ts';
 import { bodySizes, type Manifest } from './manifest.ts';
 import { packLimbs, unpackLimbs } from './ring/bit-packing.ts';
-import { allPrimes } from './seal.ts';
-import { readPlaintextWords } from './seal-bytes.ts';
+import { readPlaintextWords } from './seal/bytes.ts';
+import { allPrimes } from './seal/seal.ts';
 
 /**
  * A secret key, with the name of its key pair. Lives on the client only: nothing that a server runs imports this file.

@@ -21,7 +21,7 @@ import { packBits, unpackLimbs } from './ring/bit-packing.ts';
 import { bitLength } from './ring/parameters.ts';
 import { PeriodicEncoder } from './ring/periodic-encoder.ts';
 import type { OnStage } from './run.ts';
-import { type RawCiphertext, SEED_SIZE } from './seal-bytes.ts';
+import { type RawCiphertext, SEED_SIZE } from './seal/bytes.ts';
 
 /** A client's evaluation keys, loaded; public data. Dispose them when the client is gone. */
 export interface EvaluationKeys extends Disposable {

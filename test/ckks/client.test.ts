@@ -9,7 +9,7 @@ import {
   SEED_SIZE,
   writeCiphertext,
   writeSwitchingKey,
-} from '../../src/ckks/seal-bytes.ts';
+} from '../../src/ckks/seal/bytes.ts';
 import { SecretKey } from '../../src/ckks/secret-key.ts';
 import { randomModel } from '../helpers/random-model.ts';
 

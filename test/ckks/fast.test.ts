@@ -11,18 +11,18 @@ import { minimalPrimitiveRoot, Ntt } from '../../src/ckks/ring/modular.ts';
 import { choosePrimes, log2Product, type Parameters } from '../../src/ckks/ring/parameters.ts';
 import { encodeProgram, run } from '../../src/ckks/run.ts';
 import {
+  type RawCiphertext,
+  readCiphertext,
+  readSwitchingKey,
+  writeCiphertext,
+} from '../../src/ckks/seal/bytes.ts';
+import {
   type Ciphertext,
   type ClientModule,
   type Encryptor,
   loadSeal,
   type Seal,
-} from '../../src/ckks/seal.ts';
-import {
-  type RawCiphertext,
-  readCiphertext,
-  readSwitchingKey,
-  writeCiphertext,
-} from '../../src/ckks/seal-bytes.ts';
+} from '../../src/ckks/seal/seal.ts';
 import { randomModel } from '../helpers/random-model.ts';
 
 const STEPS = [CONJUGATION, 1, 8, 1024];

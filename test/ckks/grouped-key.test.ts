@@ -5,13 +5,19 @@ import { addKeyTerm } from '../../src/ckks/grouped-key.ts';
 import { plannedKeys } from '../../src/ckks/manifest.ts';
 import { plan } from '../../src/ckks/plan.ts';
 import { minimalPrimitiveRoot, multiplyMod, Ntt } from '../../src/ckks/ring/modular.ts';
-import { allPrimes, type ClientModule, loadSeal, type SEALContext, type Seal } from '../../src/ckks/seal.ts';
 import {
   galoisElement,
   type RawCiphertext,
   readCiphertext,
   writeCiphertext,
-} from '../../src/ckks/seal-bytes.ts';
+} from '../../src/ckks/seal/bytes.ts';
+import {
+  allPrimes,
+  type ClientModule,
+  loadSeal,
+  type SEALContext,
+  type Seal,
+} from '../../src/ckks/seal/seal.ts';
 import type { SecretKey } from '../../src/ckks/secret-key.ts';
 import { randomModel } from '../helpers/random-model.ts';
 

@@ -12,13 +12,13 @@ import {
 import { addKeyTerm } from '../../src/ckks/grouped-key.ts';
 import { minimalPrimitiveRoot, multiplyMod, Ntt } from '../../src/ckks/ring/modular.ts';
 import { choosePrimes, log2Product, type Parameters } from '../../src/ckks/ring/parameters.ts';
-import { allPrimes, type ClientModule, loadSeal } from '../../src/ckks/seal.ts';
 import {
   galoisElement,
   type RawCiphertext,
   readCiphertext,
   writeCiphertext,
-} from '../../src/ckks/seal-bytes.ts';
+} from '../../src/ckks/seal/bytes.ts';
+import { allPrimes, type ClientModule, loadSeal } from '../../src/ckks/seal/seal.ts';
 import { SecretKey } from '../../src/ckks/secret-key.ts';
 
 const STEPS = [CONJUGATION, 1, 8];

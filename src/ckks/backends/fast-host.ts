@@ -6,6 +6,7 @@ import type { PlannedKey } from '../manifest.ts';
 import type { Parameters } from '../ring/parameters.ts';
 import type { PeriodicPlain } from '../ring/periodic-encoder.ts';
 import { encodeProgram, type OnStage, type Program, run } from '../run.ts';
+import { type RawCiphertext, readCiphertext, writeCiphertext } from '../seal/bytes.ts';
 import {
   allPrimes,
   type Encryptor,
@@ -14,8 +15,7 @@ import {
   type SEALContext,
   type Seal,
   type ServerModule,
-} from '../seal.ts';
-import { type RawCiphertext, readCiphertext, writeCiphertext } from '../seal-bytes.ts';
+} from '../seal/seal.ts';
 import { FastBackend, type FastCiphertext, FastEngine, type FastKey, type FastKeys } from './fast.ts';
 
 /**

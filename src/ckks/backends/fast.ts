@@ -7,7 +7,7 @@ import { Threads } from '../kernels/threads.ts';
 import { bitReversal, inverseMod, multiplyMod } from '../ring/modular.ts';
 import type { Parameters } from '../ring/parameters.ts';
 import { PeriodicEncoder, type PeriodicPlain } from '../ring/periodic-encoder.ts';
-import { galoisElement, type RawCiphertext } from '../seal-bytes.ts';
+import { galoisElement, type RawCiphertext } from '../seal/bytes.ts';
 
 /** A ciphertext in NTT form in the engine's memory: `[polynomials][limbs]` slots of n residues below their primes. */
 export interface FastCiphertext {

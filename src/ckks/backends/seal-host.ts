@@ -5,6 +5,13 @@ import type { PlannedKey } from '../manifest.ts';
 import type { PeriodicPlain } from '../ring/periodic-encoder.ts';
 import { encodeProgram, type OnStage, type Program, run } from '../run.ts';
 import {
+  galoisIndex,
+  type RawCiphertext,
+  readCiphertext,
+  writeCiphertext,
+  writeSwitchingKey,
+} from '../seal/bytes.ts';
+import {
   type Ciphertext,
   type Encryptor,
   type GaloisKeys,
@@ -13,14 +20,7 @@ import {
   type RelinKeys,
   type SEALContext,
   type ServerModule,
-} from '../seal.ts';
-import {
-  galoisIndex,
-  type RawCiphertext,
-  readCiphertext,
-  writeCiphertext,
-  writeSwitchingKey,
-} from '../seal-bytes.ts';
+} from '../seal/seal.ts';
 import { SealBackend, SealEngine, type SwitchingKeys } from './seal.ts';
 
 /** Keys as SEAL holds them. */

@@ -1,6 +1,7 @@
 import { type Backend, CONJUGATION } from '../backend.ts';
 import type { Parameters } from '../ring/parameters.ts';
 import { PeriodicEncoder, type PeriodicPlain } from '../ring/periodic-encoder.ts';
+import { plaintextBuffer } from '../seal/bytes.ts';
 import {
   allPrimes,
   type Ciphertext,
@@ -10,8 +11,7 @@ import {
   type SEALContext,
   type Seal,
   type ServerModule,
-} from '../seal.ts';
-import { plaintextBuffer } from '../seal-bytes.ts';
+} from '../seal/seal.ts';
 
 /** The keys that a server evaluates with, as SEAL holds them: public data. */
 export interface SwitchingKeys {

@@ -1,4 +1,4 @@
-import { BlindbeatError } from '../errors.ts';
+import { BlindbeatError } from '../../errors.ts';
 
 /**
  * SEAL 4.1's uncompressed byte layout of ciphertexts, plaintexts and key-switching keys (native/src/seal/serialization.h,

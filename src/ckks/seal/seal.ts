@@ -1,7 +1,7 @@
 import initialize, { type ClassHandle, type MainModule, type SEALContext } from 'node-seal/allows';
-import { BlindbeatError } from '../errors.ts';
-import type { Parameters } from './ring/parameters.ts';
-import { withFastDivision } from './seal-division.ts';
+import { BlindbeatError } from '../../errors.ts';
+import type { Parameters } from '../ring/parameters.ts';
+import { withFastDivision } from './division-patch.ts';
 
 /**
  * The only file that imports node-seal. Every SEAL object is memory that must be freed by hand, so handles are made
