@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util';
 import { FastBackend, FastEngine } from '../src/ckks/backends/fast.ts';
 import { SealBackend, SealEngine } from '../src/ckks/backends/seal.ts';
 import { compile } from '../src/ckks/circuit.ts';
-import { sealGadget } from '../src/ckks/gadget.ts';
+import { sealGadget } from '../src/ckks/keyswitch/gadget.ts';
 import { planCircuit } from '../src/ckks/plan.ts';
 import { encodeProgram, run } from '../src/ckks/run.ts';
 import { readCiphertext, readSwitchingKey } from '../src/ckks/seal/bytes.ts';

@@ -14,8 +14,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Client } from '../src/ckks/client.ts';
-import { parseManifest } from '../src/ckks/manifest.ts';
-import { readSecretKey, writeSecretKey } from '../src/ckks/secret-key.ts';
+import { readSecretKey, writeSecretKey } from '../src/ckks/secret/secret-key.ts';
+import { parseManifest } from '../src/ckks/wire/manifest.ts';
 import { machine, median } from '../src/cli/machine.ts';
 
 const OPERATIONS = ['keygen', 'encrypt', 'decrypt'] as const;

@@ -14,7 +14,7 @@ import { planCircuit } from '../src/ckks/plan.ts';
 import type { PeriodicPlain } from '../src/ckks/ring/periodic-encoder.ts';
 import { encodeProgram, run } from '../src/ckks/run.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/seal.ts';
-import { packSegment } from '../src/ckks/slots.ts';
+import { packSegment } from '../src/ckks/wire/reply.ts';
 import { machine } from '../src/cli/machine.ts';
 import { prepareSegment } from '../src/ecg/preprocess.ts';
 import { type Rhythm, synthesise } from '../src/ecg/synth.ts';

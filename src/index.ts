@@ -17,14 +17,14 @@ export { type EvaluationScheme, evaluationScheme, runScheme, type Step } from '.
 export { check } from './ckks/check.ts';
 export type { PlanOptions } from './ckks/circuit.ts';
 export { Client } from './ckks/client.ts';
-export { concat } from './ckks/container.ts';
 export type { BackendName } from './ckks/host.ts';
-export { type Manifest, type Outputs, parseManifest } from './ckks/manifest.ts';
 export { type Plan, plan, type StagePlan } from './ckks/plan.ts';
-export { readSecretKey, type SecretKey, writeSecretKey } from './ckks/secret-key.ts';
+export { readSecretKey, type SecretKey, writeSecretKey } from './ckks/secret/secret-key.ts';
 export { type EvaluationKeys, Server, type ServerOptions } from './ckks/server.ts';
 export { simulate } from './ckks/simulate.ts';
-export type { Decrypted } from './ckks/slots.ts';
+export { concat } from './ckks/wire/container.ts';
+export { type Manifest, type Outputs, parseManifest } from './ckks/wire/manifest.ts';
+export type { Decrypted } from './ckks/wire/reply.ts';
 export { parseCsv } from './ecg/csv.ts';
 export { type Preprocessing, prepareSegment, type Segment } from './ecg/preprocess.ts';
 export { type Recording, selectLead } from './ecg/recording.ts';

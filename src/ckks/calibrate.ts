@@ -3,7 +3,7 @@ import type { Backend } from './backend.ts';
 import { FastBackend, FastEngine } from './backends/fast.ts';
 import { OPERATIONS } from './backends/trace.ts';
 import type { Costs } from './cost.ts';
-import { sealGadget } from './gadget.ts';
+import { sealGadget } from './keyswitch/gadget.ts';
 import type { Parameters } from './ring/parameters.ts';
 import type { RawCiphertext } from './seal/bytes.ts';
 

@@ -1,11 +1,11 @@
 import { CONJUGATION } from './backend.ts';
 import type { Operation } from './backends/trace.ts';
 import { type Costs, operationMs } from './cost.ts';
-import { type Gadget, gadgets, type LevelGadgets, restrict, sealGadget } from './gadget.ts';
-import { switchingKeySize } from './manifest.ts';
+import { type Gadget, gadgets, type LevelGadgets, restrict, sealGadget } from './keyswitch/gadget.ts';
 import type { Diagonals } from './packing.ts';
 import type { Parameters } from './ring/parameters.ts';
 import { accumulatorsOf, type Choice, decompositionCounts, giantBlocks, stepCounts } from './steps.ts';
+import { switchingKeySize } from './wire/manifest.ts';
 
 /**
  * The joint choice of all layers' baby steps and of the keys that they share.

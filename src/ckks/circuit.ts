@@ -5,8 +5,7 @@ import { type Chain, chooseChain, type Depth, SCALE_BITS } from './chain.ts';
 import { type ChoiceContext, type Chosen, chooseGroupedSchedules, chooseSchedules } from './choose.ts';
 import { type Costs, FAST_COST } from './cost.ts';
 import { type FoldedConvolution, type FoldedModel, foldModel } from './fold.ts';
-import type { KeySwitching, LevelGadgets } from './gadget.ts';
-import { type Outputs, publicKeySize, type ReplyLayout } from './manifest.ts';
+import type { KeySwitching, LevelGadgets } from './keyswitch/gadget.ts';
 import {
   biasVector,
   convolutionDiagonals,
@@ -22,6 +21,7 @@ import {
 } from './packing.ts';
 import { log2Product, MAX_LOG_QP, type Parameters } from './ring/parameters.ts';
 import { buildSchedule, type Schedule } from './steps.ts';
+import { type Outputs, publicKeySize, type ReplyLayout } from './wire/manifest.ts';
 
 /** What a user may choose about a plan. */
 export interface PlanOptions {

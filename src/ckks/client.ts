@@ -1,9 +1,6 @@
 import { bytesToHex } from '@noble/hashes/utils.js';
 import { BlindbeatError } from '../errors.ts';
-import { concat, readContainer, writeContainer } from './container.ts';
-import { type Gadget, moduli, primesOf, sealGadget } from './gadget.ts';
-import { addKeyTerm } from './grouped-key.ts';
-import { bodySizes, keyCount, type Manifest, type PlannedKey, plannedKeys } from './manifest.ts';
+import { type Gadget, moduli, primesOf, sealGadget } from './keyswitch/gadget.ts';
 import { packedSize, packLimbs, unpackBits } from './ring/bit-packing.ts';
 import { bitLength, type Parameters } from './ring/parameters.ts';
 import { PeriodicEncoder, periodicSlots } from './ring/periodic-encoder.ts';
@@ -23,8 +20,11 @@ import {
   type SEALContext,
   type Seal,
 } from './seal/seal.ts';
-import { SecretKey } from './secret-key.ts';
-import { type Decrypted, packSegment, readMap, readScores } from './slots.ts';
+import { addKeyTerm } from './secret/hybrid-key.ts';
+import { SecretKey } from './secret/secret-key.ts';
+import { concat, readContainer, writeContainer } from './wire/container.ts';
+import { bodySizes, keyCount, type Manifest, type PlannedKey, plannedKeys } from './wire/manifest.ts';
+import { type Decrypted, packSegment, readMap, readScores } from './wire/reply.ts';
 
 /**
  * The client's side of one plan: makes keys, encrypts segments, decrypts replies. Holds no weights.

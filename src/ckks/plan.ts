@@ -7,8 +7,9 @@ import { CONJUGATION } from './backend.ts';
 import { type OperationCounts, TraceBackend } from './backends/trace.ts';
 import { type Circuit, compile, type PlanOptions, type Stage, type SumStage } from './circuit.ts';
 import { type Costs, costsOf, estimateMs, totals } from './cost.ts';
-import { type Gadget, moduli, serving } from './gadget.ts';
 import type { BackendName } from './host.ts';
+import { type Gadget, moduli, serving } from './keyswitch/gadget.ts';
+import { encodeProgram, run } from './run.ts';
 import {
   type KeySet,
   type Manifest,
@@ -16,8 +17,7 @@ import {
   sealManifest,
   type WireSizes,
   wireSizes,
-} from './manifest.ts';
-import { encodeProgram, run } from './run.ts';
+} from './wire/manifest.ts';
 
 /** Everything that is known about an encrypted classification before any key is made. Holds no weights. */
 export interface Plan {

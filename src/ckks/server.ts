@@ -4,8 +4,6 @@ import { FastHost } from './backends/fast-host.ts';
 import { SealHost } from './backends/seal-host.ts';
 import { check } from './check.ts';
 import { compile, type PlanOptions } from './circuit.ts';
-import { concat, readContainer, writeContainer } from './container.ts';
-import { type Gadget, moduli, primesOf, sealGadget } from './gadget.ts';
 import {
   BACKENDS,
   type BackendName,
@@ -15,13 +13,15 @@ import {
   type Polynomials,
 } from './host.ts';
 import { allCores, requireThreads } from './kernels/threads.ts';
-import { bodySizes, keyCount, type Manifest, plannedKeys, switchingKeySize } from './manifest.ts';
+import { type Gadget, moduli, primesOf, sealGadget } from './keyswitch/gadget.ts';
 import { type Plan, planCircuit } from './plan.ts';
 import { packBits, unpackLimbs } from './ring/bit-packing.ts';
 import { bitLength } from './ring/parameters.ts';
 import { PeriodicEncoder } from './ring/periodic-encoder.ts';
 import type { OnStage } from './run.ts';
 import { type RawCiphertext, SEED_SIZE } from './seal/bytes.ts';
+import { concat, readContainer, writeContainer } from './wire/container.ts';
+import { bodySizes, keyCount, type Manifest, plannedKeys, switchingKeySize } from './wire/manifest.ts';
 
 /** A client's evaluation keys, loaded; public data. Dispose them when the client is gone. */
 export interface EvaluationKeys extends Disposable {

@@ -2,7 +2,7 @@ import type { Model } from '../model/model.ts';
 import { ClearBackend } from './backends/clear.ts';
 import { compile, type PlanOptions } from './circuit.ts';
 import { encodeProgram, run } from './run.ts';
-import { type Decrypted, packSegment, readMap, readScores } from './slots.ts';
+import { type Decrypted, packSegment, readMap, readScores } from './wire/reply.ts';
 
 /**
  * The packed computation without encryption: the same program, rotations and periodic weights, on floats.

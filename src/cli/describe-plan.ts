@@ -1,6 +1,6 @@
-import type { Manifest } from '../ckks/manifest.ts';
 import type { StagePlan } from '../ckks/plan.ts';
 import { bitLength } from '../ckks/ring/parameters.ts';
+import type { Manifest } from '../ckks/wire/manifest.ts';
 import { bar, formatBytes, formatCount, formatMs, formatShare } from './format.ts';
 import type { Colours } from './io.ts';
 import type { StageTime } from './stages.ts';

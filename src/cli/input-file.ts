@@ -1,8 +1,8 @@
 import { open, readFile, stat } from 'node:fs/promises';
 import { parseCalibration } from '../ckks/calibrate.ts';
-import { type Header, type Kind, readContainer, readHeader } from '../ckks/container.ts';
 import type { Costs } from '../ckks/cost.ts';
-import { bodySizes, type Manifest, parseManifest, type WireSizes, wireSizes } from '../ckks/manifest.ts';
+import { type Header, type Kind, readContainer, readHeader } from '../ckks/wire/container.ts';
+import { bodySizes, type Manifest, parseManifest, type WireSizes, wireSizes } from '../ckks/wire/manifest.ts';
 import { BlindbeatError } from '../errors.ts';
 import { formatBytes } from './format.ts';
 

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import type { Manifest } from '../ckks/manifest.ts';
-import { readSecretKey, type SecretKey } from '../ckks/secret-key.ts';
+import { readSecretKey, type SecretKey } from '../ckks/secret/secret-key.ts';
+import type { Manifest } from '../ckks/wire/manifest.ts';
 import { inFile, isReadableByOthers, readContainerFile, readManifest } from './input-file.ts';
 import { type Io, warn } from './io.ts';
 

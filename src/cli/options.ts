@@ -1,9 +1,9 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { PlanOptions } from '../ckks/circuit.ts';
-import { KEY_SWITCHINGS, type KeySwitching } from '../ckks/gadget.ts';
 import { BACKENDS } from '../ckks/host.ts';
 import { MOST_THREADS } from '../ckks/kernels/threads.ts';
-import type { Outputs } from '../ckks/manifest.ts';
+import { KEY_SWITCHINGS, type KeySwitching } from '../ckks/keyswitch/gadget.ts';
+import type { Outputs } from '../ckks/wire/manifest.ts';
 import { readCosts } from './input-file.ts';
 
 /** The model that commands take when none is named. */

@@ -1,4 +1,4 @@
-import type { Decrypted } from '../ckks/slots.ts';
+import type { Decrypted } from '../ckks/wire/reply.ts';
 import { classify, softmax } from '../model/classify.ts';
 import { bar, formatShare, round } from './format.ts';
 import type { Colours } from './io.ts';

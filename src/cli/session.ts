@@ -1,9 +1,9 @@
 import { Client } from '../ckks/client.ts';
-import { keyCount, parseManifest } from '../ckks/manifest.ts';
 import type { Plan } from '../ckks/plan.ts';
-import type { SecretKey } from '../ckks/secret-key.ts';
+import type { SecretKey } from '../ckks/secret/secret-key.ts';
 import type { ServerOptions } from '../ckks/server.ts';
-import type { Decrypted } from '../ckks/slots.ts';
+import { keyCount, parseManifest } from '../ckks/wire/manifest.ts';
+import type { Decrypted } from '../ckks/wire/reply.ts';
 import { BlindbeatError } from '../errors.ts';
 import type { StartTask } from './progress.ts';
 import { RemoteServer } from './remote-server.ts';

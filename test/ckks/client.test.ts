@@ -10,7 +10,7 @@ import {
   writeCiphertext,
   writeSwitchingKey,
 } from '../../src/ckks/seal/bytes.ts';
-import { SecretKey } from '../../src/ckks/secret-key.ts';
+import { SecretKey } from '../../src/ckks/secret/secret-key.ts';
 import { randomModel } from '../helpers/random-model.ts';
 
 describe('a client', () => {

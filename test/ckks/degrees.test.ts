@@ -5,11 +5,11 @@ import { activationSteps, polynomialProgram } from '../../src/ckks/activation.ts
 import { check } from '../../src/ckks/check.ts';
 import { type ActivationStage, compile, headroom } from '../../src/ckks/circuit.ts';
 import { Client } from '../../src/ckks/client.ts';
-import { concat } from '../../src/ckks/container.ts';
 import { foldModel } from '../../src/ckks/fold.ts';
 import { type Plan, plan } from '../../src/ckks/plan.ts';
 import { Server } from '../../src/ckks/server.ts';
 import { simulate } from '../../src/ckks/simulate.ts';
+import { concat } from '../../src/ckks/wire/container.ts';
 import { forward } from '../../src/model/forward.ts';
 import type { Model } from '../../src/model/model.ts';
 import { randomModel } from '../helpers/random-model.ts';

@@ -4,8 +4,7 @@ import { FastBackend, type FastCiphertext, FastEngine, type FastKeys } from '../
 import { rotationLevels } from '../../src/ckks/backends/fast-host.ts';
 import { SealBackend, SealEngine, type SwitchingKeys } from '../../src/ckks/backends/seal.ts';
 import { compile } from '../../src/ckks/circuit.ts';
-import { sealGadget } from '../../src/ckks/gadget.ts';
-import type { KeySet } from '../../src/ckks/manifest.ts';
+import { sealGadget } from '../../src/ckks/keyswitch/gadget.ts';
 import { plan } from '../../src/ckks/plan.ts';
 import { minimalPrimitiveRoot, Ntt } from '../../src/ckks/ring/modular.ts';
 import { choosePrimes, log2Product, type Parameters } from '../../src/ckks/ring/parameters.ts';
@@ -23,6 +22,7 @@ import {
   loadSeal,
   type Seal,
 } from '../../src/ckks/seal/seal.ts';
+import type { KeySet } from '../../src/ckks/wire/manifest.ts';
 import { randomModel } from '../helpers/random-model.ts';
 
 const STEPS = [CONJUGATION, 1, 8, 1024];

@@ -8,8 +8,7 @@ import {
   gadgets,
   moduli,
   restrict,
-} from '../../src/ckks/gadget.ts';
-import { addKeyTerm } from '../../src/ckks/grouped-key.ts';
+} from '../../src/ckks/keyswitch/gadget.ts';
 import { minimalPrimitiveRoot, multiplyMod, Ntt } from '../../src/ckks/ring/modular.ts';
 import { choosePrimes, log2Product, type Parameters } from '../../src/ckks/ring/parameters.ts';
 import {
@@ -19,7 +18,8 @@ import {
   writeCiphertext,
 } from '../../src/ckks/seal/bytes.ts';
 import { allPrimes, type ClientModule, loadSeal } from '../../src/ckks/seal/seal.ts';
-import { SecretKey } from '../../src/ckks/secret-key.ts';
+import { addKeyTerm } from '../../src/ckks/secret/hybrid-key.ts';
+import { SecretKey } from '../../src/ckks/secret/secret-key.ts';
 
 const STEPS = [CONJUGATION, 1, 8];
 const SHIPPED = [30, 30, 30, 28, 27, 26, 27, 26, 27, 26, 27, 26, 27, 26, 30];

@@ -6,7 +6,7 @@ import { chooseGroupedSchedules, chooseSchedules } from '../../src/ckks/choose.t
 import { compile, windowsOf } from '../../src/ckks/circuit.ts';
 import { FAST_COST, operationMs } from '../../src/ckks/cost.ts';
 import type { FoldedConvolution } from '../../src/ckks/fold.ts';
-import type { Gadget } from '../../src/ckks/gadget.ts';
+import type { Gadget } from '../../src/ckks/keyswitch/gadget.ts';
 import {
   convolutionDiagonals,
   inputLayout,
@@ -17,7 +17,6 @@ import {
 import { choosePrimes, log2Product } from '../../src/ckks/ring/parameters.ts';
 import { encodeProgram, run } from '../../src/ckks/run.ts';
 import { simulate } from '../../src/ckks/simulate.ts';
-import { packSegment } from '../../src/ckks/slots.ts';
 import {
   buildSchedule,
   type Choice,
@@ -26,6 +25,7 @@ import {
   giantBlocks,
   stepCounts,
 } from '../../src/ckks/steps.ts';
+import { packSegment } from '../../src/ckks/wire/reply.ts';
 import { forward } from '../../src/model/forward.ts';
 import { randomModel } from '../helpers/random-model.ts';
 

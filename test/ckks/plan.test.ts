@@ -3,9 +3,9 @@ import { TraceBackend } from '../../src/ckks/backends/trace.ts';
 import { check } from '../../src/ckks/check.ts';
 import { compile } from '../../src/ckks/circuit.ts';
 import { FAST_COST } from '../../src/ckks/cost.ts';
-import { parseManifest } from '../../src/ckks/manifest.ts';
 import { type Plan, plan, planCircuit } from '../../src/ckks/plan.ts';
 import { log2Product, MAX_LOG_QP } from '../../src/ckks/ring/parameters.ts';
+import { parseManifest } from '../../src/ckks/wire/manifest.ts';
 import { coefficientsOf, randomModel } from '../helpers/random-model.ts';
 
 const CHANNELS = [8, 16, 32, 64, 128, 256];

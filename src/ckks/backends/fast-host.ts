@@ -2,7 +2,6 @@ import { BlindbeatError } from '../../errors.ts';
 import { CONJUGATION } from '../backend.ts';
 import type { Circuit } from '../circuit.ts';
 import type { Answer, Host, HostKeys, Polynomials } from '../host.ts';
-import type { PlannedKey } from '../manifest.ts';
 import type { Parameters } from '../ring/parameters.ts';
 import type { PeriodicPlain } from '../ring/periodic-encoder.ts';
 import { encodeProgram, type OnStage, type Program, run } from '../run.ts';
@@ -16,6 +15,7 @@ import {
   type Seal,
   type ServerModule,
 } from '../seal/seal.ts';
+import type { PlannedKey } from '../wire/manifest.ts';
 import { FastBackend, type FastCiphertext, FastEngine, type FastKey, type FastKeys } from './fast.ts';
 
 /**

@@ -1,9 +1,16 @@
 import { BlindbeatError } from '../../errors.ts';
 import type { Backend, RotationTerm } from '../backend.ts';
-import { type Gadget, type KeySwitching, moduli, restrict, sealGadget, serving } from '../gadget.ts';
 import { WasmMemory } from '../kernels/memory.ts';
 import { type Factor, factor, type Lazy, Ring } from '../kernels/ring.ts';
 import { Threads } from '../kernels/threads.ts';
+import {
+  type Gadget,
+  type KeySwitching,
+  moduli,
+  restrict,
+  sealGadget,
+  serving,
+} from '../keyswitch/gadget.ts';
 import { bitReversal, inverseMod, multiplyMod } from '../ring/modular.ts';
 import type { Parameters } from '../ring/parameters.ts';
 import { PeriodicEncoder, type PeriodicPlain } from '../ring/periodic-encoder.ts';

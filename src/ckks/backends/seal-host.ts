@@ -1,7 +1,6 @@
 import { BlindbeatError } from '../../errors.ts';
 import type { Circuit } from '../circuit.ts';
 import type { Answer, Host, HostKeys, Polynomials } from '../host.ts';
-import type { PlannedKey } from '../manifest.ts';
 import type { PeriodicPlain } from '../ring/periodic-encoder.ts';
 import { encodeProgram, type OnStage, type Program, run } from '../run.ts';
 import {
@@ -21,6 +20,7 @@ import {
   type SEALContext,
   type ServerModule,
 } from '../seal/seal.ts';
+import type { PlannedKey } from '../wire/manifest.ts';
 import { SealBackend, SealEngine, type SwitchingKeys } from './seal.ts';
 
 /** Keys as SEAL holds them. */

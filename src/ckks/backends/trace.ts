@@ -1,5 +1,5 @@
 import type { Backend, RotationTerm } from '../backend.ts';
-import type { KeySwitching } from '../gadget.ts';
+import type { KeySwitching } from '../keyswitch/gadget.ts';
 import type { Parameters } from '../ring/parameters.ts';
 
 /** A ciphertext as the dry run sees it. */

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import type { BackendName } from '../../ckks/host.ts';
-import type { Outputs } from '../../ckks/manifest.ts';
 import { type Plan, plan } from '../../ckks/plan.ts';
 import { simulate } from '../../ckks/simulate.ts';
-import type { Decrypted } from '../../ckks/slots.ts';
+import type { Outputs } from '../../ckks/wire/manifest.ts';
+import type { Decrypted } from '../../ckks/wire/reply.ts';
 import { loadModel } from '../../model/files.ts';
 import { forward } from '../../model/forward.ts';
 import type { Model } from '../../model/model.ts';

@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 import type { PlanOptions } from '../../ckks/circuit.ts';
-import type { Header } from '../../ckks/container.ts';
-import { KEY_SWITCHINGS } from '../../ckks/gadget.ts';
 import { type BackendName, keySwitchingOf } from '../../ckks/host.ts';
-import { keyCount } from '../../ckks/manifest.ts';
+import { KEY_SWITCHINGS } from '../../ckks/keyswitch/gadget.ts';
 import { type Plan, plan } from '../../ckks/plan.ts';
 import { Server } from '../../ckks/server.ts';
+import type { Header } from '../../ckks/wire/container.ts';
+import { keyCount } from '../../ckks/wire/manifest.ts';
 import { loadModel } from '../../model/files.ts';
 import type { Model } from '../../model/model.ts';
 import { describeMemory, describeThreads, profileLines } from '../describe-plan.ts';

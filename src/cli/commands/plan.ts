@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { compile } from '../../ckks/circuit.ts';
-import type { Manifest, Outputs } from '../../ckks/manifest.ts';
 import { type Plan, planCircuit } from '../../ckks/plan.ts';
 import { bitLength } from '../../ckks/ring/parameters.ts';
+import type { Manifest, Outputs } from '../../ckks/wire/manifest.ts';
 import { loadModel } from '../../model/files.ts';
 import {
   describeParameters,

@@ -1,5 +1,5 @@
 import { sha256 } from '@noble/hashes/sha2.js';
-import { BlindbeatError } from '../errors.ts';
+import { BlindbeatError } from '../../errors.ts';
 
 /**
  * The binary file format of keys and ciphertexts:

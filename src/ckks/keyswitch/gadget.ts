@@ -1,4 +1,4 @@
-import { log2Product, type Parameters } from './ring/parameters.ts';
+import { log2Product, type Parameters } from '../ring/parameters.ts';
 
 /** How keys switch: SEAL's way, one prime a digit, or several primes to a digit, which takes keys of our own. */
 export const KEY_SWITCHINGS = ['grouped', 'seal'] as const;

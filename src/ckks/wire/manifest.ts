@@ -1,8 +1,7 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
-import { type Preprocessing, parsePreprocessing } from '../ecg/preprocess.ts';
-import { BlindbeatError } from '../errors.ts';
-import { containerSize } from './container.ts';
+import { type Preprocessing, parsePreprocessing } from '../../ecg/preprocess.ts';
+import { BlindbeatError } from '../../errors.ts';
 import {
   type Gadget,
   gadgetProblems,
@@ -11,8 +10,8 @@ import {
   moduli,
   primesOf,
   sealGadget,
-} from './gadget.ts';
-import { packedSize } from './ring/bit-packing.ts';
+} from '../keyswitch/gadget.ts';
+import { packedSize } from '../ring/bit-packing.ts';
 import {
   bitLength,
   isPrime,
@@ -20,8 +19,9 @@ import {
   MAX_LOG_QP,
   MAX_PRIME_BITS,
   type Parameters,
-} from './ring/parameters.ts';
-import { SEED_SIZE } from './seal/bytes.ts';
+} from '../ring/parameters.ts';
+import { SEED_SIZE } from '../seal/bytes.ts';
+import { containerSize } from './container.ts';
 
 /** What the reply carries: the scores, or also where in the recording the evidence for them is. */
 export type Outputs = 'scores' | 'scores+map';

@@ -1,9 +1,9 @@
-import { BlindbeatError } from '../errors.ts';
-import { concat, readContainer, writeContainer } from './container.ts';
-import { bodySizes, type Manifest } from './manifest.ts';
-import { packLimbs, unpackLimbs } from './ring/bit-packing.ts';
-import { readPlaintextWords } from './seal/bytes.ts';
-import { allPrimes } from './seal/seal.ts';
+import { BlindbeatError } from '../../errors.ts';
+import { packLimbs, unpackLimbs } from '../ring/bit-packing.ts';
+import { readPlaintextWords } from '../seal/bytes.ts';
+import { allPrimes } from '../seal/seal.ts';
+import { concat, readContainer, writeContainer } from '../wire/container.ts';
+import { bodySizes, type Manifest } from '../wire/manifest.ts';
 
 /**
  * A secret key, with the name of its key pair. Lives on the client only: nothing that a server runs imports this file.
