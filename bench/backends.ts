@@ -10,9 +10,9 @@
 import { parseArgs } from 'node:util';
 import { FastBackend, FastEngine } from '../src/ckks/backends/fast.ts';
 import { SealBackend, SealEngine } from '../src/ckks/backends/seal.ts';
-import { compile } from '../src/ckks/circuit.ts';
 import { sealGadget } from '../src/ckks/keyswitch/gadget.ts';
-import { planCircuit } from '../src/ckks/plan.ts';
+import { compile } from '../src/ckks/planner/compile.ts';
+import { planCircuit } from '../src/ckks/planner/plan.ts';
 import { encodeProgram, run } from '../src/ckks/run.ts';
 import { readCiphertext, readSwitchingKey } from '../src/ckks/seal/bytes.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/seal.ts';

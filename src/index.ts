@@ -14,11 +14,11 @@ export {
 export { type ChebyshevSeries, monomials, type Range } from './approx/chebyshev.ts';
 export type { Distribution } from './approx/distribution.ts';
 export { type EvaluationScheme, evaluationScheme, runScheme, type Step } from './approx/scheme.ts';
-export { check } from './ckks/check.ts';
-export type { PlanOptions } from './ckks/circuit.ts';
 export { Client } from './ckks/client.ts';
 export type { BackendName } from './ckks/host.ts';
-export { type Plan, plan, type StagePlan } from './ckks/plan.ts';
+export { check } from './ckks/planner/check.ts';
+export type { PlanOptions } from './ckks/planner/compile.ts';
+export { type Plan, plan, type StagePlan } from './ckks/planner/plan.ts';
 export { readSecretKey, type SecretKey, writeSecretKey } from './ckks/secret/secret-key.ts';
 export { type EvaluationKeys, Server, type ServerOptions } from './ckks/server.ts';
 export { simulate } from './ckks/simulate.ts';

@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { compile, headroom } from '../src/ckks/circuit.ts';
+import { compile, headroom } from '../src/ckks/planner/compile.ts';
 import { drawSvg } from '../src/cli/picture.ts';
 import type { Preprocessing } from '../src/ecg/preprocess.ts';
 import { BlindbeatError } from '../src/errors.ts';

@@ -2,8 +2,8 @@ import { BlindbeatError } from '../errors.ts';
 import type { Backend } from './backend.ts';
 import { FastBackend, FastEngine } from './backends/fast.ts';
 import { OPERATIONS } from './backends/trace.ts';
-import type { Costs } from './cost.ts';
 import { sealGadget } from './keyswitch/gadget.ts';
+import type { Costs } from './planner/cost.ts';
 import type { Parameters } from './ring/parameters.ts';
 import type { RawCiphertext } from './seal/bytes.ts';
 

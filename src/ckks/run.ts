@@ -1,6 +1,13 @@
-import type { ActivationStep } from './activation.ts';
 import { type Backend, CONJUGATION, type RotationTerm } from './backend.ts';
-import type { ActivationStage, Circuit, LinearStage, SquareStage, Stage, SumStage } from './circuit.ts';
+import type { ActivationStep } from './circuit/polynomial.ts';
+import type {
+  ActivationStage,
+  Circuit,
+  LinearStage,
+  SquareStage,
+  Stage,
+  SumStage,
+} from './planner/compile.ts';
 
 /** A circuit whose weights are encoded for one backend; made once, used for every classification. */
 export interface Program<P> {

@@ -2,8 +2,6 @@ import { BlindbeatError } from '../errors.ts';
 import type { Model } from '../model/model.ts';
 import { FastHost } from './backends/fast-host.ts';
 import { SealHost } from './backends/seal-host.ts';
-import { check } from './check.ts';
-import { compile, type PlanOptions } from './circuit.ts';
 import {
   BACKENDS,
   type BackendName,
@@ -14,7 +12,9 @@ import {
 } from './host.ts';
 import { allCores, requireThreads } from './kernels/threads.ts';
 import { type Gadget, moduli, primesOf, sealGadget } from './keyswitch/gadget.ts';
-import { type Plan, planCircuit } from './plan.ts';
+import { check } from './planner/check.ts';
+import { compile, type PlanOptions } from './planner/compile.ts';
+import { type Plan, planCircuit } from './planner/plan.ts';
 import { packBits, unpackLimbs } from './ring/bit-packing.ts';
 import { bitLength } from './ring/parameters.ts';
 import { PeriodicEncoder } from './ring/periodic-encoder.ts';

@@ -1,6 +1,6 @@
 import type { Model } from '../model/model.ts';
 import { ClearBackend } from './backends/clear.ts';
-import { compile, type PlanOptions } from './circuit.ts';
+import { compile, type PlanOptions } from './planner/compile.ts';
 import { encodeProgram, run } from './run.ts';
 import { type Decrypted, packSegment, readMap, readScores } from './wire/reply.ts';
 

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Cell, CellResult, FailedCell } from '../../training/degrees.ts';
-import { type Plan, plan } from '../ckks/plan.ts';
+import { type Plan, plan } from '../ckks/planner/plan.ts';
 import type { DatasetRecord } from '../ecg/cinc2017.ts';
 import { BlindbeatError } from '../errors.ts';
 import {

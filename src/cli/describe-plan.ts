@@ -1,4 +1,4 @@
-import type { StagePlan } from '../ckks/plan.ts';
+import type { StagePlan } from '../ckks/planner/plan.ts';
 import { bitLength } from '../ckks/ring/parameters.ts';
 import type { Manifest } from '../ckks/wire/manifest.ts';
 import { bar, formatBytes, formatCount, formatMs, formatShare } from './format.ts';

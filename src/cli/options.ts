@@ -1,8 +1,8 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { PlanOptions } from '../ckks/circuit.ts';
 import { BACKENDS } from '../ckks/host.ts';
 import { MOST_THREADS } from '../ckks/kernels/threads.ts';
 import { KEY_SWITCHINGS, type KeySwitching } from '../ckks/keyswitch/gadget.ts';
+import type { PlanOptions } from '../ckks/planner/compile.ts';
 import type { Outputs } from '../ckks/wire/manifest.ts';
 import { readCosts } from './input-file.ts';
 

@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Plan } from '../ckks/plan.ts';
+import type { Plan } from '../ckks/planner/plan.ts';
 import type { ServerOptions } from '../ckks/server.ts';
 import { BlindbeatError } from '../errors.ts';
 import type { FromServer, ToServer } from './server-process.ts';

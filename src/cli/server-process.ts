@@ -1,4 +1,4 @@
-import type { Plan } from '../ckks/plan.ts';
+import type { Plan } from '../ckks/planner/plan.ts';
 import { type EvaluationKeys, Server, type ServerOptions } from '../ckks/server.ts';
 import { BlindbeatError, type ErrorCode } from '../errors.ts';
 import { loadModel } from '../model/files.ts';

@@ -1,5 +1,5 @@
 import { Client } from '../ckks/client.ts';
-import type { Plan } from '../ckks/plan.ts';
+import type { Plan } from '../ckks/planner/plan.ts';
 import type { SecretKey } from '../ckks/secret/secret-key.ts';
 import type { ServerOptions } from '../ckks/server.ts';
 import { keyCount, parseManifest } from '../ckks/wire/manifest.ts';

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { ClearBackend } from '../../src/ckks/backends/clear.ts';
 import { OPERATIONS } from '../../src/ckks/backends/trace.ts';
 import { fitCosts, type Measurement, measureOperations, parseCalibration } from '../../src/ckks/calibrate.ts';
-import { FAST_COST, operationMs } from '../../src/ckks/cost.ts';
+import { FAST_COST, operationMs } from '../../src/ckks/planner/cost.ts';
 
 const LIMBS = [2, 4, 6, 10, 14];
 const measurements = (ms: (limbs: number, operation: (typeof OPERATIONS)[number]) => number): Measurement[] =>

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SealBackend, SealEngine } from '../../src/ckks/backends/seal.ts';
 import { Client } from '../../src/ckks/client.ts';
 import { BACKENDS, type BackendName } from '../../src/ckks/host.ts';
-import { plan } from '../../src/ckks/plan.ts';
+import { plan } from '../../src/ckks/planner/plan.ts';
 import { plaintextBuffer } from '../../src/ckks/seal/bytes.ts';
 import { type ClientModule, loadSeal } from '../../src/ckks/seal/seal.ts';
 import { readSecretKey, type SecretKey, writeSecretKey } from '../../src/ckks/secret/secret-key.ts';

@@ -1,6 +1,6 @@
 import { BlindbeatError } from '../../errors.ts';
-import type { Circuit } from '../circuit.ts';
 import type { Answer, Host, HostKeys, Polynomials } from '../host.ts';
+import type { Circuit } from '../planner/compile.ts';
 import type { PeriodicPlain } from '../ring/periodic-encoder.ts';
 import { encodeProgram, type OnStage, type Program, run } from '../run.ts';
 import {

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { OPERATIONS } from '../../ckks/backends/trace.ts';
 import { type Calibration, calibrate } from '../../ckks/calibrate.ts';
-import { compile } from '../../ckks/circuit.ts';
-import { operationMs } from '../../ckks/cost.ts';
-import { planCircuit } from '../../ckks/plan.ts';
+import { compile } from '../../ckks/planner/compile.ts';
+import { operationMs } from '../../ckks/planner/cost.ts';
+import { planCircuit } from '../../ckks/planner/plan.ts';
 import { loadModel } from '../../model/files.ts';
 import { formatMs } from '../format.ts';
 import { type Colours, coloursOf, type Io, printJson, printLines } from '../io.ts';

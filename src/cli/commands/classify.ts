@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { BackendName } from '../../ckks/host.ts';
-import { type Plan, plan } from '../../ckks/plan.ts';
+import { type Plan, plan } from '../../ckks/planner/plan.ts';
 import { simulate } from '../../ckks/simulate.ts';
 import type { Outputs } from '../../ckks/wire/manifest.ts';
 import type { Decrypted } from '../../ckks/wire/reply.ts';

@@ -1,6 +1,6 @@
 import { basename, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { plan } from '../../ckks/plan.ts';
+import { plan } from '../../ckks/planner/plan.ts';
 import { openDataset } from '../../ecg/dataset.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { drawRecords, summarise, worstRanges } from '../../model/evaluate.ts';

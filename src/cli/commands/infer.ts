@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
-import type { PlanOptions } from '../../ckks/circuit.ts';
 import { type BackendName, keySwitchingOf } from '../../ckks/host.ts';
 import { KEY_SWITCHINGS } from '../../ckks/keyswitch/gadget.ts';
-import { type Plan, plan } from '../../ckks/plan.ts';
+import type { PlanOptions } from '../../ckks/planner/compile.ts';
+import { type Plan, plan } from '../../ckks/planner/plan.ts';
 import { Server } from '../../ckks/server.ts';
 import type { Header } from '../../ckks/wire/container.ts';
 import { keyCount } from '../../ckks/wire/manifest.ts';

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Client } from '../../ckks/client.ts';
-import { plan } from '../../ckks/plan.ts';
+import { plan } from '../../ckks/planner/plan.ts';
 import { type SecretKey, writeSecretKey } from '../../ckks/secret/secret-key.ts';
 import { keyCount, type Manifest, type Outputs, wireSizes } from '../../ckks/wire/manifest.ts';
 import { BlindbeatError } from '../../errors.ts';

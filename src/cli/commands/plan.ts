@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { compile } from '../../ckks/circuit.ts';
-import { type Plan, planCircuit } from '../../ckks/plan.ts';
+import { compile } from '../../ckks/planner/compile.ts';
+import { type Plan, planCircuit } from '../../ckks/planner/plan.ts';
 import { bitLength } from '../../ckks/ring/parameters.ts';
 import type { Manifest, Outputs } from '../../ckks/wire/manifest.ts';
 import { loadModel } from '../../model/files.ts';

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Client } from '../../../src/ckks/client.ts';
 import { type Gadget, gadgets, moduli, primesOf } from '../../../src/ckks/keyswitch/gadget.ts';
-import { plan } from '../../../src/ckks/plan.ts';
+import { plan } from '../../../src/ckks/planner/plan.ts';
 import { minimalPrimitiveRoot, multiplyMod, Ntt } from '../../../src/ckks/ring/modular.ts';
 import {
   galoisElement,

@@ -1,7 +1,7 @@
-import { BlindbeatError } from '../errors.ts';
+import { BlindbeatError } from '../../errors.ts';
+import { log2Product } from '../ring/parameters.ts';
+import { keyProblems, parameterProblems } from '../wire/manifest.ts';
 import type { Plan, StagePlan } from './plan.ts';
-import { log2Product } from './ring/parameters.ts';
-import { keyProblems, parameterProblems } from './wire/manifest.ts';
 
 /**
  * Checks a plan without trusting what made it: security, the walk through levels and scales, room for every value, every

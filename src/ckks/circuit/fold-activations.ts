@@ -1,6 +1,6 @@
-import { BlindbeatError } from '../errors.ts';
-import type { Block, Model } from '../model/model.ts';
-import { type PolynomialProgram, polynomialProgram } from './activation.ts';
+import { BlindbeatError } from '../../errors.ts';
+import type { Block, Model } from '../../model/model.ts';
+import { type PolynomialProgram, polynomialProgram } from './polynomial.ts';
 
 /** A convolution with everything linear folded into it, so that a bare square or steps on [-1, 1] follow. All in float64. */
 export interface FoldedConvolution {

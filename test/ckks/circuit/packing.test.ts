@@ -1,22 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ClearBackend } from '../../src/ckks/backends/clear.ts';
-import type { Operation } from '../../src/ckks/backends/trace.ts';
-import { chooseGroupedSchedules, chooseSchedules } from '../../src/ckks/choose.ts';
-import { compile, windowsOf } from '../../src/ckks/circuit.ts';
-import { FAST_COST, operationMs } from '../../src/ckks/cost.ts';
-import type { FoldedConvolution } from '../../src/ckks/fold.ts';
-import type { Gadget } from '../../src/ckks/keyswitch/gadget.ts';
-import {
-  convolutionDiagonals,
-  inputLayout,
-  outputLayout,
-  poolingSteps,
-  shiftToNonNegative,
-} from '../../src/ckks/packing.ts';
-import { choosePrimes, log2Product } from '../../src/ckks/ring/parameters.ts';
-import { encodeProgram, run } from '../../src/ckks/run.ts';
-import { simulate } from '../../src/ckks/simulate.ts';
+import { ClearBackend } from '../../../src/ckks/backends/clear.ts';
+import type { Operation } from '../../../src/ckks/backends/trace.ts';
 import {
   buildSchedule,
   type Choice,
@@ -24,14 +9,29 @@ import {
   fewestSteps,
   giantBlocks,
   stepCounts,
-} from '../../src/ckks/steps.ts';
-import { packSegment } from '../../src/ckks/wire/reply.ts';
-import { forward } from '../../src/model/forward.ts';
-import { randomModel } from '../helpers/random-model.ts';
+} from '../../../src/ckks/circuit/bsgs.ts';
+import type { FoldedConvolution } from '../../../src/ckks/circuit/fold-activations.ts';
+import {
+  convolutionDiagonals,
+  inputLayout,
+  outputLayout,
+  poolingSteps,
+  shiftToNonNegative,
+} from '../../../src/ckks/circuit/packing.ts';
+import type { Gadget } from '../../../src/ckks/keyswitch/gadget.ts';
+import { compile, windowsOf } from '../../../src/ckks/planner/compile.ts';
+import { FAST_COST, operationMs } from '../../../src/ckks/planner/cost.ts';
+import { chooseGroupedSchedules, chooseSchedules } from '../../../src/ckks/planner/rotations.ts';
+import { choosePrimes, log2Product } from '../../../src/ckks/ring/parameters.ts';
+import { encodeProgram, run } from '../../../src/ckks/run.ts';
+import { simulate } from '../../../src/ckks/simulate.ts';
+import { packSegment } from '../../../src/ckks/wire/reply.ts';
+import { forward } from '../../../src/model/forward.ts';
+import { randomModel } from '../../helpers/random-model.ts';
 
 describe('packing', () => {
   test('when one channel of 8 samples is pooled by 2 and weighted by w, then two amounts carry (w/2, 0)', () => {
-    // The worked example in src/ckks/packing.ts.
+    // The worked example in src/ckks/circuit/packing.ts.
     const conv: FoldedConvolution = {
       name: 'example',
       inChannels: 1,

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { TraceBackend } from '../../src/ckks/backends/trace.ts';
-import { check } from '../../src/ckks/check.ts';
-import { compile } from '../../src/ckks/circuit.ts';
-import { FAST_COST } from '../../src/ckks/cost.ts';
-import { type Plan, plan, planCircuit } from '../../src/ckks/plan.ts';
-import { log2Product, MAX_LOG_QP } from '../../src/ckks/ring/parameters.ts';
-import { parseManifest } from '../../src/ckks/wire/manifest.ts';
-import { coefficientsOf, randomModel } from '../helpers/random-model.ts';
+import { TraceBackend } from '../../../src/ckks/backends/trace.ts';
+import { check } from '../../../src/ckks/planner/check.ts';
+import { compile } from '../../../src/ckks/planner/compile.ts';
+import { FAST_COST } from '../../../src/ckks/planner/cost.ts';
+import { type Plan, plan, planCircuit } from '../../../src/ckks/planner/plan.ts';
+import { log2Product, MAX_LOG_QP } from '../../../src/ckks/ring/parameters.ts';
+import { parseManifest } from '../../../src/ckks/wire/manifest.ts';
+import { coefficientsOf, randomModel } from '../../helpers/random-model.ts';
 
 const CHANNELS = [8, 16, 32, 64, 128, 256];
 const DILATIONS = [1, 1, 1, 1, 4, 8];

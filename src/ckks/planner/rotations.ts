@@ -1,11 +1,17 @@
-import { CONJUGATION } from './backend.ts';
-import type { Operation } from './backends/trace.ts';
+import { CONJUGATION } from '../backend.ts';
+import type { Operation } from '../backends/trace.ts';
+import {
+  accumulatorsOf,
+  type Choice,
+  decompositionCounts,
+  giantBlocks,
+  stepCounts,
+} from '../circuit/bsgs.ts';
+import type { Diagonals } from '../circuit/packing.ts';
+import { type Gadget, gadgets, type LevelGadgets, restrict, sealGadget } from '../keyswitch/gadget.ts';
+import type { Parameters } from '../ring/parameters.ts';
+import { switchingKeySize } from '../wire/manifest.ts';
 import { type Costs, operationMs } from './cost.ts';
-import { type Gadget, gadgets, type LevelGadgets, restrict, sealGadget } from './keyswitch/gadget.ts';
-import type { Diagonals } from './packing.ts';
-import type { Parameters } from './ring/parameters.ts';
-import { accumulatorsOf, type Choice, decompositionCounts, giantBlocks, stepCounts } from './steps.ts';
-import { switchingKeySize } from './wire/manifest.ts';
 
 /**
  * The joint choice of all layers' baby steps and of the keys that they share.

@@ -1,15 +1,13 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
-import { serialiseModel } from '../model/format.ts';
-import type { Model } from '../model/model.ts';
-import type { ActivationStep } from './activation.ts';
-import { CONJUGATION } from './backend.ts';
-import { type OperationCounts, TraceBackend } from './backends/trace.ts';
-import { type Circuit, compile, type PlanOptions, type Stage, type SumStage } from './circuit.ts';
-import { type Costs, costsOf, estimateMs, totals } from './cost.ts';
-import type { BackendName } from './host.ts';
-import { type Gadget, moduli, serving } from './keyswitch/gadget.ts';
-import { encodeProgram, run } from './run.ts';
+import { serialiseModel } from '../../model/format.ts';
+import type { Model } from '../../model/model.ts';
+import { CONJUGATION } from '../backend.ts';
+import { type OperationCounts, TraceBackend } from '../backends/trace.ts';
+import type { ActivationStep } from '../circuit/polynomial.ts';
+import type { BackendName } from '../host.ts';
+import { type Gadget, moduli, serving } from '../keyswitch/gadget.ts';
+import { encodeProgram, run } from '../run.ts';
 import {
   type KeySet,
   type Manifest,
@@ -17,7 +15,9 @@ import {
   sealManifest,
   type WireSizes,
   wireSizes,
-} from './wire/manifest.ts';
+} from '../wire/manifest.ts';
+import { type Circuit, compile, type PlanOptions, type Stage, type SumStage } from './compile.ts';
+import { type Costs, costsOf, estimateMs, totals } from './cost.ts';
 
 /** Everything that is known about an encrypted classification before any key is made. Holds no weights. */
 export interface Plan {

@@ -1,5 +1,5 @@
-import { helixOffset } from '../model/helix.ts';
-import type { FoldedConvolution } from './fold.ts';
+import { helixOffset } from '../../model/helix.ts';
+import type { FoldedConvolution } from './fold-activations.ts';
 
 /**
  * Where channels and samples live in the slots, and a layer as rotations and periodic weights.

@@ -1,18 +1,18 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { evaluateSeries } from '../../src/approx/chebyshev.ts';
-import { activationSteps, polynomialProgram } from '../../src/ckks/activation.ts';
-import { check } from '../../src/ckks/check.ts';
-import { type ActivationStage, compile, headroom } from '../../src/ckks/circuit.ts';
-import { Client } from '../../src/ckks/client.ts';
-import { foldModel } from '../../src/ckks/fold.ts';
-import { type Plan, plan } from '../../src/ckks/plan.ts';
-import { Server } from '../../src/ckks/server.ts';
-import { simulate } from '../../src/ckks/simulate.ts';
-import { concat } from '../../src/ckks/wire/container.ts';
-import { forward } from '../../src/model/forward.ts';
-import type { Model } from '../../src/model/model.ts';
-import { randomModel } from '../helpers/random-model.ts';
+import { evaluateSeries } from '../../../src/approx/chebyshev.ts';
+import { foldModel } from '../../../src/ckks/circuit/fold-activations.ts';
+import { activationSteps, polynomialProgram } from '../../../src/ckks/circuit/polynomial.ts';
+import { Client } from '../../../src/ckks/client.ts';
+import { check } from '../../../src/ckks/planner/check.ts';
+import { type ActivationStage, compile, headroom } from '../../../src/ckks/planner/compile.ts';
+import { type Plan, plan } from '../../../src/ckks/planner/plan.ts';
+import { Server } from '../../../src/ckks/server.ts';
+import { simulate } from '../../../src/ckks/simulate.ts';
+import { concat } from '../../../src/ckks/wire/container.ts';
+import { forward } from '../../../src/model/forward.ts';
+import type { Model } from '../../../src/model/model.ts';
+import { randomModel } from '../../helpers/random-model.ts';
 
 const DEGREES = Array.from({ length: 15 }, (_, k) => k + 2);
 /** Levels of a polynomial of each degree, as docs/approximation.md has them. */

@@ -1,11 +1,7 @@
-import { BlindbeatError } from '../errors.ts';
-import type { Model } from '../model/model.ts';
-import { type ActivationStep, activationSteps, inputScaleFor, type PolynomialProgram } from './activation.ts';
-import { type Chain, chooseChain, type Depth, SCALE_BITS } from './chain.ts';
-import { type ChoiceContext, type Chosen, chooseGroupedSchedules, chooseSchedules } from './choose.ts';
-import { type Costs, FAST_COST } from './cost.ts';
-import { type FoldedConvolution, type FoldedModel, foldModel } from './fold.ts';
-import type { KeySwitching, LevelGadgets } from './keyswitch/gadget.ts';
+import { BlindbeatError } from '../../errors.ts';
+import type { Model } from '../../model/model.ts';
+import { buildSchedule, type Schedule } from '../circuit/bsgs.ts';
+import { type FoldedConvolution, type FoldedModel, foldModel } from '../circuit/fold-activations.ts';
 import {
   biasVector,
   convolutionDiagonals,
@@ -18,10 +14,19 @@ import {
   poolingSteps,
   rotatePeriod,
   shiftToNonNegative,
-} from './packing.ts';
-import { log2Product, MAX_LOG_QP, type Parameters } from './ring/parameters.ts';
-import { buildSchedule, type Schedule } from './steps.ts';
-import { type Outputs, publicKeySize, type ReplyLayout } from './wire/manifest.ts';
+} from '../circuit/packing.ts';
+import {
+  type ActivationStep,
+  activationSteps,
+  inputScaleFor,
+  type PolynomialProgram,
+} from '../circuit/polynomial.ts';
+import type { KeySwitching, LevelGadgets } from '../keyswitch/gadget.ts';
+import { log2Product, MAX_LOG_QP, type Parameters } from '../ring/parameters.ts';
+import { type Outputs, publicKeySize, type ReplyLayout } from '../wire/manifest.ts';
+import { type Costs, FAST_COST } from './cost.ts';
+import { type Chain, chooseChain, type Depth, SCALE_BITS } from './modulus-chain.ts';
+import { type ChoiceContext, type Chosen, chooseGroupedSchedules, chooseSchedules } from './rotations.ts';
 
 /** What a user may choose about a plan. */
 export interface PlanOptions {

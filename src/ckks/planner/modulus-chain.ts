@@ -1,4 +1,4 @@
-import { choosePrimes, log2Product, MAX_LOG_QP, nearestPrime } from './ring/parameters.ts';
+import { choosePrimes, log2Product, MAX_LOG_QP, nearestPrime } from '../ring/parameters.ts';
 
 /** What an activation asks of the chain of primes. */
 export interface Depth {

@@ -1,6 +1,6 @@
-import { chebyshevPoints } from '../approx/chebyshev.ts';
-import { type EvaluationScheme, evaluationScheme, type Step } from '../approx/scheme.ts';
-import { BlindbeatError } from '../errors.ts';
+import { chebyshevPoints } from '../../approx/chebyshev.ts';
+import { type EvaluationScheme, evaluationScheme, type Step } from '../../approx/scheme.ts';
+import { BlindbeatError } from '../../errors.ts';
 
 /**
  * How a polynomial is evaluated on one ciphertext, with exact scales. Node 0 is the input t in [-1, 1], node i + 1 is what step i
