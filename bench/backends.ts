@@ -8,12 +8,12 @@
  * minute for it). The times of node-seal's network are from one run.
  */
 import { parseArgs } from 'node:util';
-import { FastBackend, FastEngine } from '../src/ckks/backends/fast.ts';
-import { SealBackend, SealEngine } from '../src/ckks/backends/seal.ts';
+import { FastBackend, FastEngine } from '../src/ckks/evaluator/fast/backend.ts';
+import { encodeProgram, run } from '../src/ckks/evaluator/program.ts';
+import { SealBackend, SealEngine } from '../src/ckks/evaluator/seal/backend.ts';
 import { sealGadget } from '../src/ckks/keyswitch/gadget.ts';
 import { compile } from '../src/ckks/planner/compile.ts';
 import { planCircuit } from '../src/ckks/planner/plan.ts';
-import { encodeProgram, run } from '../src/ckks/run.ts';
 import { readCiphertext, readSwitchingKey } from '../src/ckks/seal/bytes.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/seal.ts';
 import { machine, median } from '../src/cli/machine.ts';

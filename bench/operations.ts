@@ -4,8 +4,9 @@
  *
  *   node bench/operations.ts [--json]
  */
-import { SealBackend, SealEngine } from '../src/ckks/backends/seal.ts';
+
 import { CALIBRATION_STEPS, fitCosts, measureOperations } from '../src/ckks/calibrate.ts';
+import { SealBackend, SealEngine } from '../src/ckks/evaluator/seal/backend.ts';
 import { choosePrimes, log2Product, type Parameters } from '../src/ckks/ring/parameters.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/seal.ts';
 import { machine } from '../src/cli/machine.ts';

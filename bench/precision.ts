@@ -6,13 +6,13 @@
  * Uses the secret key in the middle of the network, which only a benchmark may.
  */
 import { parseArgs } from 'node:util';
-import type { Backend } from '../src/ckks/backend.ts';
-import { ClearBackend, type ClearValue } from '../src/ckks/backends/clear.ts';
-import { SealBackend, SealEngine } from '../src/ckks/backends/seal.ts';
+import type { Backend } from '../src/ckks/evaluator/backend.ts';
+import { ClearBackend, type ClearValue } from '../src/ckks/evaluator/clear.ts';
+import { encodeProgram, run } from '../src/ckks/evaluator/program.ts';
+import { SealBackend, SealEngine } from '../src/ckks/evaluator/seal/backend.ts';
 import { compile } from '../src/ckks/planner/compile.ts';
 import { planCircuit } from '../src/ckks/planner/plan.ts';
 import type { PeriodicPlain } from '../src/ckks/ring/periodic-encoder.ts';
-import { encodeProgram, run } from '../src/ckks/run.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/seal.ts';
 import { packSegment } from '../src/ckks/wire/reply.ts';
 import { machine } from '../src/cli/machine.ts';

@@ -14,7 +14,12 @@ export async function buildDivision(): Promise<{ module: Uint8Array<ArrayBuffer>
   let module = new Uint8Array();
   const options = '-O3 --noAssert --runtime stub --importMemory --noExportMemory --outFile division.wasm';
   const { error, stderr } = await main(
-    ['src/ckks/kernels/assembly/division.ts', '--baseDir', ROOT.pathname, ...options.split(' ')],
+    [
+      'src/ckks/evaluator/fast/kernels/assembly/division.ts',
+      '--baseDir',
+      ROOT.pathname,
+      ...options.split(' '),
+    ],
     {
       writeFile: (_name: string, contents: string | Uint8Array) => {
         if (typeof contents !== 'string') module = Uint8Array.from(contents);

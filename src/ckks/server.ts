@@ -1,7 +1,5 @@
 import { BlindbeatError } from '../errors.ts';
 import type { Model } from '../model/model.ts';
-import { FastHost } from './backends/fast-host.ts';
-import { SealHost } from './backends/seal-host.ts';
 import {
   BACKENDS,
   type BackendName,
@@ -9,8 +7,11 @@ import {
   type HostKeys,
   keySwitchingOf,
   type Polynomials,
-} from './host.ts';
-import { allCores, requireThreads } from './kernels/threads.ts';
+} from './evaluator/executor.ts';
+import { FastHost } from './evaluator/fast/executor.ts';
+import { allCores, requireThreads } from './evaluator/fast/kernels/threads.ts';
+import type { OnStage } from './evaluator/program.ts';
+import { SealHost } from './evaluator/seal/executor.ts';
 import { type Gadget, moduli, primesOf, sealGadget } from './keyswitch/gadget.ts';
 import { check } from './planner/check.ts';
 import { compile, type PlanOptions } from './planner/compile.ts';
@@ -18,7 +19,6 @@ import { type Plan, planCircuit } from './planner/plan.ts';
 import { packBits, unpackLimbs } from './ring/bit-packing.ts';
 import { bitLength } from './ring/parameters.ts';
 import { PeriodicEncoder } from './ring/periodic-encoder.ts';
-import type { OnStage } from './run.ts';
 import { type RawCiphertext, SEED_SIZE } from './seal/bytes.ts';
 import { concat, readContainer, writeContainer } from './wire/container.ts';
 import { bodySizes, keyCount, type Manifest, plannedKeys, switchingKeySize } from './wire/manifest.ts';

@@ -1,7 +1,7 @@
 import type { Model } from '../model/model.ts';
-import { ClearBackend } from './backends/clear.ts';
+import { ClearBackend } from './evaluator/clear.ts';
+import { encodeProgram, run } from './evaluator/program.ts';
 import { compile, type PlanOptions } from './planner/compile.ts';
-import { encodeProgram, run } from './run.ts';
 import { type Decrypted, packSegment, readMap, readScores } from './wire/reply.ts';
 
 /**

@@ -1,4 +1,4 @@
-import type { BackendName } from '../ckks/host.ts';
+import type { BackendName } from '../ckks/evaluator/executor.ts';
 import type { DatasetRecord } from '../ecg/cinc2017.ts';
 import { BlindbeatError } from '../errors.ts';
 import {

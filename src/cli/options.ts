@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { BACKENDS } from '../ckks/host.ts';
-import { MOST_THREADS } from '../ckks/kernels/threads.ts';
+import { BACKENDS } from '../ckks/evaluator/executor.ts';
+import { MOST_THREADS } from '../ckks/evaluator/fast/kernels/threads.ts';
 import { KEY_SWITCHINGS, type KeySwitching } from '../ckks/keyswitch/gadget.ts';
 import type { PlanOptions } from '../ckks/planner/compile.ts';
 import type { Outputs } from '../ckks/wire/manifest.ts';

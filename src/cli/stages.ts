@@ -1,4 +1,4 @@
-import type { OnStage } from '../ckks/run.ts';
+import type { OnStage } from '../ckks/evaluator/program.ts';
 import { round } from './format.ts';
 
 /** How long one stage took. */

@@ -1,4 +1,4 @@
-import { CONJUGATION } from '../backend.ts';
+import { CONJUGATION } from '../evaluator/backend.ts';
 import type { Diagonals } from './packing.ts';
 import { rotatePeriod } from './packing.ts';
 

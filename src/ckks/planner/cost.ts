@@ -1,5 +1,5 @@
-import { COUNTED, type OPERATIONS, type Operation, type OperationCounts } from '../backends/trace.ts';
-import type { BackendName } from '../host.ts';
+import type { BackendName } from '../evaluator/executor.ts';
+import { COUNTED, type OPERATIONS, type Operation, type OperationCounts } from '../evaluator/trace.ts';
 import { type Gadget, type LevelGadgets, restrict, serving } from '../keyswitch/gadget.ts';
 
 /** Milliseconds of each operation at N = 16384, one thread, as squared x limbs^2 + linear x limbs. */

@@ -2,12 +2,12 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
 import { serialiseModel } from '../../model/format.ts';
 import type { Model } from '../../model/model.ts';
-import { CONJUGATION } from '../backend.ts';
-import { type OperationCounts, TraceBackend } from '../backends/trace.ts';
 import type { ActivationStep } from '../circuit/polynomial.ts';
-import type { BackendName } from '../host.ts';
+import { CONJUGATION } from '../evaluator/backend.ts';
+import type { BackendName } from '../evaluator/executor.ts';
+import { encodeProgram, run } from '../evaluator/program.ts';
+import { type OperationCounts, TraceBackend } from '../evaluator/trace.ts';
 import { type Gadget, moduli, serving } from '../keyswitch/gadget.ts';
-import { encodeProgram, run } from '../run.ts';
 import {
   type KeySet,
   type Manifest,

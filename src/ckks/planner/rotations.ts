@@ -1,5 +1,3 @@
-import { CONJUGATION } from '../backend.ts';
-import type { Operation } from '../backends/trace.ts';
 import {
   accumulatorsOf,
   type Choice,
@@ -8,6 +6,8 @@ import {
   stepCounts,
 } from '../circuit/bsgs.ts';
 import type { Diagonals } from '../circuit/packing.ts';
+import { CONJUGATION } from '../evaluator/backend.ts';
+import type { Operation } from '../evaluator/trace.ts';
 import { type Gadget, gadgets, type LevelGadgets, restrict, sealGadget } from '../keyswitch/gadget.ts';
 import type { Parameters } from '../ring/parameters.ts';
 import { switchingKeySize } from '../wire/manifest.ts';

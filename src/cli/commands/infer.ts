@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type BackendName, keySwitchingOf } from '../../ckks/host.ts';
+import { type BackendName, keySwitchingOf } from '../../ckks/evaluator/executor.ts';
 import { KEY_SWITCHINGS } from '../../ckks/keyswitch/gadget.ts';
 import type { PlanOptions } from '../../ckks/planner/compile.ts';
 import { type Plan, plan } from '../../ckks/planner/plan.ts';

@@ -1,7 +1,5 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ClearBackend } from '../../../src/ckks/backends/clear.ts';
-import type { Operation } from '../../../src/ckks/backends/trace.ts';
 import {
   buildSchedule,
   type Choice,
@@ -18,12 +16,14 @@ import {
   poolingSteps,
   shiftToNonNegative,
 } from '../../../src/ckks/circuit/packing.ts';
+import { ClearBackend } from '../../../src/ckks/evaluator/clear.ts';
+import { encodeProgram, run } from '../../../src/ckks/evaluator/program.ts';
+import type { Operation } from '../../../src/ckks/evaluator/trace.ts';
 import type { Gadget } from '../../../src/ckks/keyswitch/gadget.ts';
 import { compile, windowsOf } from '../../../src/ckks/planner/compile.ts';
 import { FAST_COST, operationMs } from '../../../src/ckks/planner/cost.ts';
 import { chooseGroupedSchedules, chooseSchedules } from '../../../src/ckks/planner/rotations.ts';
 import { choosePrimes, log2Product } from '../../../src/ckks/ring/parameters.ts';
-import { encodeProgram, run } from '../../../src/ckks/run.ts';
 import { simulate } from '../../../src/ckks/simulate.ts';
 import { packSegment } from '../../../src/ckks/wire/reply.ts';
 import { forward } from '../../../src/model/forward.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { TraceBackend } from '../../../src/ckks/backends/trace.ts';
+import { TraceBackend } from '../../../src/ckks/evaluator/trace.ts';
 import { check } from '../../../src/ckks/planner/check.ts';
 import { compile } from '../../../src/ckks/planner/compile.ts';
 import { FAST_COST } from '../../../src/ckks/planner/cost.ts';

@@ -1,4 +1,4 @@
-import { type Backend, CONJUGATION } from '../backend.ts';
+import { type Backend, CONJUGATION } from './backend.ts';
 
 /** Slots real + X^(N/2) imaginary; null stands for zeros. */
 export interface ClearValue {

@@ -1,15 +1,13 @@
-import { BlindbeatError } from '../../errors.ts';
-import type { Answer, Host, HostKeys, Polynomials } from '../host.ts';
-import type { Circuit } from '../planner/compile.ts';
-import type { PeriodicPlain } from '../ring/periodic-encoder.ts';
-import { encodeProgram, type OnStage, type Program, run } from '../run.ts';
+import { BlindbeatError } from '../../../errors.ts';
+import type { Circuit } from '../../planner/compile.ts';
+import type { PeriodicPlain } from '../../ring/periodic-encoder.ts';
 import {
   galoisIndex,
   type RawCiphertext,
   readCiphertext,
   writeCiphertext,
   writeSwitchingKey,
-} from '../seal/bytes.ts';
+} from '../../seal/bytes.ts';
 import {
   type Ciphertext,
   type Encryptor,
@@ -19,9 +17,11 @@ import {
   type RelinKeys,
   type SEALContext,
   type ServerModule,
-} from '../seal/seal.ts';
-import type { PlannedKey } from '../wire/manifest.ts';
-import { SealBackend, SealEngine, type SwitchingKeys } from './seal.ts';
+} from '../../seal/seal.ts';
+import type { PlannedKey } from '../../wire/manifest.ts';
+import type { Answer, Host, HostKeys, Polynomials } from '../executor.ts';
+import { encodeProgram, type OnStage, type Program, run } from '../program.ts';
+import { SealBackend, SealEngine, type SwitchingKeys } from './backend.ts';
 
 /** Keys as SEAL holds them. */
 class SealKeys implements HostKeys {

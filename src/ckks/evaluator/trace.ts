@@ -1,6 +1,6 @@
-import type { Backend, RotationTerm } from '../backend.ts';
 import type { KeySwitching } from '../keyswitch/gadget.ts';
 import type { Parameters } from '../ring/parameters.ts';
+import type { Backend, RotationTerm } from './backend.ts';
 
 /** A ciphertext as the dry run sees it. */
 export interface TracedValue {

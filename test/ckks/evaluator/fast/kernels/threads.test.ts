@@ -2,10 +2,10 @@ import { execFile } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { afterEach, expect, test, vi } from 'vitest';
-import { WasmMemory } from '../../src/ckks/kernels/memory.ts';
-import { Ring } from '../../src/ckks/kernels/ring.ts';
-import { allCores, MOST_THREADS, Threads } from '../../src/ckks/kernels/threads.ts';
-import { choosePrimes } from '../../src/ckks/ring/parameters.ts';
+import { WasmMemory } from '../../../../../src/ckks/evaluator/fast/kernels/memory.ts';
+import { Ring } from '../../../../../src/ckks/evaluator/fast/kernels/ring.ts';
+import { allCores, MOST_THREADS, Threads } from '../../../../../src/ckks/evaluator/fast/kernels/threads.ts';
+import { choosePrimes } from '../../../../../src/ckks/ring/parameters.ts';
 
 const N = 64;
 const [Q] = choosePrimes(N, [30]);

@@ -1,7 +1,7 @@
-import type { KeySwitching } from './keyswitch/gadget.ts';
-import type { OnStage } from './run.ts';
-import type { RawCiphertext } from './seal/bytes.ts';
-import type { PlannedKey } from './wire/manifest.ts';
+import type { KeySwitching } from '../keyswitch/gadget.ts';
+import type { RawCiphertext } from '../seal/bytes.ts';
+import type { PlannedKey } from '../wire/manifest.ts';
+import type { OnStage } from './program.ts';
 
 /** The backends that compute on ciphertexts; with keys of SEAL's kind they give the same results, residue by residue. */
 export const BACKENDS = ['fast', 'seal'] as const;

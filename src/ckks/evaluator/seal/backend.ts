@@ -1,7 +1,6 @@
-import { type Backend, CONJUGATION } from '../backend.ts';
-import type { Parameters } from '../ring/parameters.ts';
-import { PeriodicEncoder, type PeriodicPlain } from '../ring/periodic-encoder.ts';
-import { plaintextBuffer } from '../seal/bytes.ts';
+import type { Parameters } from '../../ring/parameters.ts';
+import { PeriodicEncoder, type PeriodicPlain } from '../../ring/periodic-encoder.ts';
+import { plaintextBuffer } from '../../seal/bytes.ts';
 import {
   allPrimes,
   type Ciphertext,
@@ -11,7 +10,8 @@ import {
   type SEALContext,
   type Seal,
   type ServerModule,
-} from '../seal/seal.ts';
+} from '../../seal/seal.ts';
+import { type Backend, CONJUGATION } from '../backend.ts';
 
 /** The keys that a server evaluates with, as SEAL holds them: public data. */
 export interface SwitchingKeys {

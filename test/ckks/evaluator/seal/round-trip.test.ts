@@ -1,18 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { SealBackend, SealEngine } from '../../src/ckks/backends/seal.ts';
-import { Client } from '../../src/ckks/client.ts';
-import { BACKENDS, type BackendName } from '../../src/ckks/host.ts';
-import { plan } from '../../src/ckks/planner/plan.ts';
-import { plaintextBuffer } from '../../src/ckks/seal/bytes.ts';
-import { type ClientModule, loadSeal } from '../../src/ckks/seal/seal.ts';
-import { readSecretKey, type SecretKey, writeSecretKey } from '../../src/ckks/secret/secret-key.ts';
-import { type EvaluationKeys, Server } from '../../src/ckks/server.ts';
-import { simulate } from '../../src/ckks/simulate.ts';
-import { concat } from '../../src/ckks/wire/container.ts';
-import { parseManifest } from '../../src/ckks/wire/manifest.ts';
-import { forward } from '../../src/model/forward.ts';
-import type { Model } from '../../src/model/model.ts';
-import { randomModel } from '../helpers/random-model.ts';
+import { Client } from '../../../../src/ckks/client.ts';
+import { BACKENDS, type BackendName } from '../../../../src/ckks/evaluator/executor.ts';
+import { SealBackend, SealEngine } from '../../../../src/ckks/evaluator/seal/backend.ts';
+import { plan } from '../../../../src/ckks/planner/plan.ts';
+import { plaintextBuffer } from '../../../../src/ckks/seal/bytes.ts';
+import { type ClientModule, loadSeal } from '../../../../src/ckks/seal/seal.ts';
+import { readSecretKey, type SecretKey, writeSecretKey } from '../../../../src/ckks/secret/secret-key.ts';
+import { type EvaluationKeys, Server } from '../../../../src/ckks/server.ts';
+import { simulate } from '../../../../src/ckks/simulate.ts';
+import { concat } from '../../../../src/ckks/wire/container.ts';
+import { parseManifest } from '../../../../src/ckks/wire/manifest.ts';
+import { forward } from '../../../../src/model/forward.ts';
+import type { Model } from '../../../../src/model/model.ts';
+import { randomModel } from '../../../helpers/random-model.ts';
 
 /** One round trip between roles that share nothing but bytes. */
 class RoundTrip implements Disposable {

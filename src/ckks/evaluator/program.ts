@@ -1,5 +1,4 @@
-import { type Backend, CONJUGATION, type RotationTerm } from './backend.ts';
-import type { ActivationStep } from './circuit/polynomial.ts';
+import type { ActivationStep } from '../circuit/polynomial.ts';
 import type {
   ActivationStage,
   Circuit,
@@ -7,7 +6,8 @@ import type {
   SquareStage,
   Stage,
   SumStage,
-} from './planner/compile.ts';
+} from '../planner/compile.ts';
+import { type Backend, CONJUGATION, type RotationTerm } from './backend.ts';
 
 /** A circuit whose weights are encoded for one backend; made once, used for every classification. */
 export interface Program<P> {

@@ -1,6 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CONJUGATION } from '../../src/ckks/backend.ts';
-import { FastBackend, type FastCiphertext, FastEngine, type FastKeys } from '../../src/ckks/backends/fast.ts';
+import { CONJUGATION } from '../../../../src/ckks/evaluator/backend.ts';
+import {
+  FastBackend,
+  type FastCiphertext,
+  FastEngine,
+  type FastKeys,
+} from '../../../../src/ckks/evaluator/fast/backend.ts';
 import {
   type Gadget,
   gadgetNoise,
@@ -8,18 +13,18 @@ import {
   gadgets,
   moduli,
   restrict,
-} from '../../src/ckks/keyswitch/gadget.ts';
-import { minimalPrimitiveRoot, multiplyMod, Ntt } from '../../src/ckks/ring/modular.ts';
-import { choosePrimes, log2Product, type Parameters } from '../../src/ckks/ring/parameters.ts';
+} from '../../../../src/ckks/keyswitch/gadget.ts';
+import { minimalPrimitiveRoot, multiplyMod, Ntt } from '../../../../src/ckks/ring/modular.ts';
+import { choosePrimes, log2Product, type Parameters } from '../../../../src/ckks/ring/parameters.ts';
 import {
   galoisElement,
   type RawCiphertext,
   readCiphertext,
   writeCiphertext,
-} from '../../src/ckks/seal/bytes.ts';
-import { allPrimes, type ClientModule, loadSeal } from '../../src/ckks/seal/seal.ts';
-import { addKeyTerm } from '../../src/ckks/secret/hybrid-key.ts';
-import { SecretKey } from '../../src/ckks/secret/secret-key.ts';
+} from '../../../../src/ckks/seal/bytes.ts';
+import { allPrimes, type ClientModule, loadSeal } from '../../../../src/ckks/seal/seal.ts';
+import { addKeyTerm } from '../../../../src/ckks/secret/hybrid-key.ts';
+import { SecretKey } from '../../../../src/ckks/secret/secret-key.ts';
 
 const STEPS = [CONJUGATION, 1, 8];
 const SHIPPED = [30, 30, 30, 28, 27, 26, 27, 26, 27, 26, 27, 26, 27, 26, 30];

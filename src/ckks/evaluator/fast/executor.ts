@@ -1,11 +1,8 @@
-import { BlindbeatError } from '../../errors.ts';
-import { CONJUGATION } from '../backend.ts';
-import type { Answer, Host, HostKeys, Polynomials } from '../host.ts';
-import type { Circuit } from '../planner/compile.ts';
-import type { Parameters } from '../ring/parameters.ts';
-import type { PeriodicPlain } from '../ring/periodic-encoder.ts';
-import { encodeProgram, type OnStage, type Program, run } from '../run.ts';
-import { type RawCiphertext, readCiphertext, writeCiphertext } from '../seal/bytes.ts';
+import { BlindbeatError } from '../../../errors.ts';
+import type { Circuit } from '../../planner/compile.ts';
+import type { Parameters } from '../../ring/parameters.ts';
+import type { PeriodicPlain } from '../../ring/periodic-encoder.ts';
+import { type RawCiphertext, readCiphertext, writeCiphertext } from '../../seal/bytes.ts';
 import {
   allPrimes,
   type Encryptor,
@@ -14,9 +11,12 @@ import {
   type SEALContext,
   type Seal,
   type ServerModule,
-} from '../seal/seal.ts';
-import type { PlannedKey } from '../wire/manifest.ts';
-import { FastBackend, type FastCiphertext, FastEngine, type FastKey, type FastKeys } from './fast.ts';
+} from '../../seal/seal.ts';
+import type { PlannedKey } from '../../wire/manifest.ts';
+import { CONJUGATION } from '../backend.ts';
+import type { Answer, Host, HostKeys, Polynomials } from '../executor.ts';
+import { encodeProgram, type OnStage, type Program, run } from '../program.ts';
+import { FastBackend, type FastCiphertext, FastEngine, type FastKey, type FastKeys } from './backend.ts';
 
 /**
  * The little of SEAL that is left beside the kernels: seeds are expanded by SEAL's own generator, at the top of the chain,

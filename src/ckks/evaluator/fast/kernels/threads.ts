@@ -1,4 +1,4 @@
-import { BlindbeatError } from '../../errors.ts';
+import { BlindbeatError } from '../../../../errors.ts';
 import { compileKernels, KERNELS, type Kernels, loadKernels, type Module } from './kernels.ts';
 import type { WasmMemory } from './memory.ts';
 

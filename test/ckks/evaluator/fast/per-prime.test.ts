@@ -1,29 +1,34 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CONJUGATION } from '../../src/ckks/backend.ts';
-import { FastBackend, type FastCiphertext, FastEngine, type FastKeys } from '../../src/ckks/backends/fast.ts';
-import { rotationLevels } from '../../src/ckks/backends/fast-host.ts';
-import { SealBackend, SealEngine, type SwitchingKeys } from '../../src/ckks/backends/seal.ts';
-import { sealGadget } from '../../src/ckks/keyswitch/gadget.ts';
-import { compile } from '../../src/ckks/planner/compile.ts';
-import { plan } from '../../src/ckks/planner/plan.ts';
-import { minimalPrimitiveRoot, Ntt } from '../../src/ckks/ring/modular.ts';
-import { choosePrimes, log2Product, type Parameters } from '../../src/ckks/ring/parameters.ts';
-import { encodeProgram, run } from '../../src/ckks/run.ts';
+import { CONJUGATION } from '../../../../src/ckks/evaluator/backend.ts';
+import {
+  FastBackend,
+  type FastCiphertext,
+  FastEngine,
+  type FastKeys,
+} from '../../../../src/ckks/evaluator/fast/backend.ts';
+import { rotationLevels } from '../../../../src/ckks/evaluator/fast/executor.ts';
+import { encodeProgram, run } from '../../../../src/ckks/evaluator/program.ts';
+import { SealBackend, SealEngine, type SwitchingKeys } from '../../../../src/ckks/evaluator/seal/backend.ts';
+import { sealGadget } from '../../../../src/ckks/keyswitch/gadget.ts';
+import { compile } from '../../../../src/ckks/planner/compile.ts';
+import { plan } from '../../../../src/ckks/planner/plan.ts';
+import { minimalPrimitiveRoot, Ntt } from '../../../../src/ckks/ring/modular.ts';
+import { choosePrimes, log2Product, type Parameters } from '../../../../src/ckks/ring/parameters.ts';
 import {
   type RawCiphertext,
   readCiphertext,
   readSwitchingKey,
   writeCiphertext,
-} from '../../src/ckks/seal/bytes.ts';
+} from '../../../../src/ckks/seal/bytes.ts';
 import {
   type Ciphertext,
   type ClientModule,
   type Encryptor,
   loadSeal,
   type Seal,
-} from '../../src/ckks/seal/seal.ts';
-import type { KeySet } from '../../src/ckks/wire/manifest.ts';
-import { randomModel } from '../helpers/random-model.ts';
+} from '../../../../src/ckks/seal/seal.ts';
+import type { KeySet } from '../../../../src/ckks/wire/manifest.ts';
+import { randomModel } from '../../../helpers/random-model.ts';
 
 const STEPS = [CONJUGATION, 1, 8, 1024];
 /** Keys that reach every level. */

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { KERNELS, loadKernels, type Module } from '../../src/ckks/kernels/kernels.ts';
-import { WasmMemory } from '../../src/ckks/kernels/memory.ts';
-import { factor, Ring } from '../../src/ckks/kernels/ring.ts';
-import { Threads } from '../../src/ckks/kernels/threads.ts';
-import { WASM } from '../../src/ckks/kernels/wasm.ts';
-import { minimalPrimitiveRoot, Ntt } from '../../src/ckks/ring/modular.ts';
-import { choosePrimes } from '../../src/ckks/ring/parameters.ts';
-import { buildKernels } from '../../tools/kernels.ts';
+import { KERNELS, loadKernels, type Module } from '../../../../../src/ckks/evaluator/fast/kernels/kernels.ts';
+import { WasmMemory } from '../../../../../src/ckks/evaluator/fast/kernels/memory.ts';
+import { factor, Ring } from '../../../../../src/ckks/evaluator/fast/kernels/ring.ts';
+import { Threads } from '../../../../../src/ckks/evaluator/fast/kernels/threads.ts';
+import { WASM } from '../../../../../src/ckks/evaluator/fast/kernels/wasm.ts';
+import { minimalPrimitiveRoot, Ntt } from '../../../../../src/ckks/ring/modular.ts';
+import { choosePrimes } from '../../../../../src/ckks/ring/parameters.ts';
+import { buildKernels } from '../../../../../tools/kernels.ts';
 
 const SIZES = [32, 64, 8192, 16384];
 const BITS = [30, 29, 28, 27, 26, 20];

@@ -1,4 +1,4 @@
-import { inverseMod, minimalPrimitiveRoot, multiplyMod } from '../ring/modular.ts';
+import { inverseMod, minimalPrimitiveRoot, multiplyMod } from '../../../ring/modular.ts';
 import type { Kernels } from './kernels.ts';
 import type { WasmMemory } from './memory.ts';
 

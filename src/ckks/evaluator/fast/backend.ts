@@ -1,8 +1,4 @@
-import { BlindbeatError } from '../../errors.ts';
-import type { Backend, RotationTerm } from '../backend.ts';
-import { WasmMemory } from '../kernels/memory.ts';
-import { type Factor, factor, type Lazy, Ring } from '../kernels/ring.ts';
-import { Threads } from '../kernels/threads.ts';
+import { BlindbeatError } from '../../../errors.ts';
 import {
   type Gadget,
   type KeySwitching,
@@ -10,11 +6,15 @@ import {
   restrict,
   sealGadget,
   serving,
-} from '../keyswitch/gadget.ts';
-import { bitReversal, inverseMod, multiplyMod } from '../ring/modular.ts';
-import type { Parameters } from '../ring/parameters.ts';
-import { PeriodicEncoder, type PeriodicPlain } from '../ring/periodic-encoder.ts';
-import { galoisElement, type RawCiphertext } from '../seal/bytes.ts';
+} from '../../keyswitch/gadget.ts';
+import { bitReversal, inverseMod, multiplyMod } from '../../ring/modular.ts';
+import type { Parameters } from '../../ring/parameters.ts';
+import { PeriodicEncoder, type PeriodicPlain } from '../../ring/periodic-encoder.ts';
+import { galoisElement, type RawCiphertext } from '../../seal/bytes.ts';
+import type { Backend, RotationTerm } from '../backend.ts';
+import { WasmMemory } from './kernels/memory.ts';
+import { type Factor, factor, type Lazy, Ring } from './kernels/ring.ts';
+import { Threads } from './kernels/threads.ts';
 
 /** A ciphertext in NTT form in the engine's memory: `[polynomials][limbs]` slots of n residues below their primes. */
 export interface FastCiphertext {
@@ -119,7 +119,7 @@ interface Switching {
 
 /** What rotating by a number of slots needs. */
 interface Rotation {
-  /** Address of the table of the automorphism in NTT form, see `placeKey` in ../kernels/assembly. */
+  /** Address of the table of the automorphism in NTT form, see `placeKey` in ./kernels/assembly. */
   table: number;
   /** Of the inverse automorphism. */
   inverse: number;

@@ -1,4 +1,4 @@
-import { BlindbeatError } from '../../errors.ts';
+import { BlindbeatError } from '../../../../errors.ts';
 
 const PAGE = 65536;
 /** 4 GiB less one page: addresses are 32 bits. */
