@@ -16,7 +16,7 @@ import { compile } from '../src/ckks/planner/compile.ts';
 import { planCircuit } from '../src/ckks/planner/plan.ts';
 import { readCiphertext, readSwitchingKey } from '../src/ckks/seal/bytes.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/seal.ts';
-import { machine, median } from '../src/cli/machine.ts';
+import { machine, median } from '../src/measure/machine.ts';
 import { loadModel } from '../src/model/files.ts';
 import { randomModel } from '../test/helpers/random-model.ts';
 

@@ -16,7 +16,7 @@ import { parseArgs } from 'node:util';
 import { Client } from '../src/ckks/client.ts';
 import { readSecretKey, writeSecretKey } from '../src/ckks/secret/secret-key.ts';
 import { parseManifest } from '../src/ckks/wire/manifest.ts';
-import { machine, median } from '../src/cli/machine.ts';
+import { machine, median } from '../src/measure/machine.ts';
 
 const OPERATIONS = ['keygen', 'encrypt', 'decrypt'] as const;
 type Operation = (typeof OPERATIONS)[number];

@@ -9,7 +9,7 @@ import { CALIBRATION_STEPS, fitCosts, measureOperations } from '../src/ckks/cali
 import { SealBackend, SealEngine } from '../src/ckks/evaluator/seal/backend.ts';
 import { choosePrimes, log2Product, type Parameters } from '../src/ckks/ring/parameters.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/seal.ts';
-import { machine } from '../src/cli/machine.ts';
+import { machine } from '../src/measure/machine.ts';
 
 const N = 16384;
 const LIMBS = [14, 10, 6, 4, 2];

@@ -15,9 +15,9 @@ import { planCircuit } from '../src/ckks/planner/plan.ts';
 import type { PeriodicPlain } from '../src/ckks/ring/periodic-encoder.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/seal.ts';
 import { packSegment } from '../src/ckks/wire/reply.ts';
-import { machine } from '../src/cli/machine.ts';
 import { prepareSegment } from '../src/ecg/preprocess.ts';
 import { type Rhythm, synthesise } from '../src/ecg/synth.ts';
+import { machine } from '../src/measure/machine.ts';
 import { loadModel } from '../src/model/files.ts';
 
 const SEED = 1;

@@ -14,9 +14,9 @@ import type { KeySwitching } from '../src/ckks/keyswitch/gadget.ts';
 import { Server } from '../src/ckks/server.ts';
 import { concat } from '../src/ckks/wire/container.ts';
 import type { Manifest } from '../src/ckks/wire/manifest.ts';
-import { machine, median } from '../src/cli/machine.ts';
 import { prepareSegment } from '../src/ecg/preprocess.ts';
 import { synthesise } from '../src/ecg/synth.ts';
+import { machine, median } from '../src/measure/machine.ts';
 import { loadModel } from '../src/model/files.ts';
 
 interface Run {

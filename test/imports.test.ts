@@ -32,7 +32,7 @@ function filesUnder(folder: string): string[] {
 const SOURCES = filesUnder('src');
 
 describe('import rules', () => {
-  test.each(['src/ckks/server.ts', 'src/cli/server-process.ts'])(
+  test.each(['src/ckks/server.ts', 'src/service/server-process.ts'])(
     'when the server is followed from %s, then it never reaches the secret key or the client',
     (file) => {
       const reached = [...reach(file)];
@@ -73,7 +73,7 @@ describe('import rules', () => {
   test('when Node modules are looked for, then only files.ts, dataset.ts and the CLI import them', () => {
     const users = SOURCES.filter((file) => importsOf(file).some((target) => target.startsWith('node:')));
     expect(users.filter((file) => !file.startsWith('src/cli/')).sort()).toEqual([
-      'src/ecg/dataset.ts',
+      'src/dataset/open.ts',
       'src/ecg/files.ts',
       'src/model/files.ts',
     ]);

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openDataset } from '../src/ecg/dataset.ts';
+import { openDataset } from '../src/dataset/open.ts';
+import { type PartName, partFinder, type Split } from '../src/dataset/split.ts';
 import { conditionSignal, type Preprocessing, prepareSegment } from '../src/ecg/preprocess.ts';
 import { selectLead } from '../src/ecg/recording.ts';
 import { BlindbeatError } from '../src/errors.ts';
-import { type PartName, partFinder, type Split } from './split.ts';
 
 /** A data set made ready for training: read once, then kept in a cache folder. */
 export interface Corpus {

@@ -1,5 +1,5 @@
-import { evaluateSegment, type Outcome, summarise, worstRanges } from '../src/model/evaluate.ts';
-import type { Interval, Metrics } from '../src/model/metrics.ts';
+import { evaluateSegment, type Outcome, summarise, worstRanges } from '../src/evaluation/evaluate.ts';
+import type { Interval, Metrics } from '../src/evaluation/metrics.ts';
 import type { Model } from '../src/model/model.ts';
 import type { Corpus } from './data.ts';
 

@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { drawSvg } from '../src/charts/svg.ts';
 import { compile, headroom } from '../src/ckks/planner/compile.ts';
-import { drawSvg } from '../src/cli/picture.ts';
 import type { Preprocessing } from '../src/ecg/preprocess.ts';
 import { BlindbeatError } from '../src/errors.ts';
 import { saveModel } from '../src/model/files.ts';

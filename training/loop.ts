@@ -1,7 +1,7 @@
 import { cropSegment, type Preprocessing } from '../src/ecg/preprocess.ts';
 import { Random } from '../src/ecg/random.ts';
 import { BlindbeatError } from '../src/errors.ts';
-import { computeMetrics } from '../src/model/metrics.ts';
+import { computeMetrics } from '../src/evaluation/metrics.ts';
 import { type Variation, variedInput, vary } from './augment.ts';
 import type { EpochRecord, TrainingState } from './checkpoint.ts';
 import type { Phase, TrainingConfig } from './config.ts';

@@ -1,7 +1,9 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { drawSvg } from '../src/cli/picture.ts';
+import { drawSvg } from '../src/charts/svg.ts';
+import type { Split } from '../src/dataset/split.ts';
+import split from '../src/dataset/splits/cinc2017.json' with { type: 'json' };
 import { DEFAULT_PREPROCESSING, type Preprocessing, parsePreprocessing } from '../src/ecg/preprocess.ts';
 import { BlindbeatError } from '../src/errors.ts';
 import { loadModel } from '../src/model/files.ts';
@@ -15,8 +17,6 @@ import { loadCorpus, partsOf, writeWhole } from './data.ts';
 import { exportModel, type ModelMetrics } from './export.ts';
 import { initialState, runTraining, type StepProgress, type Teacher } from './loop.ts';
 import { type Architecture, type Network, plainOf } from './network.ts';
-import type { Split } from './split.ts';
-import split from './splits/cinc2017.json' with { type: 'json' };
 
 export interface TrainOptions {
   /** The CinC 2017 data set: what `openDataset` takes. */

@@ -4,7 +4,7 @@ import { MOST_THREADS } from '../ckks/evaluator/fast/kernels/threads.ts';
 import { KEY_SWITCHINGS, type KeySwitching } from '../ckks/keyswitch/gadget.ts';
 import type { PlanOptions } from '../ckks/planner/compile.ts';
 import type { Outputs } from '../ckks/wire/manifest.ts';
-import { readCosts } from './input-file.ts';
+import { readCosts } from './files/input.ts';
 
 /** The model that commands take when none is named. */
 const DEFAULT_MODEL = 'deepcardio-deg2';

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { packageVersion } from '../measure/version.ts';
 import { addApprox } from './commands/approx.ts';
 import { addBench } from './commands/bench.ts';
 import { addClassify } from './commands/classify.ts';
@@ -12,9 +13,8 @@ import { addKeygen } from './commands/keygen.ts';
 import { addPlan } from './commands/plan.ts';
 import { addSynth } from './commands/synth.ts';
 import { addTrain } from './commands/train.ts';
-import type { Io } from './io.ts';
-import { reportError } from './report.ts';
-import { packageVersion } from './version.ts';
+import { reportError } from './terminal/errors.ts';
+import type { Io } from './terminal/io.ts';
 
 /** All commands. They write to `io` and throw; `runCli` turns errors into words and exit codes. */
 export function buildProgram(io: Io): Command {

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { zipSync } from 'fflate';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { FILES, LABELS, PAGE, parseSums } from '../../src/cli/cinc2017-source.ts';
 import { runCli } from '../../src/cli/program.ts';
-import { openDataset } from '../../src/ecg/dataset.ts';
+import { openDataset } from '../../src/dataset/open.ts';
+import { FILES, LABELS, PAGE, parseSums } from '../../src/dataset/source.ts';
 import { type RHYTHMS, synthesise } from '../../src/ecg/synth.ts';
-import { FileServer } from './file-server.ts';
+import { FileServer } from '../dataset/download/file-server.ts';
 import { blindbeat, blindbeatJson, Collected, temporaryFolder } from './helpers.ts';
 
 const server = await FileServer.start();

@@ -1,9 +1,9 @@
 import pc from 'picocolors';
 import { describe, expect, test } from 'vitest';
-import { bar, formatBytes, formatCount, formatMs } from '../../src/cli/format.ts';
-import { coloursOf, printJson } from '../../src/cli/io.ts';
-import { progressOn } from '../../src/cli/progress.ts';
-import { drawEvidence, drawTrace } from '../../src/cli/trace-drawing.ts';
+import { coloursOf, printJson } from '../../src/cli/terminal/io.ts';
+import { progressOn } from '../../src/cli/terminal/progress.ts';
+import { drawEvidence, drawTrace } from '../../src/cli/terminal/trace-drawing.ts';
+import { bar, formatBytes, formatCount, formatMs } from '../../src/measure/format.ts';
 import { Collected } from './helpers.ts';
 
 const plain = pc.createColors(false);

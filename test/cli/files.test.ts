@@ -2,8 +2,8 @@ import { existsSync, statSync } from 'node:fs';
 import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { isReadableByOthers, readManifest, requireEcgSize } from '../../src/cli/input-file.ts';
-import { OutputFiles, requireDistinct, writeOutput } from '../../src/cli/output-file.ts';
+import { isReadableByOthers, readManifest, requireEcgSize } from '../../src/cli/files/input.ts';
+import { OutputFiles, requireDistinct, writeOutput } from '../../src/files/output.ts';
 import { temporaryFolder } from './helpers.ts';
 
 const folder = temporaryFolder();

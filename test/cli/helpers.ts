@@ -3,8 +3,8 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll } from 'vitest';
-import type { Output } from '../../src/cli/io.ts';
 import { runCli } from '../../src/cli/program.ts';
+import type { Output } from '../../src/cli/terminal/io.ts';
 import { saveModel } from '../../src/model/files.ts';
 import { type RandomModelOptions, randomModel } from '../helpers/random-model.ts';
 

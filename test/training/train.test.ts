@@ -2,11 +2,11 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import split from '../../src/dataset/splits/cinc2017.json' with { type: 'json' };
 import { DEFAULT_PREPROCESSING } from '../../src/ecg/preprocess.ts';
 import { RHYTHMS, synthesise } from '../../src/ecg/synth.ts';
 import { loadModel } from '../../src/model/files.ts';
 import { loadConfig } from '../../training/config.ts';
-import split from '../../training/splits/cinc2017.json' with { type: 'json' };
 import { type Reporter, train } from '../../training/train.ts';
 import { type TestRecord, writeDataset } from '../helpers/dataset.ts';
 

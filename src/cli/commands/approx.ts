@@ -12,9 +12,12 @@ import {
 import { monomials } from '../../approx/chebyshev.ts';
 import type { Distribution } from '../../approx/distribution.ts';
 import { type EvaluationScheme, evaluationScheme } from '../../approx/scheme.ts';
+import { curveChart } from '../../charts/approximation.ts';
+import { drawSvg } from '../../charts/svg.ts';
 import { BlindbeatError } from '../../errors.ts';
-import { type Curves, drawCurves, short } from '../curve-drawing.ts';
-import { curveChart } from '../curve-picture.ts';
+import { OutputFiles, requireWritable } from '../../files/output.ts';
+import { examples, number } from '../options.ts';
+import { type Curves, drawCurves, short } from '../terminal/curve-drawing.ts';
 import {
   type Colours,
   coloursOf,
@@ -24,11 +27,8 @@ import {
   printJson,
   printLines,
   widthOf,
-} from '../io.ts';
-import { examples, number } from '../options.ts';
-import { OutputFiles, requireWritable } from '../output-file.ts';
-import { drawSvg } from '../picture.ts';
-import { table } from '../table.ts';
+} from '../terminal/io.ts';
+import { table } from '../terminal/table.ts';
 
 interface ApproxOptions {
   degree: number[];

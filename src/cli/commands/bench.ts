@@ -4,14 +4,14 @@ import { OPERATIONS } from '../../ckks/evaluator/trace.ts';
 import { compile } from '../../ckks/planner/compile.ts';
 import { operationMs } from '../../ckks/planner/cost.ts';
 import { planCircuit } from '../../ckks/planner/plan.ts';
+import { requireWritable, writeOutput } from '../../files/output.ts';
+import { formatMs } from '../../measure/format.ts';
+import { machine } from '../../measure/machine.ts';
 import { loadModel } from '../../model/files.ts';
-import { formatMs } from '../format.ts';
-import { type Colours, coloursOf, type Io, printJson, printLines } from '../io.ts';
-import { machine } from '../machine.ts';
 import { examples, jsonOption, modelOption } from '../options.ts';
-import { requireWritable, writeOutput } from '../output-file.ts';
-import { progressOn } from '../progress.ts';
-import { table } from '../table.ts';
+import { type Colours, coloursOf, type Io, printJson, printLines } from '../terminal/io.ts';
+import { progressOn } from '../terminal/progress.ts';
+import { table } from '../terminal/table.ts';
 
 interface BenchOptions {
   calibrate: true;

@@ -4,21 +4,13 @@ import { type Plan, plan } from '../../ckks/planner/plan.ts';
 import { simulate } from '../../ckks/simulate.ts';
 import type { Outputs } from '../../ckks/wire/manifest.ts';
 import type { Decrypted } from '../../ckks/wire/reply.ts';
+import { type OpeningStep, type SegmentStep, Session } from '../../client/session.ts';
+import { formatBytes, formatMs } from '../../measure/format.ts';
+import { peakMemory, roundMs, type StageTime } from '../../measure/stages.ts';
 import { loadModel } from '../../model/files.ts';
 import { forward } from '../../model/forward.ts';
 import type { Model } from '../../model/model.ts';
-import {
-  describeMemory,
-  describeParameters,
-  describeThreads,
-  mergeLayers,
-  paramsJson,
-  profileLines,
-} from '../describe-plan.ts';
-import { describeEcg, type EcgInput, type EcgOptions, ecgOptions, readEcg } from '../ecg-input.ts';
-import { formatBytes, formatMs } from '../format.ts';
-import { interruptible } from '../interrupt.ts';
-import { type Colours, coloursOf, type Io, printable, printJson, printLines, warn, widthOf } from '../io.ts';
+import { describeEcg, type EcgInput, type EcgOptions, ecgOptions, readEcg } from '../files/ecg.ts';
 import {
   backendOption,
   exactOption,
@@ -33,12 +25,29 @@ import {
   scheduleCostsOption,
   threadsOption,
 } from '../options.ts';
-import { progressOn, type StartTask } from '../progress.ts';
-import { byClass, evidenceOf, resultJson, resultLines } from '../result.ts';
-import { type OpeningStep, type SegmentStep, Session } from '../session.ts';
-import { peakMemory, roundMs, type StageTime } from '../stages.ts';
-import { table } from '../table.ts';
-import { drawTrace } from '../trace-drawing.ts';
+import { interruptible } from '../terminal/interrupt.ts';
+import {
+  type Colours,
+  coloursOf,
+  type Io,
+  printable,
+  printJson,
+  printLines,
+  warn,
+  widthOf,
+} from '../terminal/io.ts';
+import {
+  describeMemory,
+  describeParameters,
+  describeThreads,
+  mergeLayers,
+  paramsJson,
+  profileLines,
+} from '../terminal/plan.ts';
+import { progressOn, type StartTask } from '../terminal/progress.ts';
+import { byClass, evidenceOf, resultJson, resultLines } from '../terminal/result.ts';
+import { table } from '../terminal/table.ts';
+import { drawTrace } from '../terminal/trace-drawing.ts';
 
 interface ClassifyOptions extends EcgOptions, ScheduleOptions {
   model: string;

@@ -1,9 +1,10 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Argument, type Command } from 'commander';
-import { CINC_CLASSES, type CincClass, parseReference } from '../../ecg/cinc2017.ts';
-import { openDataset } from '../../ecg/dataset.ts';
-import { BlindbeatError } from '../../errors.ts';
+import { CINC_CLASSES, type CincClass, parseReference } from '../../dataset/cinc2017.ts';
+import { type Downloaded, download, type Expected } from '../../dataset/download/download.ts';
+import { getText } from '../../dataset/download/http.ts';
+import { openDataset } from '../../dataset/open.ts';
 import {
   CITATIONS,
   FILES,
@@ -15,15 +16,14 @@ import {
   parseSums,
   REFERENCE,
   ZIP,
-} from '../cinc2017-source.ts';
-import { type Downloaded, download, type Expected } from '../download.ts';
-import { formatBytes, formatCount } from '../format.ts';
-import { getText } from '../http.ts';
-import { interruptible } from '../interrupt.ts';
-import { type Io, printJson, printLines, warn } from '../io.ts';
+} from '../../dataset/source.ts';
+import { BlindbeatError } from '../../errors.ts';
+import { makeFolder } from '../../files/output.ts';
+import { formatBytes, formatCount } from '../../measure/format.ts';
 import { examples, jsonOption } from '../options.ts';
-import { makeFolder } from '../output-file.ts';
-import { progressOn } from '../progress.ts';
+import { interruptible } from '../terminal/interrupt.ts';
+import { type Io, printJson, printLines, warn } from '../terminal/io.ts';
+import { progressOn } from '../terminal/progress.ts';
 
 interface DataOptions {
   out: string;

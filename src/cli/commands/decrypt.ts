@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 import { Client } from '../../ckks/client.ts';
-import { inFile, readContainerFile } from '../input-file.ts';
-import { coloursOf, type Io, printable, printJson, printLines } from '../io.ts';
-import { readKeyFolder } from '../key-folder.ts';
+import { timed } from '../../measure/stages.ts';
+import { inFile, readContainerFile } from '../files/input.ts';
+import { readKeyFolder } from '../files/key-folder.ts';
 import { exactOption, examples, jsonOption } from '../options.ts';
-import { evidenceLines, resultJson, resultLines } from '../result.ts';
-import { timed } from '../stages.ts';
+import { coloursOf, type Io, printable, printJson, printLines } from '../terminal/io.ts';
+import { evidenceLines, resultJson, resultLines } from '../terminal/result.ts';
 
 interface DecryptOptions {
   keys: string;

@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
 import { Client } from '../../ckks/client.ts';
 import { BlindbeatError } from '../../errors.ts';
-import { describeEcg, type EcgOptions, ecgOptions, readEcg } from '../ecg-input.ts';
-import { formatBytes } from '../format.ts';
-import { type Io, printJson, printLines, warn } from '../io.ts';
-import { readKeyFolder } from '../key-folder.ts';
+import { requireDistinct, writeOutput } from '../../files/output.ts';
+import { formatBytes } from '../../measure/format.ts';
+import { timed } from '../../measure/stages.ts';
+import { describeEcg, type EcgOptions, ecgOptions, readEcg } from '../files/ecg.ts';
+import { readKeyFolder } from '../files/key-folder.ts';
 import { examples, jsonOption } from '../options.ts';
-import { requireDistinct, writeOutput } from '../output-file.ts';
-import { timed } from '../stages.ts';
+import { type Io, printJson, printLines, warn } from '../terminal/io.ts';
 
 interface EncryptOptions extends EcgOptions {
   keys: string;

@@ -1,27 +1,27 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { Cell, CellResult, Mode, Study, StudyOptions } from '../../../training/degrees.ts';
-import type { CellMethod } from '../../../training/replace.ts';
-import type { DatasetRecord } from '../../ecg/cinc2017.ts';
-import { openDataset } from '../../ecg/dataset.ts';
+import type { CellMethod } from '../../../training/degrees/replace.ts';
+import { degreesCsv, degreesHtml, degreesLines, degreesMarkdown } from '../../../training/degrees/report.ts';
+import { clearRow, type DegreeRow, encryptedFigures, planFigures } from '../../../training/degrees/rows.ts';
+import type { Cell, CellResult, Mode, Study, StudyOptions } from '../../../training/degrees/study.ts';
+import { commandOf, type DegreesOptions, textsOf, trainedMethod } from '../../../training/degrees/texts.ts';
+import { degreesChart } from '../../charts/degrees.ts';
+import { drawSvg } from '../../charts/svg.ts';
+import type { DatasetRecord } from '../../dataset/cinc2017.ts';
+import { openDataset } from '../../dataset/open.ts';
 import { BlindbeatError } from '../../errors.ts';
-import { drawRecords, summarise } from '../../model/evaluate.ts';
+import { chooseRecords } from '../../evaluation/encrypted.ts';
+import { drawRecords, summarise } from '../../evaluation/evaluate.ts';
+import { makeFolder, OutputFiles } from '../../files/output.ts';
+import { machine } from '../../measure/machine.ts';
 import { loadModel } from '../../model/files.ts';
 import type { Model } from '../../model/model.ts';
-import { clearRow, type DegreeRow, encryptedFigures, planFigures } from '../degrees.ts';
-import { degreesChart } from '../degrees-picture.ts';
-import { degreesCsv, degreesHtml, degreesLines, degreesMarkdown } from '../degrees-report.ts';
-import { commandOf, type DegreesOptions, textsOf, trainedMethod } from '../degrees-texts.ts';
-import { chooseRecords } from '../evaluation.ts';
-import { interruptible } from '../interrupt.ts';
-import { coloursOf, type Io, jsonText, printable, printJson, printLines } from '../io.ts';
-import { machine } from '../machine.ts';
 import { examples, jsonOption, threadsOption, wholeNumber } from '../options.ts';
-import { makeFolder, OutputFiles } from '../output-file.ts';
-import { drawSvg } from '../picture.ts';
-import { progressOn, type StartTask } from '../progress.ts';
-import { NOT_A_DEVICE } from '../result.ts';
+import { interruptible } from '../terminal/interrupt.ts';
+import { coloursOf, type Io, jsonText, printable, printJson, printLines } from '../terminal/io.ts';
+import { progressOn, type StartTask } from '../terminal/progress.ts';
+import { NOT_A_DEVICE } from '../terminal/result.ts';
 import { explainMissing } from './train.ts';
 
 /** What is needed of training/, which imports TensorFlow.js and is therefore loaded only here, when it is used. */
@@ -253,7 +253,7 @@ function choice<T extends string>(choices: readonly T[]): (text: string) => T {
 async function loadTraining(): Promise<Training> {
   try {
     const [{ studyDegrees }, { streamReporter }] = await Promise.all([
-      import('../../../training/degrees.ts'),
+      import('../../../training/degrees/study.ts'),
       import('../../../training/reporter.ts'),
     ]);
     return { studyDegrees, streamReporter };

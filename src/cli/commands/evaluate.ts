@@ -1,13 +1,10 @@
 import { basename, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
+import { confusionChart } from '../../charts/confusion.ts';
+import { drawSvg } from '../../charts/svg.ts';
 import { plan } from '../../ckks/planner/plan.ts';
-import { openDataset } from '../../ecg/dataset.ts';
+import { openDataset } from '../../dataset/open.ts';
 import { BlindbeatError } from '../../errors.ts';
-import { drawRecords, summarise, worstRanges } from '../../model/evaluate.ts';
-import { loadModel } from '../../model/files.ts';
-import { UNNAMED } from '../../model/metrics.ts';
-import type { Model } from '../../model/model.ts';
-import { confusionChart } from '../confusion-picture.ts';
 import {
   chooseRecords,
   compare,
@@ -17,17 +14,20 @@ import {
   type RecordOptions,
   resultOf,
   underEncryption,
-} from '../evaluation.ts';
-import { metricsLines, rangeLines, unnamedLines } from '../evaluation-tables.ts';
-import { formatCount } from '../format.ts';
-import { interruptible } from '../interrupt.ts';
-import { coloursOf, type Io, jsonText, printable, printJson, printLines, warn } from '../io.ts';
-import { machine } from '../machine.ts';
+} from '../../evaluation/encrypted.ts';
+import { drawRecords, summarise, worstRanges } from '../../evaluation/evaluate.ts';
+import { UNNAMED } from '../../evaluation/metrics.ts';
+import { OutputFiles, requireWritable } from '../../files/output.ts';
+import { formatCount } from '../../measure/format.ts';
+import { machine } from '../../measure/machine.ts';
+import { loadModel } from '../../model/files.ts';
+import type { Model } from '../../model/model.ts';
 import { backendOption, examples, modelOption, threadsOption, wholeNumber } from '../options.ts';
-import { OutputFiles, requireWritable } from '../output-file.ts';
-import { drawSvg } from '../picture.ts';
-import { progressOn } from '../progress.ts';
-import { NOT_A_DEVICE } from '../result.ts';
+import { metricsLines, rangeLines, unnamedLines } from '../terminal/evaluation.ts';
+import { interruptible } from '../terminal/interrupt.ts';
+import { coloursOf, type Io, jsonText, printable, printJson, printLines, warn } from '../terminal/io.ts';
+import { progressOn } from '../terminal/progress.ts';
+import { NOT_A_DEVICE } from '../terminal/result.ts';
 
 interface EvaluateOptions extends RecordOptions, EncryptionOptions {
   encrypted?: number;

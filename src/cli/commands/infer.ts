@@ -1,4 +1,6 @@
 import type { Command } from 'commander';
+import { profileChart } from '../../charts/profile.ts';
+import { drawSvg } from '../../charts/svg.ts';
 import { type BackendName, keySwitchingOf } from '../../ckks/evaluator/executor.ts';
 import { KEY_SWITCHINGS } from '../../ckks/keyswitch/gadget.ts';
 import type { PlanOptions } from '../../ckks/planner/compile.ts';
@@ -6,12 +8,12 @@ import { type Plan, plan } from '../../ckks/planner/plan.ts';
 import { Server } from '../../ckks/server.ts';
 import type { Header } from '../../ckks/wire/container.ts';
 import { keyCount } from '../../ckks/wire/manifest.ts';
+import { requireDistinct, requireWritable, writeOutput } from '../../files/output.ts';
+import { formatBytes, formatMs } from '../../measure/format.ts';
+import { peakMemory, stageClock, timed } from '../../measure/stages.ts';
 import { loadModel } from '../../model/files.ts';
 import type { Model } from '../../model/model.ts';
-import { describeMemory, describeThreads, profileLines } from '../describe-plan.ts';
-import { formatBytes, formatMs } from '../format.ts';
-import { inFile, readContainerFile, readHeaderFile } from '../input-file.ts';
-import { coloursOf, type Io, printJson, printLines } from '../io.ts';
+import { inFile, readContainerFile, readHeaderFile } from '../files/input.ts';
 import {
   backendOption,
   examples,
@@ -24,11 +26,9 @@ import {
   scheduleCostsOption,
   threadsOption,
 } from '../options.ts';
-import { requireDistinct, requireWritable, writeOutput } from '../output-file.ts';
-import { drawSvg } from '../picture.ts';
-import { profileChart } from '../profile-picture.ts';
-import { progressOn, type StartTask } from '../progress.ts';
-import { peakMemory, stageClock, timed } from '../stages.ts';
+import { coloursOf, type Io, printJson, printLines } from '../terminal/io.ts';
+import { describeMemory, describeThreads, profileLines } from '../terminal/plan.ts';
+import { progressOn, type StartTask } from '../terminal/progress.ts';
 
 interface InferOptions extends ScheduleOptions {
   keys: string;

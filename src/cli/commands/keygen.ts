@@ -6,12 +6,12 @@ import { plan } from '../../ckks/planner/plan.ts';
 import { type SecretKey, writeSecretKey } from '../../ckks/secret/secret-key.ts';
 import { keyCount, type Manifest, type Outputs, wireSizes } from '../../ckks/wire/manifest.ts';
 import { BlindbeatError } from '../../errors.ts';
+import { makeFolder, OutputFiles } from '../../files/output.ts';
+import { formatBytes, formatMs } from '../../measure/format.ts';
+import { roundMs } from '../../measure/stages.ts';
 import { loadModel } from '../../model/files.ts';
-import { formatBytes, formatMs } from '../format.ts';
-import { readManifest } from '../input-file.ts';
-import { interruptible } from '../interrupt.ts';
-import { type Io, printJson, printLines } from '../io.ts';
-import { keyFiles } from '../key-folder.ts';
+import { readManifest } from '../files/input.ts';
+import { keyFiles } from '../files/key-folder.ts';
 import {
   examples,
   jsonOption,
@@ -23,9 +23,9 @@ import {
   scheduleChoice,
   scheduleCostsOption,
 } from '../options.ts';
-import { makeFolder, OutputFiles } from '../output-file.ts';
-import { progressOn, type StartTask } from '../progress.ts';
-import { roundMs } from '../stages.ts';
+import { interruptible } from '../terminal/interrupt.ts';
+import { type Io, printJson, printLines } from '../terminal/io.ts';
+import { progressOn, type StartTask } from '../terminal/progress.ts';
 import { manifestText } from './plan.ts';
 
 interface KeygenOptions extends ScheduleOptions {

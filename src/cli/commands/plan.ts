@@ -3,18 +3,10 @@ import { compile } from '../../ckks/planner/compile.ts';
 import { type Plan, planCircuit } from '../../ckks/planner/plan.ts';
 import { bitLength } from '../../ckks/ring/parameters.ts';
 import type { Manifest, Outputs } from '../../ckks/wire/manifest.ts';
+import { writeOutput } from '../../files/output.ts';
+import { formatBytes, formatCount, formatMs } from '../../measure/format.ts';
 import { loadModel } from '../../model/files.ts';
-import {
-  describeParameters,
-  keySwitches,
-  multiplications,
-  paramsJson,
-  STAGE_COLUMNS,
-  stageCells,
-} from '../describe-plan.ts';
-import { formatBytes, formatCount, formatMs } from '../format.ts';
-import { readCosts } from '../input-file.ts';
-import { type Colours, coloursOf, type Io, printable, printJson, printLines } from '../io.ts';
+import { readCosts } from '../files/input.ts';
 import {
   examples,
   jsonOption,
@@ -26,8 +18,16 @@ import {
   scheduleChoice,
   scheduleCostsOption,
 } from '../options.ts';
-import { writeOutput } from '../output-file.ts';
-import { table } from '../table.ts';
+import { type Colours, coloursOf, type Io, printable, printJson, printLines } from '../terminal/io.ts';
+import {
+  describeParameters,
+  keySwitches,
+  multiplications,
+  paramsJson,
+  STAGE_COLUMNS,
+  stageCells,
+} from '../terminal/plan.ts';
+import { table } from '../terminal/table.ts';
 
 interface PlanCommandOptions extends ScheduleOptions {
   model: string;

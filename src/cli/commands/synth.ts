@@ -1,8 +1,8 @@
 import { type Command, Option } from 'commander';
 import { RHYTHMS, type Rhythm, synthesise, toCsv } from '../../ecg/synth.ts';
-import { type Io, printJson, printLines } from '../io.ts';
+import { writeOutput } from '../../files/output.ts';
 import { examples, jsonOption, number, wholeNumber } from '../options.ts';
-import { writeOutput } from '../output-file.ts';
+import { type Io, printJson, printLines } from '../terminal/io.ts';
 
 interface SynthCommandOptions {
   rhythm: Rhythm;

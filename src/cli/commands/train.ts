@@ -1,9 +1,9 @@
 import { type Command, Option } from 'commander';
 import type { TrainOptions, TrainResult } from '../../../training/train.ts';
 import { BlindbeatError } from '../../errors.ts';
-import { interruptible } from '../interrupt.ts';
-import { type Io, printJson, printLines } from '../io.ts';
 import { examples, jsonOption, wholeNumber } from '../options.ts';
+import { interruptible } from '../terminal/interrupt.ts';
+import { type Io, printJson, printLines } from '../terminal/io.ts';
 
 type TrainCommandOptions = Omit<TrainOptions, 'reporter' | 'signal'> & { json?: boolean };
 

@@ -96,7 +96,8 @@ test.skipIf(!existsSync(TASKS))(
 );
 
 test('when threads are never disposed, then the process ends all the same', async () => {
-  const module = (name: string) => new URL(`../../src/ckks/kernels/${name}.ts`, import.meta.url).href;
+  const module = (name: string) =>
+    new URL(`../../../../../src/ckks/evaluator/fast/kernels/${name}.ts`, import.meta.url).href;
   const script = `
     const { WasmMemory } = await import('${module('memory')}');
     const { Threads } = await import('${module('threads')}');

@@ -1,0 +1,34 @@
+import { join } from 'node:path';
+import { readSecretKey, type SecretKey } from '../../ckks/secret/secret-key.ts';
+import type { Manifest } from '../../ckks/wire/manifest.ts';
+import { type Io, warn } from '../terminal/io.ts';
+import { inFile, isReadableByOthers, readContainerFile, readManifest } from './input.ts';
+
+/** What a client keeps: the files of `blindbeat keygen`. */
+export function keyFiles(folder: string) {
+  return {
+    manifest: join(folder, 'manifest.json'),
+    secretKey: join(folder, 'secret.key'),
+    evaluationKeys: join(folder, 'evaluation.keys'),
+  };
+}
+
+/**
+ * Reads the manifest and the secret key of a folder of keys.
+ *
+ * @throws BlindbeatError FILE, FORMAT or MISMATCH
+ */
+export async function readKeyFolder(
+  folder: string,
+  io: Io,
+): Promise<{ manifest: Manifest; secret: SecretKey }> {
+  const files = keyFiles(folder);
+  const manifest = await readManifest(files.manifest);
+  const bytes = await readContainerFile(files.secretKey, 'secret key', manifest);
+  if (await isReadableByOthers(files.secretKey)) {
+    warn(io, [`${files.secretKey} can be read by others on this machine: chmod 600 it`]);
+  }
+  const secret = await inFile(files.secretKey, () => readSecretKey(bytes, manifest));
+  bytes.fill(0);
+  return { manifest, secret };
+}

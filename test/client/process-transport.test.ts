@@ -1,0 +1,124 @@
+import { spawn } from 'node:child_process';
+import { hash } from 'node:crypto';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { RemoteServer } from '../../src/client/process-transport.ts';
+import { saveSmallModel, temporaryFolder } from '../cli/helpers.ts';
+
+const folder = temporaryFolder();
+const model = join(folder, 'small');
+
+beforeAll(async () => {
+  await saveSmallModel(model);
+});
+
+/** A server process that does `code` when it gets its first message. */
+async function serverThat(code: string): Promise<string> {
+  const path = join(folder, `${Math.random()}.mjs`);
+  await writeFile(path, `process.on('message', () => { ${code} });`);
+  return path;
+}
+
+describe('RemoteServer', () => {
+  test('when the model is missing then the error is that of the same process', async () => {
+    using server = RemoteServer.start();
+    await expect(server.open(join(folder, 'nobody'), { outputs: 'scores' })).rejects.toMatchObject({
+      code: 'FILE',
+      message: expect.stringContaining('no model'),
+    });
+  });
+
+  test('when more keys are sent than the plan has then the server refuses', async () => {
+    using server = RemoteServer.start();
+    const plan = await server.open(model, { outputs: 'scores' });
+    await server.sendKeys(new Uint8Array(plan.bytes.evaluationKeys));
+    await server.sendKeys(new Uint8Array(1));
+    await expect(server.loadKeys(() => {})).rejects.toMatchObject({ code: 'FORMAT' });
+  });
+
+  test.each([
+    ['is killed', "process.kill(process.pid, 'SIGKILL')", 'ENVIRONMENT', /memory/],
+    [
+      'crashes',
+      "process.stderr.write('out of ink'); process.exit(3)",
+      'INTERNAL',
+      /exit code 3[\s\S]*out of ink/,
+    ],
+    ['is interrupted', "process.kill(process.pid, 'SIGINT')", 'INTERRUPTED', /interrupted/],
+    ['throws', "throw new Error('no more paper')", 'INTERNAL', /no more paper/],
+  ])('when the process %s then its client is told', async (_, code, expected, words) => {
+    using server = RemoteServer.start(undefined, await serverThat(code));
+    const opening = server.open(model, { outputs: 'scores' });
+    await expect(opening).rejects.toMatchObject({ code: expected, message: expect.stringMatching(words) });
+    await expect(server.infer(new Uint8Array(), () => {})).rejects.toMatchObject({ code: expected });
+  });
+
+  test('when the client is interrupted then the server ends with it', async () => {
+    const controller = new AbortController();
+    using server = RemoteServer.start(controller.signal, await serverThat('setInterval(() => {}, 1000)'));
+    const opening = server.open(model, { outputs: 'scores' });
+    const reason = new Error('enough');
+    controller.abort(reason);
+    await expect(opening).rejects.toBe(reason);
+  });
+});
+
+describe('bin/blindbeat.js', () => {
+  /** Runs the launcher as a shell does; `onStderr` sees what it says. */
+  function launch(
+    args: string[],
+    onStderr: (text: string, child: ReturnType<typeof spawn>) => void = () => {},
+  ) {
+    return new Promise<{ code: number | null; stdout: string; stderr: string }>((resolve) => {
+      const child = spawn(process.execPath, ['bin/blindbeat.js', ...args]);
+      let stdout = '';
+      let stderr = '';
+      child.stdout.on('data', (data) => {
+        stdout += data;
+      });
+      child.stderr.on('data', (data) => {
+        stderr += data;
+        onStderr(stderr, child);
+      });
+      child.on('close', (code) => resolve({ code, stdout, stderr }));
+    });
+  }
+
+  test('when Ctrl-C is pressed then it ends with 130 and without a result', async () => {
+    const { code, stdout, stderr } = await launch(
+      ['classify', '--model', model, '--outputs', 'scores+map'],
+      (text, child) => text === 'starting the server\n' && child.kill('SIGINT'),
+    );
+    expect(code).toBe(130);
+    expect(stderr).toContain('interrupted');
+    expect(stdout).toBe('');
+  });
+
+  test('when keygen is interrupted then older keys stay as they were and nothing is left over', async () => {
+    const out = join(folder, 'my.keys');
+    const args = ['keygen', '--model', model, '--out', out, '--force'];
+    expect(await launch(args)).toMatchObject({ code: 0 });
+    const content = async () => {
+      const names = (await readdir(out)).sort();
+      return Promise.all(names.map(async (name) => [name, hash('sha256', await readFile(join(out, name)))]));
+    };
+    const before = await content();
+    const { code, stderr } = await launch(
+      args,
+      (text, child) => text.endsWith('making evaluation keys\n') && child.kill('SIGINT'),
+    );
+    expect(code).toBe(130);
+    expect(stderr).toContain('interrupted');
+    expect(before).toHaveLength(3);
+    expect(await content()).toEqual(before);
+  });
+
+  test('when it is started then it runs the sources and passes the exit code on', async () => {
+    expect(await launch(['--version'])).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^\d+\.\d+/),
+    });
+    expect(await launch(['nonsense'])).toMatchObject({ code: 2 });
+  });
+});
