@@ -7,7 +7,8 @@
 
 import { CALIBRATION_STEPS, fitCosts, measureOperations } from '../src/ckks/calibrate.ts';
 import { SealBackend, SealEngine } from '../src/ckks/evaluator/seal/backend.ts';
-import { choosePrimes, log2Product, type Parameters } from '../src/ckks/ring/parameters.ts';
+import type { Parameters } from '../src/ckks/ring/parameters.ts';
+import { choosePrimes, log2Product } from '../src/ckks/ring/primes.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/seal.ts';
 import { machine } from '../src/measure/machine.ts';
 

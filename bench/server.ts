@@ -9,7 +9,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';
 import { Client } from '../src/ckks/client.ts';
-import type { BackendName } from '../src/ckks/evaluator/executor.ts';
+import type { BackendName } from '../src/ckks/evaluator/backend.ts';
 import type { KeySwitching } from '../src/ckks/keyswitch/gadget.ts';
 import { Server } from '../src/ckks/server.ts';
 import { concat } from '../src/ckks/wire/container.ts';

@@ -15,7 +15,7 @@ export { type ChebyshevSeries, monomials, type Range } from './approx/chebyshev.
 export type { Distribution } from './approx/distribution.ts';
 export { type EvaluationScheme, evaluationScheme, runScheme, type Step } from './approx/scheme.ts';
 export { Client } from './ckks/client.ts';
-export type { BackendName } from './ckks/evaluator/executor.ts';
+export type { BackendName } from './ckks/evaluator/backend.ts';
 export { check } from './ckks/planner/check.ts';
 export type { PlanOptions } from './ckks/planner/compile.ts';
 export { type Plan, plan, type StagePlan } from './ckks/planner/plan.ts';

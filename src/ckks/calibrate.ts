@@ -1,7 +1,7 @@
 import { BlindbeatError } from '../errors.ts';
 import type { Backend } from './evaluator/backend.ts';
 import { FastBackend, FastEngine } from './evaluator/fast/backend.ts';
-import { OPERATIONS } from './evaluator/trace.ts';
+import { OPERATIONS } from './evaluator/operations.ts';
 import { sealGadget } from './keyswitch/gadget.ts';
 import type { Costs } from './planner/cost.ts';
 import type { Parameters } from './ring/parameters.ts';

@@ -1,9 +1,11 @@
 import { bytesToHex } from '@noble/hashes/utils.js';
 import { BlindbeatError } from '../errors.ts';
 import { type Gadget, moduli, primesOf, sealGadget } from './keyswitch/gadget.ts';
+import { keyCount, type PlannedKey, plannedKeys } from './keyswitch/key-set.ts';
 import { packedSize, packLimbs, unpackBits } from './ring/bit-packing.ts';
-import { bitLength, type Parameters } from './ring/parameters.ts';
+import { allPrimes, type Parameters } from './ring/parameters.ts';
 import { PeriodicEncoder, periodicSlots } from './ring/periodic-encoder.ts';
+import { bitLength } from './ring/primes.ts';
 import {
   plaintextBuffer,
   type RawCiphertext,
@@ -12,18 +14,12 @@ import {
   readSwitchingKey,
   writeCiphertext,
 } from './seal/bytes.ts';
-import {
-  allPrimes,
-  type ClientModule,
-  type Handle,
-  loadSeal,
-  type SEALContext,
-  type Seal,
-} from './seal/seal.ts';
+import { type ClientModule, type Handle, loadSeal, type SEALContext, type Seal } from './seal/seal.ts';
 import { addKeyTerm } from './secret/hybrid-key.ts';
 import { SecretKey } from './secret/secret-key.ts';
 import { concat, readContainer, writeContainer } from './wire/container.ts';
-import { bodySizes, keyCount, type Manifest, type PlannedKey, plannedKeys } from './wire/manifest.ts';
+import { bodySizes } from './wire/file-sizes.ts';
+import type { Manifest } from './wire/manifest.ts';
 import { type Decrypted, packSegment, readMap, readScores } from './wire/reply.ts';
 
 /**

@@ -1,27 +1,24 @@
 import { BlindbeatError } from '../errors.ts';
 import type { Model } from '../model/model.ts';
-import {
-  BACKENDS,
-  type BackendName,
-  type Host,
-  type HostKeys,
-  keySwitchingOf,
-  type Polynomials,
-} from './evaluator/executor.ts';
+import type { OnStage } from './circuit/circuit.ts';
+import { BACKENDS, type BackendName, keySwitchingOf } from './evaluator/backend.ts';
+import type { Host, HostKeys, Polynomials } from './evaluator/executor.ts';
 import { FastHost } from './evaluator/fast/executor.ts';
 import { allCores, requireThreads } from './evaluator/fast/kernels/threads.ts';
-import type { OnStage } from './evaluator/program.ts';
 import { SealHost } from './evaluator/seal/executor.ts';
 import { type Gadget, moduli, primesOf, sealGadget } from './keyswitch/gadget.ts';
+import { keyCount, plannedKeys } from './keyswitch/key-set.ts';
+import { switchingKeySize } from './keyswitch/key-size.ts';
 import { check } from './planner/check.ts';
 import { compile, type PlanOptions } from './planner/compile.ts';
 import { type Plan, planCircuit } from './planner/plan.ts';
 import { packBits, unpackLimbs } from './ring/bit-packing.ts';
-import { bitLength } from './ring/parameters.ts';
 import { PeriodicEncoder } from './ring/periodic-encoder.ts';
+import { bitLength } from './ring/primes.ts';
 import { type RawCiphertext, SEED_SIZE } from './seal/bytes.ts';
 import { concat, readContainer, writeContainer } from './wire/container.ts';
-import { bodySizes, keyCount, type Manifest, plannedKeys, switchingKeySize } from './wire/manifest.ts';
+import { bodySizes } from './wire/file-sizes.ts';
+import type { Manifest } from './wire/manifest.ts';
 
 /** A client's evaluation keys, loaded; public data. Dispose them when the client is gone. */
 export interface EvaluationKeys extends Disposable {

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { BACKENDS } from '../ckks/evaluator/executor.ts';
+import { BACKENDS } from '../ckks/evaluator/backend.ts';
 import { MOST_THREADS } from '../ckks/evaluator/fast/kernels/threads.ts';
 import { KEY_SWITCHINGS, type KeySwitching } from '../ckks/keyswitch/gadget.ts';
 import type { PlanOptions } from '../ckks/planner/compile.ts';

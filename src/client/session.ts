@@ -1,8 +1,9 @@
 import { Client } from '../ckks/client.ts';
+import { keyCount } from '../ckks/keyswitch/key-set.ts';
 import type { Plan } from '../ckks/planner/plan.ts';
 import type { SecretKey } from '../ckks/secret/secret-key.ts';
 import type { ServerOptions } from '../ckks/server.ts';
-import { keyCount, parseManifest } from '../ckks/wire/manifest.ts';
+import { parseManifest } from '../ckks/wire/manifest.ts';
 import type { Decrypted } from '../ckks/wire/reply.ts';
 import type { StartTask } from '../cli/terminal/progress.ts';
 import { BlindbeatError } from '../errors.ts';

@@ -1,4 +1,4 @@
-import type { BackendName } from '../ckks/evaluator/executor.ts';
+import type { BackendName } from '../ckks/evaluator/backend.ts';
 import { agreementLines, differenceLines, metricsLines } from '../cli/terminal/evaluation.ts';
 import { type Colours, printable } from '../cli/terminal/io.ts';
 import { describeMemory, describeParameters, paramsJson } from '../cli/terminal/plan.ts';

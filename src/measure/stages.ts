@@ -1,4 +1,4 @@
-import type { OnStage } from '../ckks/evaluator/program.ts';
+import type { OnStage } from '../ckks/circuit/circuit.ts';
 import { round } from './format.ts';
 
 /** How long one stage took. */

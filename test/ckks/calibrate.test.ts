@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { fitCosts, type Measurement, measureOperations, parseCalibration } from '../../src/ckks/calibrate.ts';
 import { ClearBackend } from '../../src/ckks/evaluator/clear.ts';
-import { OPERATIONS } from '../../src/ckks/evaluator/trace.ts';
+import { OPERATIONS } from '../../src/ckks/evaluator/operations.ts';
 import { FAST_COST, operationMs } from '../../src/ckks/planner/cost.ts';
 
 const LIMBS = [2, 4, 6, 10, 14];

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Client } from '../../src/ckks/client.ts';
 import { plan } from '../../src/ckks/planner/plan.ts';
 import { packedSize } from '../../src/ckks/ring/bit-packing.ts';
-import { MAX_PRIME_BITS } from '../../src/ckks/ring/parameters.ts';
+import { MAX_PRIME_BITS } from '../../src/ckks/ring/primes.ts';
 import {
   readCiphertext,
   readSwitchingKey,

@@ -1,6 +1,5 @@
-import { CONJUGATION } from '../evaluator/backend.ts';
-import type { Diagonals } from './packing.ts';
-import { rotatePeriod } from './packing.ts';
+import { CONJUGATION } from '../ring/galois.ts';
+import { type Diagonals, rotatePeriod } from './packing.ts';
 
 /**
  * Baby-step/giant-step schedule of a linear map whose amounts a = g B + b start at zero (Halevi and Shoup 2014):

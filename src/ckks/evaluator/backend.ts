@@ -1,6 +1,4 @@
-/** The "step" of complex conjugation, as in SEAL, whose rotations by nothing need no key. */
-export const CONJUGATION = 0;
-
+import type { KeySwitching } from '../keyswitch/gadget.ts';
 /** Values to be rotated by one step, each of another column. */
 export interface RotationTerm<V> {
   values: (V | null)[];
@@ -65,4 +63,14 @@ export interface Backend<V, P> {
    * give exists when all are done.
    */
   together?<R>(computations: (() => R)[]): R[];
+}
+
+/** The backends that compute on ciphertexts; with keys of SEAL's kind they give the same results, residue by residue. */
+export const BACKENDS = ['fast', 'seal'] as const;
+
+export type BackendName = (typeof BACKENDS)[number];
+
+/** The fastest kind of key switching of a backend; node-seal has its own only. */
+export function keySwitchingOf(backend: BackendName): KeySwitching {
+  return backend === 'seal' ? 'seal' : 'grouped';
 }

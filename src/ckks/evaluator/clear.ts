@@ -1,4 +1,5 @@
-import { type Backend, CONJUGATION } from './backend.ts';
+import { CONJUGATION } from '../ring/galois.ts';
+import type { Backend } from './backend.ts';
 
 /** Slots real + X^(N/2) imaginary; null stands for zeros. */
 export interface ClearValue {

@@ -1,16 +1,6 @@
-import type { KeySwitching } from '../keyswitch/gadget.ts';
+import type { OnStage } from '../circuit/circuit.ts';
+import type { PlannedKey } from '../keyswitch/key-set.ts';
 import type { RawCiphertext } from '../seal/bytes.ts';
-import type { PlannedKey } from '../wire/manifest.ts';
-import type { OnStage } from './program.ts';
-
-/** The backends that compute on ciphertexts; with keys of SEAL's kind they give the same results, residue by residue. */
-export const BACKENDS = ['fast', 'seal'] as const;
-export type BackendName = (typeof BACKENDS)[number];
-
-/** The fastest kind of key switching of a backend; node-seal has its own only. */
-export function keySwitchingOf(backend: BackendName): KeySwitching {
-  return backend === 'seal' ? 'seal' : 'grouped';
-}
 
 /** A client's evaluation keys as one backend holds them; public data. Fill them, use them, dispose them. */
 export interface HostKeys extends Disposable {

@@ -1,13 +1,14 @@
-import type { ActivationStep } from '../circuit/polynomial.ts';
 import type {
   ActivationStage,
   Circuit,
   LinearStage,
+  OnStage,
   SquareStage,
-  Stage,
   SumStage,
-} from '../planner/compile.ts';
-import { type Backend, CONJUGATION, type RotationTerm } from './backend.ts';
+} from '../circuit/circuit.ts';
+import type { ActivationStep } from '../circuit/polynomial.ts';
+import { CONJUGATION } from '../ring/galois.ts';
+import type { Backend, RotationTerm } from './backend.ts';
 
 /** A circuit whose weights are encoded for one backend; made once, used for every classification. */
 export interface Program<P> {
@@ -106,9 +107,6 @@ export interface Outcome<V> {
   scores: V;
   map?: V;
 }
-
-/** Called after each stage with its name. */
-export type OnStage = (stage: Stage, index: number, count: number) => void;
 
 /**
  * Runs the whole network on one packed input. The same code computes in the clear, counts operations and works on

@@ -1,6 +1,7 @@
 import type { KeySwitching } from '../keyswitch/gadget.ts';
 import type { Parameters } from '../ring/parameters.ts';
 import type { Backend, RotationTerm } from './backend.ts';
+import { emptyCounts, type Operation, type OperationCounts } from './operations.ts';
 
 /** A ciphertext as the dry run sees it. */
 export interface TracedValue {
@@ -14,36 +15,6 @@ interface TracedPlain {
   limbs: number;
   scale: number;
 }
-
-/**
- * The operations that are counted, each by the limbs that it works on. Rotations of one value by several steps are one
- * `decompose` and as many `hoistedRotate`; `rotate` is a rotation alone, decomposition included. `multiplyPlain` is a
- * product and its addition to a sum, `sum` what a sum of products takes beside. Dropping limbs is a copy and not counted.
- */
-export const OPERATIONS = [
-  'rotate',
-  'decompose',
-  'hoistedRotate',
-  'relinearise',
-  'multiplyPlain',
-  'sum',
-  'add',
-  'addPlain',
-  'square',
-  'multiply',
-  'rescale',
-] as const;
-
-/**
- * What grouped keys do beside: a rotation that is added to others before the division by the special primes, and this division. Their
- * time is derived from that of the others.
- */
-const GROUPED_OPERATIONS = ['summedRotate', 'divide'] as const;
-export const COUNTED = [...OPERATIONS, ...GROUPED_OPERATIONS] as const;
-export type Operation = (typeof COUNTED)[number];
-
-/** `counts.rotate[l]` is the number of single rotations at l limbs. */
-export type OperationCounts = Record<Operation, Record<number, number>>;
 
 /**
  * The dry run: checks that levels and scales fit together exactly as SEAL would, and counts operations, keys and live
@@ -213,10 +184,6 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
   #require(condition: boolean, message: string) {
     if (!condition) throw new RangeError(`plan: ${message}`);
   }
-}
-
-function emptyCounts(): OperationCounts {
-  return Object.fromEntries(COUNTED.map((name) => [name, {}])) as OperationCounts;
 }
 
 function sameScale(a: number, b: number): boolean {

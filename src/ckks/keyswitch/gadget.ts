@@ -1,4 +1,5 @@
-import { log2Product, type Parameters } from '../ring/parameters.ts';
+import { allPrimes, type Parameters } from '../ring/parameters.ts';
+import { log2Product } from '../ring/primes.ts';
 
 /** How keys switch: SEAL's way, one prime a digit, or several primes to a digit, which takes keys of our own. */
 export const KEY_SWITCHINGS = ['grouped', 'seal'] as const;
@@ -48,14 +49,9 @@ export function moduli({ limbs, special }: Gadget): number[] {
   return [...Array.from({ length: limbs }, (_, i) => i), ...special];
 }
 
-/** All primes, the special one last. */
-function everyPrime({ primes, special }: Parameters): number[] {
-  return [...primes, special];
-}
-
 /** Values of gadgets' primes. */
 export function primesOf(parameters: Parameters, indices: number[]): number[] {
-  const all = everyPrime(parameters);
+  const all = allPrimes(parameters);
   return indices.map((i) => all[i]);
 }
 
@@ -84,7 +80,7 @@ function sealNoise({ primes, special }: Parameters, limbs: number): number {
  */
 export function gadgets(parameters: Parameters, limbs: number): Gadget[] {
   const count = parameters.primes.length;
-  const all = everyPrime(parameters);
+  const all = allPrimes(parameters);
   const longestFirst = (from: number, to: number) =>
     Array.from({ length: to - from }, (_, k) => from + k).sort((a, b) => all[b] - all[a]);
   const free = longestFirst(limbs, count);

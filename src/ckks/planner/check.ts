@@ -1,6 +1,7 @@
 import { BlindbeatError } from '../../errors.ts';
-import { log2Product } from '../ring/parameters.ts';
-import { keyProblems, parameterProblems } from '../wire/manifest.ts';
+import { keyProblems } from '../keyswitch/key-set.ts';
+import { parameterProblems } from '../ring/parameters.ts';
+import { log2Product } from '../ring/primes.ts';
 import type { Plan, StagePlan } from './plan.ts';
 
 /**

@@ -1,6 +1,7 @@
 import { BlindbeatError } from '../../errors.ts';
 import type { Model } from '../../model/model.ts';
 import { buildSchedule, type Schedule } from '../circuit/bsgs.ts';
+import type { ActivationStage, Circuit, SquareStage, Stage } from '../circuit/circuit.ts';
 import { type FoldedConvolution, type FoldedModel, foldModel } from '../circuit/fold-activations.ts';
 import {
   biasVector,
@@ -15,15 +16,12 @@ import {
   rotatePeriod,
   shiftToNonNegative,
 } from '../circuit/packing.ts';
-import {
-  type ActivationStep,
-  activationSteps,
-  inputScaleFor,
-  type PolynomialProgram,
-} from '../circuit/polynomial.ts';
+import { activationSteps, inputScaleFor, type PolynomialProgram } from '../circuit/polynomial.ts';
 import type { KeySwitching, LevelGadgets } from '../keyswitch/gadget.ts';
-import { log2Product, MAX_LOG_QP, type Parameters } from '../ring/parameters.ts';
-import { type Outputs, publicKeySize, type ReplyLayout } from '../wire/manifest.ts';
+import { publicKeySize } from '../keyswitch/key-size.ts';
+import { MAX_LOG_QP, type Parameters } from '../ring/parameters.ts';
+import { log2Product } from '../ring/primes.ts';
+import type { Outputs } from '../wire/manifest.ts';
 import { type Costs, FAST_COST } from './cost.ts';
 import { type Chain, chooseChain, type Depth, SCALE_BITS } from './modulus-chain.ts';
 import { type ChoiceContext, type Chosen, chooseGroupedSchedules, chooseSchedules } from './rotations.ts';
@@ -43,84 +41,6 @@ export interface PlanOptions {
   costs?: Costs;
   /** How keys switch; default 'grouped'. The seal backend needs 'seal'. */
   keySwitching?: KeySwitching;
-}
-
-/** A packed linear layer: rotations, weights, bias, and where it stands in the chain of primes. */
-export interface LinearStage {
-  kind: 'linear';
-  name: string;
-  inputs: number;
-  outputs: number;
-  period: number;
-  /** Key steps that every input is rotated by first, each rotation added to what it rotates. */
-  pooling: number[];
-  /** Limbs of its input. */
-  limbs: number;
-  /** Scale of its input, of its weights, and of its output after rescaling (exact). */
-  scaleIn: number;
-  weightScale: number;
-  scaleOut: number;
-  schedule: Schedule;
-  /** One period per output ciphertext, added after rescaling. */
-  bias: Float64Array[];
-  /** Largest |value| of the output on the validated range. */
-  bound: number;
-}
-
-/** Squares every ciphertext, relinearises and rescales. */
-export interface SquareStage {
-  kind: 'square';
-  name: string;
-  ciphertexts: number;
-  limbs: number;
-  scaleIn: number;
-  scaleOut: number;
-  bound: number;
-}
-
-/** Evaluates a polynomial on every ciphertext. */
-export interface ActivationStage {
-  kind: 'activation';
-  name: string;
-  ciphertexts: number;
-  limbs: number;
-  limbsOut: number;
-  scaleIn: number;
-  scaleOut: number;
-  steps: ActivationStep[];
-  bound: number;
-}
-
-/** The dense layer's time sums: rotations by interleave * 2^k, each added to what it rotates; then the one rescale. */
-export interface SumStage {
-  kind: 'sum';
-  name: string;
-  limbs: number;
-  scaleIn: number;
-  scaleOut: number;
-  /** Key steps whose sums are windows of the map; then those that complete the sum over all time. */
-  windowSteps: number[];
-  totalSteps: number[];
-  /** One period each: the scores' bias, and each window's share of it. */
-  bias: Float64Array;
-  windowBias: Float64Array;
-  bound: number;
-}
-
-export type Stage = LinearStage | SquareStage | ActivationStage | SumStage;
-
-/** The whole encrypted computation, weights included: what a server runs. Holds no key. */
-export interface Circuit {
-  parameters: Parameters;
-  keySwitching: KeySwitching;
-  /** Of grouped keys. */
-  gadgets: LevelGadgets;
-  outputs: Outputs;
-  inputScale: number;
-  stages: Stage[];
-  reply: ReplyLayout;
-  /** |score| that the last prime has room for. */
-  scoreBound: number;
 }
 
 /** Bytes of evaluation keys unless a user says otherwise, by ring degree, and what the header of their file takes at most. */
@@ -406,7 +326,7 @@ function choose(layers: LinearLayer[], context: ChoiceContext, keySwitching: Key
 }
 
 /** The joint choice of all schedules; `sums` are rotations that are needed anyway, at the dense layer's level. */
-function schedule(
+export function schedule(
   layers: LinearLayer[],
   sums: number[],
   parameters: Parameters,

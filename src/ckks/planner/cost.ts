@@ -1,5 +1,5 @@
-import type { BackendName } from '../evaluator/executor.ts';
-import { COUNTED, type OPERATIONS, type Operation, type OperationCounts } from '../evaluator/trace.ts';
+import type { BackendName } from '../evaluator/backend.ts';
+import { COUNTED, type OPERATIONS, type Operation, type OperationCounts } from '../evaluator/operations.ts';
 import { type Gadget, type LevelGadgets, restrict, serving } from '../keyswitch/gadget.ts';
 
 /** Milliseconds of each operation at N = 16384, one thread, as squared x limbs^2 + linear x limbs. */
@@ -125,11 +125,4 @@ export function estimateMs(
       total += count * operationMs(costs, operation, limbs, n, gadget && restrict(gadget, limbs));
     }
   return total;
-}
-
-/** Total number of each operation over all levels. */
-export function totals(counts: OperationCounts): Record<keyof OperationCounts, number> {
-  return Object.fromEntries(
-    COUNTED.map((name) => [name, Object.values(counts[name]).reduce((a, b) => a + b, 0)]),
-  ) as Record<keyof OperationCounts, number>;
 }

@@ -1,4 +1,5 @@
-import { choosePrimes, log2Product, MAX_LOG_QP, nearestPrime } from '../ring/parameters.ts';
+import { MAX_LOG_QP } from '../ring/parameters.ts';
+import { choosePrimes, log2Product, nearestPrime } from '../ring/primes.ts';
 
 /** What an activation asks of the chain of primes. */
 export interface Depth {

@@ -2,22 +2,19 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
 import { serialiseModel } from '../../model/format.ts';
 import type { Model } from '../../model/model.ts';
+import type { Circuit, Stage, SumStage } from '../circuit/circuit.ts';
 import type { ActivationStep } from '../circuit/polynomial.ts';
-import { CONJUGATION } from '../evaluator/backend.ts';
-import type { BackendName } from '../evaluator/executor.ts';
+import type { BackendName } from '../evaluator/backend.ts';
+import { type OperationCounts, totals } from '../evaluator/operations.ts';
 import { encodeProgram, run } from '../evaluator/program.ts';
-import { type OperationCounts, TraceBackend } from '../evaluator/trace.ts';
+import { TraceBackend } from '../evaluator/trace.ts';
 import { type Gadget, moduli, serving } from '../keyswitch/gadget.ts';
-import {
-  type KeySet,
-  type Manifest,
-  plannedKeys,
-  sealManifest,
-  type WireSizes,
-  wireSizes,
-} from '../wire/manifest.ts';
-import { type Circuit, compile, type PlanOptions, type Stage, type SumStage } from './compile.ts';
-import { type Costs, costsOf, estimateMs, totals } from './cost.ts';
+import { type KeySet, plannedKeys } from '../keyswitch/key-set.ts';
+import { CONJUGATION } from '../ring/galois.ts';
+import { type WireSizes, wireSizes } from '../wire/file-sizes.ts';
+import { type Manifest, sealManifest } from '../wire/manifest.ts';
+import { compile, type PlanOptions } from './compile.ts';
+import { type Costs, costsOf, estimateMs } from './cost.ts';
 
 /** Everything that is known about an encrypted classification before any key is made. Holds no weights. */
 export interface Plan {

@@ -6,11 +6,11 @@ import {
   stepCounts,
 } from '../circuit/bsgs.ts';
 import type { Diagonals } from '../circuit/packing.ts';
-import { CONJUGATION } from '../evaluator/backend.ts';
-import type { Operation } from '../evaluator/trace.ts';
+import type { Operation } from '../evaluator/operations.ts';
 import { type Gadget, gadgets, type LevelGadgets, restrict, sealGadget } from '../keyswitch/gadget.ts';
+import { switchingKeySize } from '../keyswitch/key-size.ts';
+import { CONJUGATION } from '../ring/galois.ts';
 import type { Parameters } from '../ring/parameters.ts';
-import { switchingKeySize } from '../wire/manifest.ts';
 import { type Costs, operationMs } from './cost.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { BlindbeatError } from '../../errors.ts';
-import { bitLength } from './parameters.ts';
+import { bitLength } from './primes.ts';
 
 /** Bytes that `count` numbers of `bits` bits take when packed. */
 export function packedSize(count: number, bits: number): number {

@@ -1,6 +1,4 @@
-import { BlindbeatError } from '../../errors.ts';
-import { multiplyMod, powerMod } from './modular.ts';
-
+import { isPrime, log2Product, MAX_PRIME_BITS } from './primes.ts';
 /**
  * Largest log2(Q P) at 128-bit security for a uniform ternary secret, by ring degree
  * (Bossuat et al. 2024, Security Guidelines for Implementing Homomorphic Encryption, eprint 2024/463, table 5.2;
@@ -12,9 +10,6 @@ export const MAX_LOG_QP: Readonly<Record<number, number>> = {
   16384: 430,
   32768: 868,
 };
-
-/** Primes stay below 2^30 so that 32-bit lanes can hold lazy sums of residues. */
-export const MAX_PRIME_BITS = 30;
 
 /** CKKS parameters: the ring degree and the chain of primes. */
 export interface Parameters {
@@ -30,80 +25,34 @@ export interface Parameters {
   security: 128;
 }
 
-const MILLER_RABIN_BASES = [2, 3, 5, 7]; // deterministic below 3,215,031,751 (Jaeschke 1993)
+/** All primes of a chain in SEAL's order. */
+export function allPrimes({ primes, special }: Parameters): number[] {
+  return [...primes, special];
+}
 
-/** Whether the odd number 3 < n < 2^30 is prime. */
-export function isPrime(n: number): boolean {
-  if (n < 9) return n === 2 || n === 3 || n === 5 || n === 7;
-  if (n % 2 === 0 || n % 3 === 0 || n % 5 === 0 || n % 7 === 0) return false;
-  let d = n - 1;
-  let r = 0;
-  while (d % 2 === 0) {
-    d /= 2;
-    r++;
+/** All that is wrong with CKKS parameters; 128-bit security is not negotiable. */
+export function parameterProblems(p: Parameters): string[] {
+  if (!p || !Array.isArray(p.primes)) return ['parameters should have n, primes and special'];
+  const bound = MAX_LOG_QP[p.n];
+  if (bound === undefined) return [`ring degree ${p.n} is none of ${Object.keys(MAX_LOG_QP).join(', ')}`];
+  const problems: string[] = [];
+  const all = [...p.primes, p.special];
+  if (new Set(all).size !== all.length) problems.push('the primes are not distinct');
+  for (const q of all) {
+    if (
+      !Number.isInteger(q) ||
+      q < 2 ** 16 ||
+      q >= 2 ** MAX_PRIME_BITS ||
+      q % (2 * p.n) !== 1 ||
+      !isPrime(q)
+    ) {
+      problems.push(`${q} is no prime = 1 mod ${2 * p.n} between 2^16 and 2^${MAX_PRIME_BITS}`);
+    }
   }
-  return MILLER_RABIN_BASES.every((base) => {
-    let x = powerMod(base, d, n);
-    if (x === 1 || x === n - 1) return true;
-    for (let i = 1; i < r; i++) {
-      x = multiplyMod(x, x, n);
-      if (x === n - 1) return true;
-    }
-    return false;
-  });
-}
-
-/**
- * Distinct primes = 1 mod 2n, one of each wanted bit size, each the largest below 2^bits that is not taken yet.
- *
- * @throws BlindbeatError PLAN when a size has too few such primes.
- */
-export function choosePrimes(n: number, bits: number[]): number[] {
-  const taken = new Set<number>();
-  return bits.map((size) => {
-    if (size > MAX_PRIME_BITS) {
-      throw new BlindbeatError(
-        'PLAN',
-        `primes must stay below 2^${MAX_PRIME_BITS}, but one of ${size} bits was asked for`,
-      );
-    }
-    const top = 2 ** size;
-    for (let p = top - (top % (2 * n)) + 1; p > top / 2; p -= 2 * n) {
-      if (p < top && !taken.has(p) && isPrime(p)) {
-        taken.add(p);
-        return p;
-      }
-    }
-    throw new BlindbeatError(
-      'PLAN',
-      `too few primes of ${size} bits are 1 mod ${2 * n}: choose larger primes or mix two sizes`,
+  const log = log2Product(all);
+  if (!(log <= bound))
+    problems.push(
+      `log2(QP) = ${log.toFixed(1)} is above ${bound}, the limit for 128-bit security at n = ${p.n}`,
     );
-  });
-}
-
-/** The prime = 1 mod 2n below 2^30 that is nearest to a number on a logarithmic scale and not taken; it is taken then. */
-export function nearestPrime(n: number, value: number, taken: Set<number>): number {
-  const middle = Math.min(2 ** MAX_PRIME_BITS, Math.max(2 ** 16, value));
-  const start = middle - (middle % (2 * n)) + 1;
-  const usable = (p: number) => !taken.has(p) && isPrime(p);
-  let above = start + 2 * n;
-  while (above < 2 ** MAX_PRIME_BITS && !usable(above)) above += 2 * n;
-  let below = start;
-  while (below > 2 ** 16 && !(below < 2 ** MAX_PRIME_BITS && usable(below))) below -= 2 * n;
-  if (below <= 2 ** 16 && above >= 2 ** MAX_PRIME_BITS)
-    throw new BlindbeatError('PLAN', `too few primes below 2^${MAX_PRIME_BITS} are 1 mod ${2 * n}`);
-  const nearer = above < 2 ** MAX_PRIME_BITS && (below <= 2 ** 16 || above / value < value / below);
-  const prime = nearer ? above : below;
-  taken.add(prime);
-  return prime;
-}
-
-/** log2 of a product of numbers. */
-export function log2Product(factors: number[]): number {
-  return factors.reduce((sum, f) => sum + Math.log2(f), 0);
-}
-
-/** Bits needed to hold a residue modulo q. */
-export function bitLength(q: number): number {
-  return 32 - Math.clz32(q - 1);
+  return problems;
 }

@@ -1,4 +1,5 @@
-import { minimalPrimitiveRoot, Ntt, reduce } from './modular.ts';
+import { reduce } from './modular.ts';
+import { minimalPrimitiveRoot, Ntt } from './ntt.ts';
 
 /**
  * Encoding of slot vectors that repeat with a period of p slots (a power of two).

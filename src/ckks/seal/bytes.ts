@@ -1,4 +1,5 @@
 import { BlindbeatError } from '../../errors.ts';
+import { galoisElement } from '../ring/galois.ts';
 
 /**
  * SEAL 4.1's uncompressed byte layout of ciphertexts, plaintexts and key-switching keys (native/src/seal/serialization.h,
@@ -160,17 +161,6 @@ export function plaintextBuffer(parmsId: Uint8Array, n: number, limbs: number) {
 /** The residues of what SEAL saved as an NTT-form plaintext or secret key, as pairs of 32-bit words. */
 export function readPlaintextWords(bytes: Uint8Array): Uint32Array {
   return new Uint32Array(bytes.slice(PLAINTEXT_DATA).buffer);
-}
-
-/**
- * The Galois element of a rotation by `step` slots: 3^step mod 2n; step 0 is the complex conjugation, 2n - 1
- * (native/src/seal/util/galois.cpp).
- */
-export function galoisElement(step: number, n: number): number {
-  if (step === 0) return 2 * n - 1;
-  let element = 1;
-  for (let i = 0; i < step; i++) element = (element * 3) % (2 * n);
-  return element;
 }
 
 /** Position of the Galois key for a rotation by `step` slots (native/src/seal/galoiskeys.h). */

@@ -1,6 +1,5 @@
 import initialize, { type ClassHandle, type MainModule, type SEALContext } from 'node-seal/allows';
 import { BlindbeatError } from '../../errors.ts';
-import type { Parameters } from '../ring/parameters.ts';
 import { withFastDivision } from './division-patch.ts';
 
 /**
@@ -165,9 +164,4 @@ export class Seal<M extends ServerModule> {
 
 function idBytes(values: BigUint64Array): Uint8Array {
   return new Uint8Array(BigUint64Array.from(values).buffer);
-}
-
-/** All primes of a chain in SEAL's order. */
-export function allPrimes({ primes, special }: Parameters): number[] {
-  return [...primes, special];
 }

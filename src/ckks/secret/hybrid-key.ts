@@ -1,7 +1,7 @@
 import { type Gadget, primesOf } from '../keyswitch/gadget.ts';
+import { galoisElement } from '../ring/galois.ts';
 import { bitReversal, multiplyMod } from '../ring/modular.ts';
 import type { Parameters } from '../ring/parameters.ts';
-import { galoisElement } from '../seal/bytes.ts';
 import type { SecretKey } from './secret-key.ts';
 
 /**

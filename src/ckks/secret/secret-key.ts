@@ -1,9 +1,10 @@
 import { BlindbeatError } from '../../errors.ts';
 import { packLimbs, unpackLimbs } from '../ring/bit-packing.ts';
+import { allPrimes } from '../ring/parameters.ts';
 import { readPlaintextWords } from '../seal/bytes.ts';
-import { allPrimes } from '../seal/seal.ts';
 import { concat, readContainer, writeContainer } from '../wire/container.ts';
-import { bodySizes, type Manifest } from '../wire/manifest.ts';
+import { bodySizes } from '../wire/file-sizes.ts';
+import type { Manifest } from '../wire/manifest.ts';
 
 /**
  * A secret key, with the name of its key pair. Lives on the client only: nothing that a server runs imports this file.

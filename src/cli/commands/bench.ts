@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { type Calibration, calibrate } from '../../ckks/calibrate.ts';
-import { OPERATIONS } from '../../ckks/evaluator/trace.ts';
+import { OPERATIONS } from '../../ckks/evaluator/operations.ts';
 import { compile } from '../../ckks/planner/compile.ts';
 import { operationMs } from '../../ckks/planner/cost.ts';
 import { planCircuit } from '../../ckks/planner/plan.ts';

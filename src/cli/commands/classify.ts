@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { BackendName } from '../../ckks/evaluator/executor.ts';
+import type { BackendName } from '../../ckks/evaluator/backend.ts';
 import { type Plan, plan } from '../../ckks/planner/plan.ts';
 import { simulate } from '../../ckks/simulate.ts';
 import type { Outputs } from '../../ckks/wire/manifest.ts';

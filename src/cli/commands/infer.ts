@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
 import { profileChart } from '../../charts/profile.ts';
 import { drawSvg } from '../../charts/svg.ts';
-import { type BackendName, keySwitchingOf } from '../../ckks/evaluator/executor.ts';
+import { type BackendName, keySwitchingOf } from '../../ckks/evaluator/backend.ts';
 import { KEY_SWITCHINGS } from '../../ckks/keyswitch/gadget.ts';
+import { keyCount } from '../../ckks/keyswitch/key-set.ts';
 import type { PlanOptions } from '../../ckks/planner/compile.ts';
 import { type Plan, plan } from '../../ckks/planner/plan.ts';
 import { Server } from '../../ckks/server.ts';
 import type { Header } from '../../ckks/wire/container.ts';
-import { keyCount } from '../../ckks/wire/manifest.ts';
 import { requireDistinct, requireWritable, writeOutput } from '../../files/output.ts';
 import { formatBytes, formatMs } from '../../measure/format.ts';
 import { peakMemory, stageClock, timed } from '../../measure/stages.ts';

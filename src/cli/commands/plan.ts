@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
+import { keySwitches, multiplications } from '../../ckks/evaluator/operations.ts';
 import { compile } from '../../ckks/planner/compile.ts';
 import { type Plan, planCircuit } from '../../ckks/planner/plan.ts';
-import { bitLength } from '../../ckks/ring/parameters.ts';
+import { bitLength } from '../../ckks/ring/primes.ts';
 import type { Manifest, Outputs } from '../../ckks/wire/manifest.ts';
 import { writeOutput } from '../../files/output.ts';
 import { formatBytes, formatCount, formatMs } from '../../measure/format.ts';
@@ -19,14 +20,7 @@ import {
   scheduleCostsOption,
 } from '../options.ts';
 import { type Colours, coloursOf, type Io, printable, printJson, printLines } from '../terminal/io.ts';
-import {
-  describeParameters,
-  keySwitches,
-  multiplications,
-  paramsJson,
-  STAGE_COLUMNS,
-  stageCells,
-} from '../terminal/plan.ts';
+import { describeParameters, paramsJson, STAGE_COLUMNS, stageCells } from '../terminal/plan.ts';
 import { table } from '../terminal/table.ts';
 
 interface PlanCommandOptions extends ScheduleOptions {

@@ -2,13 +2,8 @@ import { open, readFile, stat } from 'node:fs/promises';
 import { parseCalibration } from '../../ckks/calibrate.ts';
 import type { Costs } from '../../ckks/planner/cost.ts';
 import { type Header, type Kind, readContainer, readHeader } from '../../ckks/wire/container.ts';
-import {
-  bodySizes,
-  type Manifest,
-  parseManifest,
-  type WireSizes,
-  wireSizes,
-} from '../../ckks/wire/manifest.ts';
+import { bodySizes, type WireSizes, wireSizes } from '../../ckks/wire/file-sizes.ts';
+import { type Manifest, parseManifest } from '../../ckks/wire/manifest.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { formatBytes } from '../../measure/format.ts';
 

@@ -1,12 +1,11 @@
+import { keySwitches, multiplications, rotations } from '../../ckks/evaluator/operations.ts';
 import type { StagePlan } from '../../ckks/planner/plan.ts';
-import { bitLength } from '../../ckks/ring/parameters.ts';
+import { bitLength } from '../../ckks/ring/primes.ts';
 import type { Manifest } from '../../ckks/wire/manifest.ts';
 import { bar, formatBytes, formatCount, formatMs, formatShare } from '../../measure/format.ts';
 import type { StageTime } from '../../measure/stages.ts';
 import type { Colours } from './io.ts';
 import { table } from './table.ts';
-
-type Operations = StagePlan['operations'];
 
 /** Ring degree, bits of all primes (the special one last), their product, security: for --json. */
 export function paramsJson({ parameters }: Manifest) {
@@ -17,21 +16,6 @@ export function paramsJson({ parameters }: Manifest) {
 export function describeParameters({ parameters }: Manifest): string {
   const { n, primes, logQP, security } = parameters;
   return `N = ${n}, ${primes.length} primes + 1, log2 QP = ${logQP.toFixed(1)}, ${security} bit`;
-}
-
-/** Rotations, those that share a decomposition included. */
-export function rotations({ rotate, hoistedRotate, summedRotate }: Operations): number {
-  return rotate + hoistedRotate + summedRotate;
-}
-
-/** Key-switching operations: rotations and relinearisations. */
-export function keySwitches(operations: Operations): number {
-  return rotations(operations) + operations.relinearise;
-}
-
-/** All that is multiplied: ciphertexts by weights, by themselves and by each other. */
-export function multiplications({ multiplyPlain, square, multiply }: Operations): number {
-  return multiplyPlain + square + multiply;
 }
 
 /** Columns that stages have in every table. */

@@ -17,13 +17,13 @@ import {
   shiftToNonNegative,
 } from '../../../src/ckks/circuit/packing.ts';
 import { ClearBackend } from '../../../src/ckks/evaluator/clear.ts';
+import type { Operation } from '../../../src/ckks/evaluator/operations.ts';
 import { encodeProgram, run } from '../../../src/ckks/evaluator/program.ts';
-import type { Operation } from '../../../src/ckks/evaluator/trace.ts';
 import type { Gadget } from '../../../src/ckks/keyswitch/gadget.ts';
 import { compile, windowsOf } from '../../../src/ckks/planner/compile.ts';
 import { FAST_COST, operationMs } from '../../../src/ckks/planner/cost.ts';
 import { chooseGroupedSchedules, chooseSchedules } from '../../../src/ckks/planner/rotations.ts';
-import { choosePrimes, log2Product } from '../../../src/ckks/ring/parameters.ts';
+import { choosePrimes, log2Product } from '../../../src/ckks/ring/primes.ts';
 import { simulate } from '../../../src/ckks/simulate.ts';
 import { packSegment } from '../../../src/ckks/wire/reply.ts';
 import { forward } from '../../../src/model/forward.ts';

@@ -1,11 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { evaluateSeries } from '../../../src/approx/chebyshev.ts';
+import type { ActivationStage } from '../../../src/ckks/circuit/circuit.ts';
 import { foldModel } from '../../../src/ckks/circuit/fold-activations.ts';
 import { activationSteps, polynomialProgram } from '../../../src/ckks/circuit/polynomial.ts';
 import { Client } from '../../../src/ckks/client.ts';
 import { check } from '../../../src/ckks/planner/check.ts';
-import { type ActivationStage, compile, headroom } from '../../../src/ckks/planner/compile.ts';
+import { compile, headroom } from '../../../src/ckks/planner/compile.ts';
 import { type Plan, plan } from '../../../src/ckks/planner/plan.ts';
 import { Server } from '../../../src/ckks/server.ts';
 import { simulate } from '../../../src/ckks/simulate.ts';

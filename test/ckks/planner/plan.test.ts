@@ -4,7 +4,8 @@ import { check } from '../../../src/ckks/planner/check.ts';
 import { compile } from '../../../src/ckks/planner/compile.ts';
 import { FAST_COST } from '../../../src/ckks/planner/cost.ts';
 import { type Plan, plan, planCircuit } from '../../../src/ckks/planner/plan.ts';
-import { log2Product, MAX_LOG_QP } from '../../../src/ckks/ring/parameters.ts';
+import { MAX_LOG_QP } from '../../../src/ckks/ring/parameters.ts';
+import { log2Product } from '../../../src/ckks/ring/primes.ts';
 import { parseManifest } from '../../../src/ckks/wire/manifest.ts';
 import { coefficientsOf, randomModel } from '../../helpers/random-model.ts';
 

@@ -1,20 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { packBits, packedSize, unpackBits } from '../../../src/ckks/ring/bit-packing.ts';
-import {
-  inverseMod,
-  minimalPrimitiveRoot,
-  multiplyMod,
-  Ntt,
-  powerMod,
-  reduce,
-} from '../../../src/ckks/ring/modular.ts';
-import { bitLength, choosePrimes, isPrime } from '../../../src/ckks/ring/parameters.ts';
+import { inverseMod, multiplyMod, powerMod, reduce } from '../../../src/ckks/ring/modular.ts';
+import { minimalPrimitiveRoot, Ntt } from '../../../src/ckks/ring/ntt.ts';
 import {
   PeriodicEncoder,
   periodicCoefficients,
   periodicSlots,
 } from '../../../src/ckks/ring/periodic-encoder.ts';
+import { bitLength, choosePrimes, isPrime } from '../../../src/ckks/ring/primes.ts';
 
 const PRIMES = [786433, 16760833, 1073643521];
 

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import initialize from 'node-seal/allows';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { choosePrimes } from '../../../src/ckks/ring/parameters.ts';
+import { choosePrimes } from '../../../src/ckks/ring/primes.ts';
 import { BODY, withFastDivision } from '../../../src/ckks/seal/division-patch.ts';
 import { type ClientModule, loadSeal, Seal } from '../../../src/ckks/seal/seal.ts';
 import { buildDivision } from '../../../tools/division.ts';

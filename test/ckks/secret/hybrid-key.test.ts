@@ -1,24 +1,16 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Client } from '../../../src/ckks/client.ts';
 import { type Gadget, gadgets, moduli, primesOf } from '../../../src/ckks/keyswitch/gadget.ts';
+import { plannedKeys } from '../../../src/ckks/keyswitch/key-set.ts';
 import { plan } from '../../../src/ckks/planner/plan.ts';
-import { minimalPrimitiveRoot, multiplyMod, Ntt } from '../../../src/ckks/ring/modular.ts';
-import {
-  galoisElement,
-  type RawCiphertext,
-  readCiphertext,
-  writeCiphertext,
-} from '../../../src/ckks/seal/bytes.ts';
-import {
-  allPrimes,
-  type ClientModule,
-  loadSeal,
-  type SEALContext,
-  type Seal,
-} from '../../../src/ckks/seal/seal.ts';
+import { galoisElement } from '../../../src/ckks/ring/galois.ts';
+import { multiplyMod } from '../../../src/ckks/ring/modular.ts';
+import { minimalPrimitiveRoot, Ntt } from '../../../src/ckks/ring/ntt.ts';
+import { allPrimes } from '../../../src/ckks/ring/parameters.ts';
+import { type RawCiphertext, readCiphertext, writeCiphertext } from '../../../src/ckks/seal/bytes.ts';
+import { type ClientModule, loadSeal, type SEALContext, type Seal } from '../../../src/ckks/seal/seal.ts';
 import { addKeyTerm } from '../../../src/ckks/secret/hybrid-key.ts';
 import type { SecretKey } from '../../../src/ckks/secret/secret-key.ts';
-import { plannedKeys } from '../../../src/ckks/wire/manifest.ts';
 import { randomModel } from '../../helpers/random-model.ts';
 
 const { manifest } = plan(randomModel({ samples: 2048, channels: [4, 8], seed: 3 }));

@@ -7,10 +7,11 @@ import {
   sealGadget,
   serving,
 } from '../../keyswitch/gadget.ts';
+import { galoisElement } from '../../ring/galois.ts';
 import { bitReversal, inverseMod, multiplyMod } from '../../ring/modular.ts';
 import type { Parameters } from '../../ring/parameters.ts';
 import { PeriodicEncoder, type PeriodicPlain } from '../../ring/periodic-encoder.ts';
-import { galoisElement, type RawCiphertext } from '../../seal/bytes.ts';
+import type { RawCiphertext } from '../../seal/bytes.ts';
 import type { Backend, RotationTerm } from '../backend.ts';
 import { WasmMemory } from './kernels/memory.ts';
 import { type Factor, factor, type Lazy, Ring } from './kernels/ring.ts';

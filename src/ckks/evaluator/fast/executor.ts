@@ -1,10 +1,11 @@
 import { BlindbeatError } from '../../../errors.ts';
-import type { Circuit } from '../../planner/compile.ts';
-import type { Parameters } from '../../ring/parameters.ts';
+import type { Circuit, OnStage } from '../../circuit/circuit.ts';
+import type { PlannedKey } from '../../keyswitch/key-set.ts';
+import { CONJUGATION } from '../../ring/galois.ts';
+import { allPrimes, type Parameters } from '../../ring/parameters.ts';
 import type { PeriodicPlain } from '../../ring/periodic-encoder.ts';
 import { type RawCiphertext, readCiphertext, writeCiphertext } from '../../seal/bytes.ts';
 import {
-  allPrimes,
   type Encryptor,
   type Handle,
   loadSeal,
@@ -12,10 +13,8 @@ import {
   type Seal,
   type ServerModule,
 } from '../../seal/seal.ts';
-import type { PlannedKey } from '../../wire/manifest.ts';
-import { CONJUGATION } from '../backend.ts';
 import type { Answer, Host, HostKeys, Polynomials } from '../executor.ts';
-import { encodeProgram, type OnStage, type Program, run } from '../program.ts';
+import { encodeProgram, type Program, run } from '../program.ts';
 import { FastBackend, type FastCiphertext, FastEngine, type FastKey, type FastKeys } from './backend.ts';
 
 /**

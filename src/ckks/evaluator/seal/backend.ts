@@ -1,17 +1,17 @@
-import type { Parameters } from '../../ring/parameters.ts';
+import { CONJUGATION } from '../../ring/galois.ts';
+import { allPrimes, type Parameters } from '../../ring/parameters.ts';
 import { PeriodicEncoder, type PeriodicPlain } from '../../ring/periodic-encoder.ts';
 import { plaintextBuffer } from '../../seal/bytes.ts';
-import {
-  allPrimes,
-  type Ciphertext,
-  type GaloisKeys,
-  type Plaintext,
-  type RelinKeys,
-  type SEALContext,
-  type Seal,
-  type ServerModule,
+import type {
+  Ciphertext,
+  GaloisKeys,
+  Plaintext,
+  RelinKeys,
+  SEALContext,
+  Seal,
+  ServerModule,
 } from '../../seal/seal.ts';
-import { type Backend, CONJUGATION } from '../backend.ts';
+import type { Backend } from '../backend.ts';
 
 /** The keys that a server evaluates with, as SEAL holds them: public data. */
 export interface SwitchingKeys {

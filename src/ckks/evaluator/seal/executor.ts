@@ -1,5 +1,6 @@
 import { BlindbeatError } from '../../../errors.ts';
-import type { Circuit } from '../../planner/compile.ts';
+import type { Circuit, OnStage } from '../../circuit/circuit.ts';
+import type { PlannedKey } from '../../keyswitch/key-set.ts';
 import type { PeriodicPlain } from '../../ring/periodic-encoder.ts';
 import {
   galoisIndex,
@@ -18,9 +19,8 @@ import {
   type SEALContext,
   type ServerModule,
 } from '../../seal/seal.ts';
-import type { PlannedKey } from '../../wire/manifest.ts';
 import type { Answer, Host, HostKeys, Polynomials } from '../executor.ts';
-import { encodeProgram, type OnStage, type Program, run } from '../program.ts';
+import { encodeProgram, type Program, run } from '../program.ts';
 import { SealBackend, SealEngine, type SwitchingKeys } from './backend.ts';
 
 /** Keys as SEAL holds them. */

@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CONJUGATION } from '../../../../src/ckks/evaluator/backend.ts';
 import {
   FastBackend,
   type FastCiphertext,
@@ -14,15 +13,13 @@ import {
   moduli,
   restrict,
 } from '../../../../src/ckks/keyswitch/gadget.ts';
-import { minimalPrimitiveRoot, multiplyMod, Ntt } from '../../../../src/ckks/ring/modular.ts';
-import { choosePrimes, log2Product, type Parameters } from '../../../../src/ckks/ring/parameters.ts';
-import {
-  galoisElement,
-  type RawCiphertext,
-  readCiphertext,
-  writeCiphertext,
-} from '../../../../src/ckks/seal/bytes.ts';
-import { allPrimes, type ClientModule, loadSeal } from '../../../../src/ckks/seal/seal.ts';
+import { CONJUGATION, galoisElement } from '../../../../src/ckks/ring/galois.ts';
+import { multiplyMod } from '../../../../src/ckks/ring/modular.ts';
+import { minimalPrimitiveRoot, Ntt } from '../../../../src/ckks/ring/ntt.ts';
+import { allPrimes, type Parameters } from '../../../../src/ckks/ring/parameters.ts';
+import { choosePrimes, log2Product } from '../../../../src/ckks/ring/primes.ts';
+import { type RawCiphertext, readCiphertext, writeCiphertext } from '../../../../src/ckks/seal/bytes.ts';
+import { type ClientModule, loadSeal } from '../../../../src/ckks/seal/seal.ts';
 import { addKeyTerm } from '../../../../src/ckks/secret/hybrid-key.ts';
 import { SecretKey } from '../../../../src/ckks/secret/secret-key.ts';
 

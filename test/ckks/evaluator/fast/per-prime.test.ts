@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CONJUGATION } from '../../../../src/ckks/evaluator/backend.ts';
 import {
   FastBackend,
   type FastCiphertext,
@@ -10,10 +9,13 @@ import { rotationLevels } from '../../../../src/ckks/evaluator/fast/executor.ts'
 import { encodeProgram, run } from '../../../../src/ckks/evaluator/program.ts';
 import { SealBackend, SealEngine, type SwitchingKeys } from '../../../../src/ckks/evaluator/seal/backend.ts';
 import { sealGadget } from '../../../../src/ckks/keyswitch/gadget.ts';
+import type { KeySet } from '../../../../src/ckks/keyswitch/key-set.ts';
 import { compile } from '../../../../src/ckks/planner/compile.ts';
 import { plan } from '../../../../src/ckks/planner/plan.ts';
-import { minimalPrimitiveRoot, Ntt } from '../../../../src/ckks/ring/modular.ts';
-import { choosePrimes, log2Product, type Parameters } from '../../../../src/ckks/ring/parameters.ts';
+import { CONJUGATION } from '../../../../src/ckks/ring/galois.ts';
+import { minimalPrimitiveRoot, Ntt } from '../../../../src/ckks/ring/ntt.ts';
+import type { Parameters } from '../../../../src/ckks/ring/parameters.ts';
+import { choosePrimes, log2Product } from '../../../../src/ckks/ring/primes.ts';
 import {
   type RawCiphertext,
   readCiphertext,
@@ -27,7 +29,6 @@ import {
   loadSeal,
   type Seal,
 } from '../../../../src/ckks/seal/seal.ts';
-import type { KeySet } from '../../../../src/ckks/wire/manifest.ts';
 import { randomModel } from '../../../helpers/random-model.ts';
 
 const STEPS = [CONJUGATION, 1, 8, 1024];

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Client } from '../../../../src/ckks/client.ts';
-import { BACKENDS, type BackendName } from '../../../../src/ckks/evaluator/executor.ts';
+import { BACKENDS, type BackendName } from '../../../../src/ckks/evaluator/backend.ts';
 import { SealBackend, SealEngine } from '../../../../src/ckks/evaluator/seal/backend.ts';
 import { plan } from '../../../../src/ckks/planner/plan.ts';
 import { plaintextBuffer } from '../../../../src/ckks/seal/bytes.ts';

@@ -1,4 +1,5 @@
-import { inverseMod, minimalPrimitiveRoot, multiplyMod } from '../../../ring/modular.ts';
+import { inverseMod, multiplyMod } from '../../../ring/modular.ts';
+import { minimalPrimitiveRoot } from '../../../ring/ntt.ts';
 import type { Kernels } from './kernels.ts';
 import type { WasmMemory } from './memory.ts';
 

@@ -5,8 +5,8 @@ import { WasmMemory } from '../../../../../src/ckks/evaluator/fast/kernels/memor
 import { factor, Ring } from '../../../../../src/ckks/evaluator/fast/kernels/ring.ts';
 import { Threads } from '../../../../../src/ckks/evaluator/fast/kernels/threads.ts';
 import { WASM } from '../../../../../src/ckks/evaluator/fast/kernels/wasm.ts';
-import { minimalPrimitiveRoot, Ntt } from '../../../../../src/ckks/ring/modular.ts';
-import { choosePrimes } from '../../../../../src/ckks/ring/parameters.ts';
+import { minimalPrimitiveRoot, Ntt } from '../../../../../src/ckks/ring/ntt.ts';
+import { choosePrimes } from '../../../../../src/ckks/ring/primes.ts';
 import { buildKernels } from '../../../../../tools/kernels.ts';
 
 const SIZES = [32, 64, 8192, 16384];

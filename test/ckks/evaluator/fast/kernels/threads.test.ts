@@ -5,7 +5,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { WasmMemory } from '../../../../../src/ckks/evaluator/fast/kernels/memory.ts';
 import { Ring } from '../../../../../src/ckks/evaluator/fast/kernels/ring.ts';
 import { allCores, MOST_THREADS, Threads } from '../../../../../src/ckks/evaluator/fast/kernels/threads.ts';
-import { choosePrimes } from '../../../../../src/ckks/ring/parameters.ts';
+import { choosePrimes } from '../../../../../src/ckks/ring/primes.ts';
 
 const N = 64;
 const [Q] = choosePrimes(N, [30]);
