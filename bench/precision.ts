@@ -16,7 +16,8 @@ import type { PeriodicPlain } from '../src/ckks/ring/periodic-encoder.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/seal.ts';
 import { packSegment } from '../src/ckks/wire/reply.ts';
 import { prepareSegment } from '../src/ecg/preprocess.ts';
-import { type Rhythm, synthesise } from '../src/ecg/synth.ts';
+import type { Rhythm } from '../src/ecg/rhythm.ts';
+import { synthesise } from '../src/ecg/synth.ts';
 import { machine } from '../src/measure/machine.ts';
 import { loadModel } from '../src/model/files.ts';
 

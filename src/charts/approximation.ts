@@ -1,5 +1,6 @@
 import type { TopLevelSpec } from 'vega-lite';
-import { type Curves, short } from '../cli/terminal/curve-drawing.ts';
+import { short } from '../measure/format.ts';
+
 import { CURVE_STYLE, TITLE_STYLE } from './svg.ts';
 
 const POINTS = 1200;
@@ -109,4 +110,12 @@ export function curveChart(
     ],
     config: CURVE_STYLE,
   };
+}
+
+/** Two functions on a range, and how far they are apart. */
+export interface Curves {
+  range: readonly [number, number];
+  exact: (x: number) => number;
+  approximation: (x: number) => number;
+  maxError: number;
 }

@@ -1,6 +1,6 @@
 import type { TopLevelSpec } from 'vega-lite';
-import { MEANINGS } from '../cli/terminal/result.ts';
 import type { Evaluation } from '../evaluation/evaluate.ts';
+import { MEANINGS } from '../model/classes.ts';
 import { TITLE_STYLE } from './svg.ts';
 
 const NONE = 'none';

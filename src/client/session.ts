@@ -5,8 +5,8 @@ import type { SecretKey } from '../ckks/secret/secret-key.ts';
 import type { ServerOptions } from '../ckks/server.ts';
 import { parseManifest } from '../ckks/wire/manifest.ts';
 import type { Decrypted } from '../ckks/wire/reply.ts';
-import type { StartTask } from '../cli/terminal/progress.ts';
 import { BlindbeatError } from '../errors.ts';
+import type { StartTask } from '../measure/progress.ts';
 import { type StageTime, timed } from '../measure/stages.ts';
 import { RemoteServer } from './process-transport.ts';
 

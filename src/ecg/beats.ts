@@ -1,5 +1,5 @@
 import type { Random } from './random.ts';
-import type { Rhythm } from './synth.ts';
+import type { Rhythm } from './rhythm.ts';
 
 /** One heartbeat: its R peak in seconds, and its waves. */
 export interface Beat {

@@ -3,10 +3,7 @@ import { type Beat, beatsOf } from './beats.ts';
 import { addNoise } from './noise.ts';
 import { Random } from './random.ts';
 import type { Recording } from './recording.ts';
-
-/** The synthetic ECGs that can be made. */
-export const RHYTHMS = ['normal', 'af', 'ectopic', 'noise'] as const;
-export type Rhythm = (typeof RHYTHMS)[number];
+import { RHYTHMS, type Rhythm } from './rhythm.ts';
 
 export interface SynthOptions {
   rhythm: Rhythm;

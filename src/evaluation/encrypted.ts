@@ -1,15 +1,16 @@
 import type { BackendName } from '../ckks/evaluator/backend.ts';
+import { parametersJson } from '../ckks/ring/parameters.ts';
 import { agreementLines, differenceLines, metricsLines } from '../cli/terminal/evaluation.ts';
 import { type Colours, printable } from '../cli/terminal/io.ts';
-import { describeMemory, describeParameters, paramsJson } from '../cli/terminal/plan.ts';
-import type { StartTask } from '../cli/terminal/progress.ts';
-import { byClass } from '../cli/terminal/result.ts';
+import { describeMemory, describeParameters } from '../cli/terminal/plan.ts';
 import { Session } from '../client/session.ts';
 import type { DatasetRecord } from '../dataset/cinc2017.ts';
 import { BlindbeatError } from '../errors.ts';
 import { formatBytes, formatMs, round } from '../measure/format.ts';
 import { median } from '../measure/machine.ts';
+import type { StartTask } from '../measure/progress.ts';
 import { peakMemory, roundMs } from '../measure/stages.ts';
+import { byClass } from '../model/classes.ts';
 import type { Model } from '../model/model.ts';
 import {
   compareModels,
@@ -181,7 +182,7 @@ export async function underEncryption(
       ...cost,
       backend,
       planHash: manifest.planHash,
-      params: paramsJson(manifest),
+      params: parametersJson(manifest.parameters),
       results: results.map((r) => ({ ...resultOf(r, model, 3), ms: r.ms })),
     },
     lines: (colours: Colours) => [

@@ -8,7 +8,8 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { runCli } from '../../src/cli/program.ts';
 import { openDataset } from '../../src/dataset/open.ts';
 import { FILES, LABELS, PAGE, parseSums } from '../../src/dataset/source.ts';
-import { type RHYTHMS, synthesise } from '../../src/ecg/synth.ts';
+import type { RHYTHMS } from '../../src/ecg/rhythm.ts';
+import { synthesise } from '../../src/ecg/synth.ts';
 import { FileServer } from '../dataset/download/file-server.ts';
 import { blindbeat, blindbeatJson, Collected, temporaryFolder } from './helpers.ts';
 

@@ -3,7 +3,8 @@ import { beatsOf } from '../../src/ecg/beats.ts';
 import { parseCsv } from '../../src/ecg/csv.ts';
 import { DEFAULT_PREPROCESSING, prepareSegment } from '../../src/ecg/preprocess.ts';
 import { Random } from '../../src/ecg/random.ts';
-import { RHYTHMS, type Rhythm, synthesise, toCsv } from '../../src/ecg/synth.ts';
+import { RHYTHMS, type Rhythm } from '../../src/ecg/rhythm.ts';
+import { synthesise, toCsv } from '../../src/ecg/synth.ts';
 
 const BASE = { seconds: 30, rate: 300, seed: 3 };
 

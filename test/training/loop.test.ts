@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { conditionSignal, DEFAULT_PREPROCESSING, prepareSegment } from '../../src/ecg/preprocess.ts';
-import { RHYTHMS, synthesise } from '../../src/ecg/synth.ts';
+import { RHYTHMS } from '../../src/ecg/rhythm.ts';
+import { synthesise } from '../../src/ecg/synth.ts';
 import { loadModel } from '../../src/model/files.ts';
 import { loadBackend } from '../../training/backend.ts';
 import {

@@ -4,7 +4,6 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { keySwitches, multiplications, rotations } from '../../src/ckks/evaluator/operations.ts';
 import { type Plan, plan } from '../../src/ckks/planner/plan.ts';
-import type { StartTask } from '../../src/cli/terminal/progress.ts';
 import type { DatasetRecord } from '../../src/dataset/cinc2017.ts';
 import { BlindbeatError } from '../../src/errors.ts';
 import { inTheClear, underEncryption } from '../../src/evaluation/encrypted.ts';
@@ -17,6 +16,7 @@ import {
 } from '../../src/evaluation/evaluate.ts';
 import { type Interval, UNNAMED } from '../../src/evaluation/metrics.ts';
 import { writeOutput } from '../../src/files/output.ts';
+import type { StartTask } from '../../src/measure/progress.ts';
 import { loadModel } from '../../src/model/files.ts';
 import type { Model } from '../../src/model/model.ts';
 import type { Cell, CellResult, FailedCell } from './study.ts';

@@ -1,4 +1,4 @@
-import { isPrime, log2Product, MAX_PRIME_BITS } from './primes.ts';
+import { bitLength, isPrime, log2Product, MAX_PRIME_BITS } from './primes.ts';
 /**
  * Largest log2(Q P) at 128-bit security for a uniform ternary secret, by ring degree
  * (Bossuat et al. 2024, Security Guidelines for Implementing Homomorphic Encryption, eprint 2024/463, table 5.2;
@@ -55,4 +55,10 @@ export function parameterProblems(p: Parameters): string[] {
       `log2(QP) = ${log.toFixed(1)} is above ${bound}, the limit for 128-bit security at n = ${p.n}`,
     );
   return problems;
+}
+
+/** Ring degree, bits of all primes (the special one last), their product, security: for --json. */
+export function parametersJson(parameters: Parameters) {
+  const { n, logQP, security } = parameters;
+  return { n, primeBits: allPrimes(parameters).map(bitLength), logQP, security };
 }

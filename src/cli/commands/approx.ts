@@ -12,12 +12,13 @@ import {
 import { monomials } from '../../approx/chebyshev.ts';
 import type { Distribution } from '../../approx/distribution.ts';
 import { type EvaluationScheme, evaluationScheme } from '../../approx/scheme.ts';
-import { curveChart } from '../../charts/approximation.ts';
+import { type Curves, curveChart } from '../../charts/approximation.ts';
 import { drawSvg } from '../../charts/svg.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { OutputFiles, requireWritable } from '../../files/output.ts';
+import { short } from '../../measure/format.ts';
 import { examples, number } from '../options.ts';
-import { type Curves, drawCurves, short } from '../terminal/curve-drawing.ts';
+import { drawCurves } from '../terminal/curve-drawing.ts';
 import {
   type Colours,
   coloursOf,

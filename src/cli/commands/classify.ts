@@ -1,12 +1,15 @@
 import type { Command } from 'commander';
 import type { BackendName } from '../../ckks/evaluator/backend.ts';
 import { type Plan, plan } from '../../ckks/planner/plan.ts';
+import { parametersJson } from '../../ckks/ring/parameters.ts';
 import { simulate } from '../../ckks/simulate.ts';
 import type { Outputs } from '../../ckks/wire/manifest.ts';
 import type { Decrypted } from '../../ckks/wire/reply.ts';
 import { type OpeningStep, type SegmentStep, Session } from '../../client/session.ts';
 import { formatBytes, formatMs } from '../../measure/format.ts';
+import type { StartTask } from '../../measure/progress.ts';
 import { peakMemory, roundMs, type StageTime } from '../../measure/stages.ts';
+import { byClass } from '../../model/classes.ts';
 import { loadModel } from '../../model/files.ts';
 import { forward } from '../../model/forward.ts';
 import type { Model } from '../../model/model.ts';
@@ -41,11 +44,10 @@ import {
   describeParameters,
   describeThreads,
   mergeLayers,
-  paramsJson,
   profileLines,
 } from '../terminal/plan.ts';
-import { progressOn, type StartTask } from '../terminal/progress.ts';
-import { byClass, evidenceOf, resultJson, resultLines } from '../terminal/result.ts';
+import { progressOn } from '../terminal/progress.ts';
+import { evidenceOf, resultJson, resultLines } from '../terminal/result.ts';
 import { table } from '../terminal/table.ts';
 import { drawTrace } from '../terminal/trace-drawing.ts';
 
@@ -146,7 +148,7 @@ async function classifyEcg(
       maxError,
       ms: { keygen, encrypt, server, decrypt, layers: run.layers },
       bytes: { evaluationKeys, request, reply },
-      params: paramsJson(run.plan.manifest),
+      params: parametersJson(run.plan.manifest.parameters),
       operations: run.plan.operations,
       threads: run.threads,
       peakMemory: run.peak,
@@ -216,7 +218,7 @@ async function classifySimulated(
       clearScores: byClass(clear, model),
       maxError,
       ms: { server },
-      params: paramsJson(planned.manifest),
+      params: parametersJson(planned.manifest.parameters),
       operations: planned.operations,
       ...(map && { map }),
       warnings: input.segment.warnings,

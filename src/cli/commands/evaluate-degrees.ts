@@ -15,13 +15,14 @@ import { chooseRecords } from '../../evaluation/encrypted.ts';
 import { drawRecords, summarise } from '../../evaluation/evaluate.ts';
 import { makeFolder, OutputFiles } from '../../files/output.ts';
 import { machine } from '../../measure/machine.ts';
+import type { StartTask } from '../../measure/progress.ts';
+import { NOT_A_DEVICE } from '../../model/classes.ts';
 import { loadModel } from '../../model/files.ts';
 import type { Model } from '../../model/model.ts';
 import { examples, jsonOption, threadsOption, wholeNumber } from '../options.ts';
 import { interruptible } from '../terminal/interrupt.ts';
 import { coloursOf, type Io, jsonText, printable, printJson, printLines } from '../terminal/io.ts';
-import { progressOn, type StartTask } from '../terminal/progress.ts';
-import { NOT_A_DEVICE } from '../terminal/result.ts';
+import { progressOn } from '../terminal/progress.ts';
 import { explainMissing } from './train.ts';
 
 /** What is needed of training/, which imports TensorFlow.js and is therefore loaded only here, when it is used. */

@@ -20,6 +20,7 @@ import { UNNAMED } from '../../evaluation/metrics.ts';
 import { OutputFiles, requireWritable } from '../../files/output.ts';
 import { formatCount } from '../../measure/format.ts';
 import { machine } from '../../measure/machine.ts';
+import { NOT_A_DEVICE } from '../../model/classes.ts';
 import { loadModel } from '../../model/files.ts';
 import type { Model } from '../../model/model.ts';
 import { backendOption, examples, modelOption, threadsOption, wholeNumber } from '../options.ts';
@@ -27,7 +28,6 @@ import { metricsLines, rangeLines, unnamedLines } from '../terminal/evaluation.t
 import { interruptible } from '../terminal/interrupt.ts';
 import { coloursOf, type Io, jsonText, printable, printJson, printLines, warn } from '../terminal/io.ts';
 import { progressOn } from '../terminal/progress.ts';
-import { NOT_A_DEVICE } from '../terminal/result.ts';
 
 interface EvaluateOptions extends RecordOptions, EncryptionOptions {
   encrypted?: number;

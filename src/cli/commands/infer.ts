@@ -10,6 +10,7 @@ import { Server } from '../../ckks/server.ts';
 import type { Header } from '../../ckks/wire/container.ts';
 import { requireDistinct, requireWritable, writeOutput } from '../../files/output.ts';
 import { formatBytes, formatMs } from '../../measure/format.ts';
+import type { StartTask } from '../../measure/progress.ts';
 import { peakMemory, stageClock, timed } from '../../measure/stages.ts';
 import { loadModel } from '../../model/files.ts';
 import type { Model } from '../../model/model.ts';
@@ -28,7 +29,7 @@ import {
 } from '../options.ts';
 import { coloursOf, type Io, printJson, printLines } from '../terminal/io.ts';
 import { describeMemory, describeThreads, profileLines } from '../terminal/plan.ts';
-import { progressOn, type StartTask } from '../terminal/progress.ts';
+import { progressOn } from '../terminal/progress.ts';
 
 interface InferOptions extends ScheduleOptions {
   keys: string;

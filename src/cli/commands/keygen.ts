@@ -10,6 +10,7 @@ import type { Manifest, Outputs } from '../../ckks/wire/manifest.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { makeFolder, OutputFiles } from '../../files/output.ts';
 import { formatBytes, formatMs } from '../../measure/format.ts';
+import type { StartTask } from '../../measure/progress.ts';
 import { roundMs } from '../../measure/stages.ts';
 import { loadModel } from '../../model/files.ts';
 import { readManifest } from '../files/input.ts';
@@ -27,7 +28,7 @@ import {
 } from '../options.ts';
 import { interruptible } from '../terminal/interrupt.ts';
 import { type Io, printJson, printLines } from '../terminal/io.ts';
-import { progressOn, type StartTask } from '../terminal/progress.ts';
+import { progressOn } from '../terminal/progress.ts';
 import { manifestText } from './plan.ts';
 
 interface KeygenOptions extends ScheduleOptions {

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { keySwitches, multiplications } from '../../ckks/evaluator/operations.ts';
 import { compile } from '../../ckks/planner/compile.ts';
 import { type Plan, planCircuit } from '../../ckks/planner/plan.ts';
+import { parametersJson } from '../../ckks/ring/parameters.ts';
 import { bitLength } from '../../ckks/ring/primes.ts';
 import type { Manifest, Outputs } from '../../ckks/wire/manifest.ts';
 import { writeOutput } from '../../files/output.ts';
@@ -20,7 +21,7 @@ import {
   scheduleCostsOption,
 } from '../options.ts';
 import { type Colours, coloursOf, type Io, printable, printJson, printLines } from '../terminal/io.ts';
-import { describeParameters, paramsJson, STAGE_COLUMNS, stageCells } from '../terminal/plan.ts';
+import { describeParameters, STAGE_COLUMNS, stageCells } from '../terminal/plan.ts';
 import { table } from '../terminal/table.ts';
 
 interface PlanCommandOptions extends ScheduleOptions {
@@ -74,7 +75,7 @@ function planJson({ manifest, stages, operations, bytes, estimate }: Plan, file?
   return {
     model: manifest.model.name,
     planHash: manifest.planHash,
-    params: paramsJson(manifest),
+    params: parametersJson(manifest.parameters),
     stages,
     operations,
     keys: manifest.keys,

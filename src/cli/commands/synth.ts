@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
-import { RHYTHMS, type Rhythm, synthesise, toCsv } from '../../ecg/synth.ts';
+import { RHYTHMS, type Rhythm } from '../../ecg/rhythm.ts';
+import { synthesise, toCsv } from '../../ecg/synth.ts';
 import { writeOutput } from '../../files/output.ts';
 import { examples, jsonOption, number, wholeNumber } from '../options.ts';
 import { type Io, printJson, printLines } from '../terminal/io.ts';

@@ -1,13 +1,7 @@
+import type { Curves } from '../../charts/approximation.ts';
+import { short } from '../../measure/format.ts';
 import type { Colours } from './io.ts';
 import { drawStrip } from './trace-drawing.ts';
-
-/** Two functions on a range, and how far they are apart. */
-export interface Curves {
-  range: readonly [number, number];
-  exact: (x: number) => number;
-  approximation: (x: number) => number;
-  maxError: number;
-}
 
 const ROWS = 9;
 const ERROR_ROWS = 4;
@@ -68,11 +62,4 @@ function labelled(lines: string[], [top, bottom]: [string, string], colours: Col
     const label = row === 0 ? top : row === lines.length - 1 ? bottom : '';
     return `${colours.dim(label.padStart(MARGIN - 1))} ${line}`.trimEnd();
   });
-}
-
-/** At most three digits. */
-export function short(value: number): string {
-  const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e5)) return value.toExponential(2);
-  return String(Number(value.toPrecision(3)));
 }

@@ -1,9 +1,9 @@
 import type { Agreement, Evaluation, Outcome, WorstRanges } from '../../evaluation/evaluate.ts';
 import { type Interval, UNNAMED } from '../../evaluation/metrics.ts';
 import { formatCount, formatShare } from '../../measure/format.ts';
+import { MEANINGS } from '../../model/classes.ts';
 import { type Colours, printable } from './io.ts';
 import { describeThreads } from './plan.ts';
-import { MEANINGS } from './result.ts';
 import { type Column, table } from './table.ts';
 
 /** Reasons that are told one by one; the rest is counted. */

@@ -1,17 +1,10 @@
 import { keySwitches, multiplications, rotations } from '../../ckks/evaluator/operations.ts';
 import type { StagePlan } from '../../ckks/planner/plan.ts';
-import { bitLength } from '../../ckks/ring/primes.ts';
 import type { Manifest } from '../../ckks/wire/manifest.ts';
 import { bar, formatBytes, formatCount, formatMs, formatShare } from '../../measure/format.ts';
 import type { StageTime } from '../../measure/stages.ts';
 import type { Colours } from './io.ts';
 import { table } from './table.ts';
-
-/** Ring degree, bits of all primes (the special one last), their product, security: for --json. */
-export function paramsJson({ parameters }: Manifest) {
-  const { n, primes, special, logQP, security } = parameters;
-  return { n, primeBits: [...primes, special].map(bitLength), logQP, security };
-}
 
 export function describeParameters({ parameters }: Manifest): string {
   const { n, primes, logQP, security } = parameters;

@@ -1,23 +1,7 @@
 import cliProgress from 'cli-progress';
 import { formatMs } from '../../measure/format.ts';
+import type { StartTask, Task, TaskOptions } from '../../measure/progress.ts';
 import { coloursOf, type Io } from './io.ts';
-
-/** One piece of work whose end can be foreseen. */
-interface Task extends Disposable {
-  /** `done` of the task's total is done; `what` was done last. */
-  update(done: number): void;
-}
-
-interface TaskOptions {
-  /** Units of work, in the same unit as `update` counts; more exact if they are proportional to the time. */
-  total: number;
-  /** What the whole task may take; without it the time left is shown after the first update. */
-  estimateMs?: number;
-  /** Size of each unit in order, if they are not equal: lets the bar move on a terminal between updates. */
-  units?: number[];
-}
-
-export type StartTask = (label: string, options: TaskOptions) => Task;
 
 const LINE_EVERY_MS = 5000;
 const REDRAW_EVERY_MS = 250;

@@ -1,30 +1,16 @@
 import type { Decrypted } from '../../ckks/wire/reply.ts';
 import { bar, formatShare, round } from '../../measure/format.ts';
+import { byClass, type Classes, MEANINGS, NOT_A_DEVICE } from '../../model/classes.ts';
 import { classify, softmax } from '../../model/classify.ts';
 import type { Colours } from './io.ts';
 import { table } from './table.ts';
 import { drawEvidence, type Evidence } from './trace-drawing.ts';
 
-/** What the classes of the shipped models mean. */
-export const MEANINGS: Record<string, string> = {
-  N: 'normal rhythm',
-  A: 'atrial fibrillation',
-  O: 'other rhythm',
-  '~': 'too noisy',
-};
 /**
  * Decimals of printed scores. The noise of a decrypted score depends on the secret key (Li & Micciancio 2020), so it
  * is rounded away; probabilities are made of the rounded scores, or they would bring it back.
  */
 const DIGITS = { json: 3, text: 2 };
-export const NOT_A_DEVICE = 'blindbeat is not a medical device: no diagnosis, no treatment by its results.';
-
-/** What of a manifest or model the result needs. */
-export interface Classes {
-  classes: string[];
-  scoreLimit: number;
-}
-
 /** Class, scores and probabilities for --json, rounded unless `exact`. */
 export function resultJson({ scores, map }: Decrypted, classes: Classes, exact = false) {
   const shown = exact ? scores : scores.map((s) => round(s, DIGITS.json));
@@ -37,10 +23,6 @@ export function resultJson({ scores, map }: Decrypted, classes: Classes, exact =
     ),
     ...(map && { map: exact ? map : map.map((window) => window.map((s) => round(s, DIGITS.json))) }),
   };
-}
-
-export function byClass(values: ArrayLike<number>, { classes }: Classes): Record<string, number> {
-  return Object.fromEntries(classes.map((name, i) => [name, values[i]]));
 }
 
 /** The class in words, a table of all classes, and the disclaimer. */
