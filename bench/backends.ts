@@ -13,7 +13,6 @@ import { encodeProgram, run } from '../src/ckks/evaluator/program.ts';
 import { SealBackend, SealEngine } from '../src/ckks/evaluator/seal/backend.ts';
 import { sealGadget } from '../src/ckks/keyswitch/gadget.ts';
 import { compile } from '../src/ckks/planner/compile.ts';
-import { planCircuit } from '../src/ckks/planner/plan.ts';
 import { readCiphertext, readSwitchingKey } from '../src/ckks/seal/bytes.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/seal.ts';
 import { machine, median } from '../src/measure/machine.ts';
@@ -42,8 +41,8 @@ const model =
       })
     : await loadModel(values.model);
 // Keys of SEAL's kind: node-seal has no others.
-const circuit = compile(model, { keySwitching: 'seal' });
-const { manifest, stages: planned } = planCircuit(model, circuit);
+const { circuit, plan } = compile(model, { keySwitching: 'seal' });
+const { manifest, stages: planned } = plan;
 const { parameters, keys } = manifest;
 const { n, primes } = parameters;
 

@@ -102,6 +102,7 @@ async function run(operation: Operation, folder: string): Promise<Report> {
 
 /** The parent: the files that the children need, the server's part between them, the table. */
 async function measure() {
+  const { compile } = await import('../src/ckks/planner/compile.ts');
   const { Server } = await import('../src/ckks/server.ts');
   const { prepareSegment } = await import('../src/ecg/preprocess.ts');
   const { synthesise } = await import('../src/ecg/synth.ts');
@@ -109,7 +110,7 @@ async function measure() {
   const folder = await mkdtemp(join(tmpdir(), 'blindbeat-bench-'));
   try {
     const model = await loadModel(values.model);
-    using server = await Server.open(model);
+    using server = await Server.open(compile(model));
     const { manifest } = server;
     const recording = synthesise({ rhythm: 'normal', seconds: 30, rate: 300, seed: SEED });
     const { samples } = prepareSegment(recording.leads[0].mv, recording.rate, manifest.preprocessing);

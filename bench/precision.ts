@@ -11,7 +11,6 @@ import { ClearBackend, type ClearValue } from '../src/ckks/evaluator/clear.ts';
 import { encodeProgram, run } from '../src/ckks/evaluator/program.ts';
 import { SealBackend, SealEngine } from '../src/ckks/evaluator/seal/backend.ts';
 import { compile } from '../src/ckks/planner/compile.ts';
-import { planCircuit } from '../src/ckks/planner/plan.ts';
 import type { PeriodicPlain } from '../src/ckks/ring/periodic-encoder.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/seal.ts';
 import { packSegment } from '../src/ckks/wire/reply.ts';
@@ -29,8 +28,8 @@ const { values } = parseArgs({
   },
 });
 const model = await loadModel(values.model);
-const circuit = compile(model, { keySwitching: 'seal' });
-const { manifest } = planCircuit(model, circuit);
+const { circuit, plan } = compile(model, { keySwitching: 'seal' });
+const { manifest } = plan;
 const seal = await loadSeal<ClientModule>();
 const { module } = seal;
 using engine = new SealEngine(seal, circuit.parameters);

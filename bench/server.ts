@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { Client } from '../src/ckks/client.ts';
 import type { BackendName } from '../src/ckks/evaluator/backend.ts';
 import type { KeySwitching } from '../src/ckks/keyswitch/gadget.ts';
+import { compile } from '../src/ckks/planner/compile.ts';
 import { Server } from '../src/ckks/server.ts';
 import { concat } from '../src/ckks/wire/container.ts';
 import type { Manifest } from '../src/ckks/wire/manifest.ts';
@@ -53,10 +54,13 @@ else await measure();
 /** The child: opens, evaluates, reports. */
 async function serve() {
   let start = performance.now();
-  const server = await Server.open(model, {
-    backend: values.backend as BackendName,
-    threads: values.threads === undefined ? undefined : Number(values.threads),
+  const { backend, threads } = values;
+  const compiled = compile(model, {
+    backend: backend as BackendName,
     keySwitching: values['key-switching'] as KeySwitching | undefined,
+  });
+  const server = await Server.open(compiled, {
+    threads: threads === undefined ? undefined : Number(threads),
   });
   const openMs = performance.now() - start;
   const report: Report = { threads: server.threads, openMs, loadKeysMs: 0, runs: [], peakMemory: 0 };

@@ -1,7 +1,5 @@
 import { BlindbeatError } from '../errors.ts';
-import type { Model } from '../model/model.ts';
 import type { OnStage } from './circuit/circuit.ts';
-import { BACKENDS, type BackendName, keySwitchingOf } from './evaluator/backend.ts';
 import type { Host, HostKeys, Polynomials } from './evaluator/executor.ts';
 import { FastHost } from './evaluator/fast/executor.ts';
 import { allCores, requireThreads } from './evaluator/fast/kernels/threads.ts';
@@ -9,9 +7,8 @@ import { SealHost } from './evaluator/seal/executor.ts';
 import { type Gadget, moduli, primesOf, sealGadget } from './keyswitch/gadget.ts';
 import { keyCount, plannedKeys } from './keyswitch/key-set.ts';
 import { switchingKeySize } from './keyswitch/key-size.ts';
-import { check } from './planner/check.ts';
-import { compile, type PlanOptions } from './planner/compile.ts';
-import { type Plan, planCircuit } from './planner/plan.ts';
+import type { CompiledModel } from './planner/compile.ts';
+import type { Plan } from './planner/plan.ts';
 import { packBits, unpackLimbs } from './ring/bit-packing.ts';
 import { PeriodicEncoder } from './ring/periodic-encoder.ts';
 import { bitLength } from './ring/primes.ts';
@@ -28,9 +25,7 @@ export interface EvaluationKeys extends Disposable {
 }
 
 /** What a server may choose. */
-export interface ServerOptions extends PlanOptions {
-  /** What computes on ciphertexts: our own kernels, or node-seal; the results are the same. Default 'fast'. */
-  backend?: BackendName;
+export interface ServerOptions {
   /** How many threads compute, for the fast backend; the results are the same. Default: one for every core. */
   threads?: number;
 }
@@ -38,14 +33,15 @@ export interface ServerOptions extends PlanOptions {
 /** WebAssembly addresses 4 GiB; what the estimate does not see, tables and fragments, needs some of it. */
 const MEMORY = 0.9 * 2 ** 32;
 
-function requireMemory({ estimate }: Plan, backend: BackendName) {
+function requireMemory({ estimate, backend }: Plan) {
   const { ciphertexts, keys, weights } = estimate.memory;
   if (ciphertexts + keys + weights <= MEMORY) return;
   const gigabytes = (b: number) => `${(b / 1e9).toFixed(1)} GB`;
   const other = backend === 'seal' ? ', or the fast backend, whose keys are smaller' : '';
   throw new BlindbeatError(
     'PLAN',
-    `the ${backend} backend would need ${gigabytes(ciphertexts + keys + weights)}, ${gigabytes(keys)} of them for evaluation keys, and WebAssembly has ${gigabytes(MEMORY)}: use a smaller key budget (--key-budget)${other}`,
+    `the ${backend} backend would need ${gigabytes(ciphertexts + keys + weights)}, ${gigabytes(keys)} of them for ` +
+      `evaluation keys, and WebAssembly has ${gigabytes(MEMORY)}: use a smaller key budget (--key-budget)${other}`,
   );
 }
 
@@ -65,29 +61,16 @@ export class Server {
   }
 
   /**
-   * Plans, checks and encodes a model: seconds of work, once.
+   * Encodes a compiled model's weights for the backend that it was compiled for: half a second of work, once.
    *
-   * @throws BlindbeatError PLAN when the model does not fit, or its keys not the backend's memory; ENVIRONMENT when the backend cannot be loaded; USAGE for a backend or
-   * a number of threads that there is not
+   * @throws BlindbeatError PLAN when its keys do not fit the backend's memory; ENVIRONMENT when the backend cannot be
+   * loaded; USAGE for a number of threads that there is not
    */
-  static async open(model: Model, options: ServerOptions = {}): Promise<Server> {
-    const { backend = 'fast', threads = allCores(), ...planOptions } = options;
-    if (!BACKENDS.includes(backend)) {
-      throw new BlindbeatError('USAGE', `backend "${backend}" is none of ${BACKENDS.join(', ')}`);
-    }
+  static async open({ circuit, plan }: CompiledModel, options: ServerOptions = {}): Promise<Server> {
+    const { threads = allCores() } = options;
     requireThreads(threads);
-    if (backend === 'seal' && planOptions.keySwitching === 'grouped') {
-      throw new BlindbeatError(
-        'USAGE',
-        "node-seal has no grouped keys: use the fast backend, or SEAL's key switching (--key-switching seal)",
-      );
-    }
-    const keySwitching = planOptions.keySwitching ?? keySwitchingOf(backend);
-    const circuit = compile(model, { ...planOptions, keySwitching });
-    const plan = planCircuit(model, circuit, backend);
-    check(plan);
-    requireMemory(plan, backend);
-    const host = backend === 'seal' ? SealHost.open(circuit) : FastHost.open(circuit, threads);
+    requireMemory(plan);
+    const host = plan.backend === 'seal' ? SealHost.open(circuit) : FastHost.open(circuit, threads);
     return new Server(plan, await host);
   }
 

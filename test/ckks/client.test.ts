@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Client } from '../../src/ckks/client.ts';
-import { plan } from '../../src/ckks/planner/plan.ts';
+import { compile } from '../../src/ckks/planner/compile.ts';
 import { packedSize } from '../../src/ckks/ring/bit-packing.ts';
 import { MAX_PRIME_BITS } from '../../src/ckks/ring/primes.ts';
 import {
@@ -14,7 +14,7 @@ import { SecretKey } from '../../src/ckks/secret/secret-key.ts';
 import { randomModel } from '../helpers/random-model.ts';
 
 describe('a client', () => {
-  const planned = plan(randomModel({ samples: 2048, channels: [4] }));
+  const planned = compile(randomModel({ samples: 2048, channels: [4] })).plan;
   let client: Client;
   let secret: SecretKey;
 

@@ -48,7 +48,7 @@ export function encodeProgram<V, P>(backend: Backend<V, P>, circuit: Circuit): P
     }
     return {
       stage,
-      rows: stage.schedule.giants.map((giant) =>
+      rows: stage.schedule.giantSteps.map((giant) =>
         giant.rows.map((row) =>
           row.map((v) => v && backend.encode(v.real, stage.weightScale, stage.limbs, v.imaginary)),
         ),
@@ -140,28 +140,29 @@ function runLinear<V, P>(
   { stage, rows, separation, bias }: LinearProgram<P>,
   inputs: V[],
 ): V[] {
-  const { babies, used, giants, accumulators } = stage.schedule;
+  const { babySteps, babyAmounts, giantSteps, accumulators } = stage.schedule;
   const pooled = addRotations(backend, inputs, stage.pooling);
   const rotated = new Map<number, V[]>([[0, pooled]]);
-  for (const { from, steps } of babies) {
+  for (const { from, steps } of babySteps) {
     const turned = backend.rotateAll(
       rotated.get(from)!,
       steps.map(({ step }) => step),
     );
     for (const [k, { amount }] of steps.entries()) rotated.set(amount, turned[k]);
   }
-  const columns = used.flatMap((amount) => rotated.get(amount)!);
+  const columns = babyAmounts.flatMap((amount) => rotated.get(amount)!);
   const products = backend.multiplySums?.(columns, rows);
   let sums: (V | null)[] = new Array<V | null>(accumulators).fill(null);
   let terms: RotationTerm<V>[] = [];
-  giants.forEach((giant, g) => {
+  giantSteps.forEach((giant, g) => {
     const added = products?.[g] ?? backend.multiplySum(columns, rows[g]);
     if (giant.step > 0) {
       terms.push({ values: added, step: giant.step });
       return;
     }
-    const turned = rotateBy(backend, sums, giant.rotate.slice(0, -1));
-    if (giant.rotate.length > 0) terms.push({ values: turned, step: giant.rotate.at(-1)! });
+    const turned = rotateBy(backend, sums, giant.accumulatorSteps.slice(0, -1));
+    if (giant.accumulatorSteps.length > 0)
+      terms.push({ values: turned, step: giant.accumulatorSteps.at(-1)! });
     sums = rotateSum(backend, terms, added);
     terms = [];
   });

@@ -6,7 +6,8 @@ import type { Plan, StagePlan } from './plan.ts';
 
 /**
  * Checks a plan without trusting what made it: security, the walk through levels and scales, room for every value, every
- * rotation, and that the keys are those that the rotations take and no more. Shares no code with `plan` but the definitions of a prime and of the security bound.
+ * rotation, and that the keys are those that the rotations take and no more. Shares no code with the planner but the
+ * definitions of a prime and of the security bound.
  *
  * @throws BlindbeatError PLAN that lists all that is wrong
  */
@@ -104,6 +105,12 @@ export function check(plan: Plan): void {
     keys.relinearisation.every((key) =>
       relinearised.has(key.limbs),
     ), 'the relinearisation key has more limbs than are relinearised');
+  const listed = (levels: ReadonlySet<number> | undefined) =>
+    [...(levels ?? [])].sort((a, b) => a - b).join();
+  require(taken.size === plan.rotated.size &&
+    [...taken].every(
+      ([step, levels]) => listed(levels) === listed(plan.rotated.get(step)),
+    ), 'the rotations that the stages describe are not those that the dry run made');
   problems.push(...keyProblems(manifest));
   if (problems.length > 0) {
     throw new BlindbeatError(
@@ -160,10 +167,10 @@ function rotationProblems(stage: StagePlan, taken: Map<number, Set<number>>): st
   const { name, kind, rotations, operations } = stage;
   const problems: string[] = [];
   const [inputs, outputs] = stage.ciphertexts;
-  const { pooling, babies, giants, paired } = rotations ?? {
+  const { pooling, babySteps, giantSteps, paired } = rotations ?? {
     pooling: [],
-    babies: [],
-    giants: [],
+    babySteps: [],
+    giantSteps: [],
     paired: false,
   };
   const accumulators = paired ? Math.ceil(outputs / 2) : outputs;
@@ -174,7 +181,7 @@ function rotationProblems(stage: StagePlan, taken: Map<number, Set<number>>): st
   };
   for (const step of pooling) take(step, inputs);
   const reached = new Set([0]);
-  for (const { from, steps } of babies) {
+  for (const { from, steps } of babySteps) {
     if (!reached.has(from)) problems.push(`${name}: rotations start from ${from}, which is not there`);
     for (const { amount, step } of steps) {
       if (step < 1 || from + step !== amount)
@@ -183,15 +190,15 @@ function rotationProblems(stage: StagePlan, taken: Map<number, Set<number>>): st
       take(step, inputs);
     }
   }
-  const bases = giants.filter(({ step }) => step === 0);
-  giants.forEach(({ amount, steps, step }, k) => {
+  const bases = giantSteps.filter(({ step }) => step === 0);
+  giantSteps.forEach(({ amount, accumulatorSteps, step }, k) => {
     if (step === 0) return;
-    const base = giants.slice(k).find((giant) => giant.step === 0);
-    if (steps.length > 0 || amount - step !== base?.amount)
+    const base = giantSteps.slice(k).find((giant) => giant.step === 0);
+    if (accumulatorSteps.length > 0 || amount - step !== base?.amount)
       problems.push(`${name}: the sum at ${amount} rotated by ${step} is at no base`);
     take(step, accumulators);
   });
-  bases.forEach(({ amount, steps }, k) => {
+  bases.forEach(({ amount, accumulatorSteps: steps }, k) => {
     const distance = kind === 'sum' ? amount : k === 0 ? 0 : bases[k - 1].amount - amount;
     if (steps.some((step) => step < 1) || steps.reduce((sum, step) => sum + step, 0) !== distance)
       problems.push(`${name}: steps ${steps.join(' + ')} do not rotate by ${distance}`);

@@ -5,7 +5,7 @@ import type { Model } from '../../model/model.ts';
 import type { Circuit, Stage, SumStage } from '../circuit/circuit.ts';
 import type { ActivationStep } from '../circuit/polynomial.ts';
 import type { BackendName } from '../evaluator/backend.ts';
-import { type OperationCounts, totals } from '../evaluator/operations.ts';
+import { type OperationCounts, type Operations, totals } from '../evaluator/operations.ts';
 import { encodeProgram, run } from '../evaluator/program.ts';
 import { TraceBackend } from '../evaluator/trace.ts';
 import { type Gadget, moduli, serving } from '../keyswitch/gadget.ts';
@@ -13,15 +13,18 @@ import { type KeySet, plannedKeys } from '../keyswitch/key-set.ts';
 import { CONJUGATION } from '../ring/galois.ts';
 import { type WireSizes, wireSizes } from '../wire/file-sizes.ts';
 import { type Manifest, sealManifest } from '../wire/manifest.ts';
-import { compile, type PlanOptions } from './compile.ts';
 import { type Costs, costsOf, estimateMs } from './cost.ts';
 
 /** Everything that is known about an encrypted classification before any key is made. Holds no weights. */
 export interface Plan {
   manifest: Manifest;
+  /** What is to compute on ciphertexts: the estimates are its. */
+  backend: BackendName;
   stages: StagePlan[];
   /** Operations of the whole network. */
-  operations: ReturnType<typeof totals>;
+  operations: Operations;
+  /** The limbs at which ciphertexts are rotated, by key step (0 is the complex conjugation). */
+  rotated: ReadonlyMap<number, ReadonlySet<number>>;
   /** Bytes on the wire. */
   bytes: WireSizes;
   estimate: {
@@ -51,7 +54,7 @@ export interface StagePlan {
   rotations?: Rotations;
   /** Largest |value| of the output that the validated ranges allow. */
   bound: number;
-  operations: ReturnType<typeof totals>;
+  operations: Operations;
   estimateMs: number;
 }
 
@@ -63,27 +66,23 @@ interface Rotations {
   /** Of the inputs, before all others: each one's rotation by the key `step` is added to it, step by step. */
   pooling: number[];
   /** Of the inputs: from the amount `from`, one decomposition each, on to `amount` by the key `step`. */
-  babies: { from: number; steps: { amount: number; step: number }[] }[];
+  babySteps: { from: number; steps: { amount: number; step: number }[] }[];
   /**
-   * Of the sums: the one at `amount` is rotated onto the next base by the key `step`; or it is a base, `step` is 0, and the bases'
-   * sum so far comes down to it by the keys `steps`.
+   * Of the sums: the one at `amount` is rotated onto the next base by the key `step`; or it is a base, `step` is 0, and the
+   * accumulators so far are rotated down to it by the keys `accumulatorSteps`.
    */
-  giants: { amount: number; steps: number[]; step: number }[];
+  giantSteps: { amount: number; accumulatorSteps: number[]; step: number }[];
   /** Two outputs share an accumulator: their conjugates separate them. */
   paired: boolean;
 }
 
 /**
- * Plans the encrypted evaluation of a model: packing, levels, primes, exact scales, rotation keys, sizes, operation
- * counts and a time estimate, by a dry run of the very program that the server runs. Needs no key.
+ * Plans a circuit: levels, exact scales, keys, sizes, operation counts and a time estimate, by a dry run of the very
+ * program that the server runs. Needs no key.
  *
- * @throws BlindbeatError PLAN naming the layer that does not fit and what would help
+ * @param model what the circuit was compiled from
+ * @param backend what is to compute; it and `costs` are only for the estimates
  */
-export function plan(model: Model, options: PlanOptions = {}): Plan {
-  return planCircuit(model, compile(model, options));
-}
-
-/** The plan of a circuit that is compiled already; `backend` and `costs` are only for the estimates. */
 export function planCircuit(
   model: Model,
   circuit: Circuit,
@@ -118,8 +117,10 @@ export function planCircuit(
   const stages = circuit.stages.map((stage, k) => describeStage(stage, perStage[k], circuit, costs));
   return {
     manifest,
+    backend,
     stages,
     operations: sumTotals(stages.map((s) => s.operations)),
+    rotated: trace.rotated,
     bytes: wireSizes(manifest),
     estimate: {
       serverMs: stages.reduce((sum, s) => sum + s.estimateMs, 0),
@@ -147,7 +148,7 @@ function keysFor({ keySwitching, gadgets }: Circuit, { relinearised, rotated }: 
     .flatMap(([step, levels]) => {
       const shared = keySwitching === 'seal' || step === CONJUGATION;
       const limbs = shared ? highest(levels) : [...levels].sort((a, b) => b - a);
-      return limbs.map((of) => ({ step, limbs: of }));
+      return limbs.map((keyLimbs) => ({ step, limbs: keyLimbs }));
     });
   const used = new Set([...relinearisation, ...galois].map(({ limbs }) => limbs));
   const listed = [...gadgets.rotation, ...gadgets.relinearisation].filter(({ limbs }) => used.has(limbs));
@@ -167,16 +168,16 @@ function workingMemory(
   backend: BackendName,
 ): { ciphertexts: number; keys: number } {
   const { n, primes } = parameters;
-  const keyLimbs = (all: (gadget: Gadget) => number) =>
+  const keyLimbs = (limbsOf: (gadget: Gadget) => number) =>
     plannedKeys(parameters, keys).reduce(
-      (sum, { gadget }) => sum + 2 * gadget.digits.length * all(gadget),
+      (sum, { gadget }) => sum + 2 * gadget.digits.length * limbsOf(gadget),
       0,
     );
   if (backend === 'seal') return { ciphertexts: peakBytes, keys: 8 * n * keyLimbs(() => primes.length + 1) };
-  // All giant steps' sums are made at once (run.ts).
+  // All giant steps' sums are made at once (evaluator/program.ts).
   const sums = stages.map((stage) =>
     stage.kind === 'linear'
-      ? stage.schedule.giants.length * stage.schedule.accumulators * 2 * stage.limbs
+      ? stage.schedule.giantSteps.length * stage.schedule.accumulators * 2 * stage.limbs
       : 0,
   );
   return {
@@ -200,8 +201,8 @@ function describeStage(
     estimateMs: estimateMs(counts, parameters.n, costs, gadgets),
   };
   if (stage.kind === 'linear') {
-    const { giants, babies, paired } = stage.schedule;
-    const amounts = giants.reduce((sum, g) => sum + amountsOf(g.rows, stage.inputs), 0);
+    const { giantSteps, babySteps, paired } = stage.schedule;
+    const amounts = giantSteps.reduce((sum, { rows }) => sum + amountsOf(rows, stage.inputs), 0);
     const limbsOut = stage.bias.length > 0 ? stage.limbs - 1 : stage.limbs;
     return {
       ...common,
@@ -211,8 +212,8 @@ function describeStage(
       amounts,
       rotations: {
         pooling: stage.pooling,
-        babies,
-        giants: giants.map(({ amount, rotate, step }) => ({ amount, steps: rotate, step })),
+        babySteps,
+        giantSteps: giantSteps.map(({ rows: _, ...giant }) => giant),
         paired,
       },
     };
@@ -240,8 +241,12 @@ function describeStage(
 
 /** The sums over time rotate what they have summed up. */
 function sumRotations({ windowSteps, totalSteps }: SumStage): Rotations {
-  const giants = [...windowSteps, ...totalSteps].map((step) => ({ amount: step, steps: [step], step: 0 }));
-  return { pooling: [], babies: [], giants, paired: false };
+  const giantSteps = [...windowSteps, ...totalSteps].map((step) => ({
+    amount: step,
+    accumulatorSteps: [step],
+    step: 0,
+  }));
+  return { pooling: [], babySteps: [], giantSteps, paired: false };
 }
 
 /** Baby amounts with a non-zero weight in any output or input of one giant step. */
@@ -255,7 +260,7 @@ function amountsOf(rows: unknown[][], inputs: number): number {
   return used.size;
 }
 
-function sumTotals(all: Plan['operations'][]): Plan['operations'] {
+function sumTotals(all: Operations[]): Operations {
   const sum = { ...all[0] };
   for (const totals of all.slice(1))
     for (const name of Object.keys(sum) as (keyof typeof sum)[]) sum[name] += totals[name];

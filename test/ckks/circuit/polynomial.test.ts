@@ -6,8 +6,9 @@ import { foldModel } from '../../../src/ckks/circuit/fold-activations.ts';
 import { activationSteps, polynomialProgram } from '../../../src/ckks/circuit/polynomial.ts';
 import { Client } from '../../../src/ckks/client.ts';
 import { check } from '../../../src/ckks/planner/check.ts';
-import { compile, headroom } from '../../../src/ckks/planner/compile.ts';
-import { type Plan, plan } from '../../../src/ckks/planner/plan.ts';
+import { compile } from '../../../src/ckks/planner/compile.ts';
+import { headroom } from '../../../src/ckks/planner/headroom.ts';
+import type { Plan } from '../../../src/ckks/planner/plan.ts';
 import { Server } from '../../../src/ckks/server.ts';
 import { simulate } from '../../../src/ckks/simulate.ts';
 import { concat } from '../../../src/ckks/wire/container.ts';
@@ -28,7 +29,7 @@ function largestError(a: ArrayLike<number>, b: ArrayLike<number>): number {
 
 /** Scores by the real client and server. */
 async function encrypted(model: Model, segment: Float32Array): Promise<number[]> {
-  using server = await Server.open(model, { threads: 1 });
+  using server = await Server.open(compile(model), { threads: 1 });
   check(server.plan);
   using client = await Client.open(server.manifest);
   const secret = client.createSecretKey();
@@ -46,8 +47,10 @@ describe('an activation of every degree', () => {
   test.each(DEGREES)('when two blocks have degree %i, then packed floats give the forward pass', (degree) => {
     const model = randomModel({ samples: 64, channels: [4, 8], series: degree, seed: degree });
     const segment = wave(64, degree);
-    expect(largestError(simulate(model, segment).scores, forward(model, segment).scores)).toBeLessThan(1e-11);
-    const planned = plan(model);
+    expect(
+      largestError(simulate(compile(model), segment).scores, forward(model, segment).scores),
+    ).toBeLessThan(1e-11);
+    const planned = compile(model).plan;
     check(planned);
     const polynomials = planned.stages.filter(({ kind }) => kind === 'activation' || kind === 'square');
     for (const { limbs } of polynomials) expect(limbs[0] - limbs[1]).toBe(LEVELS[degree - 2]);
@@ -67,7 +70,7 @@ describe('an activation of every degree', () => {
 
   test('when blocks have different degrees, a bare square among them, then encrypted scores are right', async () => {
     const model = randomModel({ samples: 64, channels: [4, 4, 8], series: [4, 2, 3], seed: 5 });
-    expect(compile(model).stages.map(({ kind }) => kind)).toEqual([
+    expect(compile(model).circuit.stages.map(({ kind }) => kind)).toEqual([
       ...['linear', 'activation', 'linear', 'square', 'linear', 'activation', 'linear', 'sum'],
     ]);
     const segment = wave(64, 5);
@@ -88,24 +91,26 @@ describe('an activation of every degree', () => {
     const series = structuredClone(model);
     for (const block of series.blocks)
       block.activation = { kind: 'chebyshev', coefficients: [2, 1, 1], range: [-4, 4] };
-    const [powers, chebyshev] = [plan(model), plan(series)];
+    const [powers, chebyshev] = [compile(model).plan, compile(series).plan];
     // Only that t is squared instead of x is another.
     const withoutBounds = ({ stages }: Plan) => stages.map(({ bound: _, ...stage }) => stage);
     expect(withoutBounds(chebyshev)).toEqual(withoutBounds(powers));
     expect(chebyshev.manifest.parameters).toEqual(powers.manifest.parameters);
     expect(chebyshev.manifest.keys).toEqual(powers.manifest.keys);
     const segment = wave(256, 1);
-    expect(largestError(simulate(series, segment).scores, forward(series, segment).scores)).toBeLessThan(
-      1e-11,
-    );
+    expect(
+      largestError(simulate(compile(series), segment).scores, forward(series, segment).scores),
+    ).toBeLessThan(1e-11);
   });
 
   test('when degree 2 has next to no square, then it is evaluated as T_2 and T_1', () => {
     const model = randomModel({ samples: 64, channels: [4, 8], series: [2, 3] });
     model.blocks[0].activation = { kind: 'chebyshev', coefficients: [0.3, 1, 1e-5], range: [-4, 4.5] };
-    expect(compile(model).stages[1].kind).toBe('activation');
+    expect(compile(model).circuit.stages[1].kind).toBe('activation');
     const segment = wave(64, 2);
-    expect(largestError(simulate(model, segment).scores, forward(model, segment).scores)).toBeLessThan(1e-9);
+    expect(
+      largestError(simulate(compile(model), segment).scores, forward(model, segment).scores),
+    ).toBeLessThan(1e-9);
   });
 });
 
@@ -159,14 +164,15 @@ describe('the steps of a polynomial', () => {
 
   test('when every step is bounded, then the bounds hold and the largest is reached', () => {
     const model = randomModel({ samples: 64, channels: [4], series: 11 });
-    const stage = compile(model).stages[1] as ActivationStage;
+    const stage = compile(model).circuit.stages[1] as ActivationStage;
     const { coefficients } = model.blocks[0].activation as { coefficients: number[] };
     const { factor } = foldModel(model).convolutions[0].polynomial!;
     let most = 0;
     for (let t = -1; t <= 1; t += 1 / 4096)
       most = Math.max(most, Math.abs(evaluateSeries({ range: [-1, 1], coefficients }, t) / factor));
     expect(stage.bound / most).toBeCloseTo(1, 4);
-    for (const { bits, room } of headroom(compile(model))) expect(bits).toBeLessThanOrEqual(room + 1e-6);
+    for (const { bits, room } of headroom(compile(model).circuit))
+      expect(bits).toBeLessThanOrEqual(room + 1e-6);
   });
 });
 
@@ -180,7 +186,7 @@ describe('the chain of primes', () => {
     [8, 32768, 26],
     [16, 32768, 32],
   ])('when six blocks have degree %i, then N = %i and %i primes hold them', (degree, n, count) => {
-    const planned = plan(deep(degree));
+    const planned = compile(deep(degree)).plan;
     const { parameters } = planned.manifest;
     expect([parameters.n, parameters.primes.length]).toEqual([n, count]);
     expect(parameters.logQP).toBeLessThanOrEqual(868);
@@ -192,12 +198,12 @@ describe('the chain of primes', () => {
   });
 
   test('when few blocks have a high degree, then N = 16384 holds them', () => {
-    expect(plan(deep([2, 3, 2], 3)).manifest.parameters.n).toBe(16384);
-    expect(plan(deep(16, 2)).manifest.parameters.n).toBe(16384);
+    expect(compile(deep([2, 3, 2], 3)).plan.manifest.parameters.n).toBe(16384);
+    expect(compile(deep(16, 2)).plan.manifest.parameters.n).toBe(16384);
   });
 
   test('when keys do not fit a backend, then it is not opened', async () => {
-    await expect(Server.open(deep(16), { backend: 'seal', keyBudget: 1e9 })).rejects.toThrow(
+    await expect(Server.open(compile(deep(16), { backend: 'seal', keyBudget: 1e9 }))).rejects.toThrow(
       /the seal backend would need \d+\.\d GB.* WebAssembly has 3\.9 GB: use a smaller key budget .* fast backend/,
     );
   });
@@ -220,7 +226,7 @@ describe('the chain of primes', () => {
 });
 
 describe('the independent check of activations', () => {
-  const sound = plan(randomModel({ samples: 64, channels: [4], series: 7 }));
+  const sound = compile(randomModel({ samples: 64, channels: [4], series: 7 })).plan;
   const stage = (p: Plan) => p.stages[1].steps!;
   test.each<[string, (p: Plan) => void, RegExp]>([
     [

@@ -3,7 +3,7 @@ import { TraceBackend } from '../../../src/ckks/evaluator/trace.ts';
 import { check } from '../../../src/ckks/planner/check.ts';
 import { compile } from '../../../src/ckks/planner/compile.ts';
 import { FAST_COST } from '../../../src/ckks/planner/cost.ts';
-import { type Plan, plan, planCircuit } from '../../../src/ckks/planner/plan.ts';
+import { type Plan, planCircuit } from '../../../src/ckks/planner/plan.ts';
 import { MAX_LOG_QP } from '../../../src/ckks/ring/parameters.ts';
 import { log2Product } from '../../../src/ckks/ring/primes.ts';
 import { parseManifest } from '../../../src/ckks/wire/manifest.ts';
@@ -16,7 +16,7 @@ const HELIX = [0, 2, 4, 8, 16, 32];
 const shipped = () => randomModel({ samples: 4096, channels: CHANNELS, dilation: DILATIONS, helix: HELIX });
 
 describe('the plan of the shipped architecture', () => {
-  const planned = plan(shipped());
+  const planned = compile(shipped()).plan;
   const { parameters, keys } = planned.manifest;
 
   test('when it is planned, then its parameters are N = 16384 and 128 bit', () => {
@@ -109,31 +109,31 @@ describe('the plan of the shipped architecture', () => {
   test('when keys may take more room, then the server is faster, and the keys stay within it', () => {
     let last = Number.POSITIVE_INFINITY;
     for (const megabytes of [45, 64, 120]) {
-      const { bytes, estimate } = plan(shipped(), { keyBudget: megabytes * 1e6 });
+      const { bytes, estimate } = compile(shipped(), { keyBudget: megabytes * 1e6 }).plan;
       expect(bytes.evaluationKeys).toBeLessThanOrEqual(megabytes * 1e6);
       expect(estimate.serverMs).toBeLessThan(last);
       last = estimate.serverMs;
     }
-    expect(() => plan(shipped(), { keyBudget: 20e6 })).toThrow(
+    expect(() => compile(shipped(), { keyBudget: 20e6 })).toThrow(
       /no choice of rotation keys was found within 20.0 MB: the smallest takes \d\d.\d MB/,
     );
   });
 
   test('when other costs are given, then only an explicit option of the plan changes the rotations', () => {
     const costs = { ...FAST_COST, sum: { squared: 0, linear: 0.5 } };
-    const circuit = compile(shipped());
+    const circuit = compile(shipped()).circuit;
     expect(planCircuit(shipped(), circuit, 'fast', costs).manifest).toEqual(planned.manifest);
-    expect(plan(shipped(), { costs }).manifest.planHash).not.toBe(planned.manifest.planHash);
+    expect(compile(shipped(), { costs }).plan.manifest.planHash).not.toBe(planned.manifest.planHash);
   });
 
   test('when the plain network without dilation is planned, then layers 2 to 6 have 23 to 383 amounts', () => {
-    const plain = plan(randomModel({ samples: 4096, channels: CHANNELS }));
+    const plain = compile(randomModel({ samples: 4096, channels: CHANNELS })).plan;
     const amounts = plain.stages.filter((s) => s.name.startsWith('block')).map((s) => s.amounts);
     expect(amounts).toEqual([5, 23, 47, 95, 191, 383]);
   });
 
   test('when the map is planned too, then only the reply grows', () => {
-    const withMap = plan(shipped(), { outputs: 'scores+map' });
+    const withMap = compile(shipped(), { outputs: 'scores+map' }).plan;
     expect(withMap.bytes.request).toBe(planned.bytes.request);
     expect(withMap.bytes.evaluationKeys).toBe(planned.bytes.evaluationKeys);
     expect(withMap.bytes.reply).toBeGreaterThan(planned.bytes.reply);
@@ -143,19 +143,21 @@ describe('the plan of the shipped architecture', () => {
 
 describe('choosing parameters', () => {
   test('when the network is small, then the ring is the smallest that fits', () => {
-    expect(plan(randomModel({ samples: 2048, channels: [4, 8] })).manifest.parameters.n).toBe(8192);
-    expect(plan(randomModel({ samples: 256, channels: [4, 8, 8] })).manifest.parameters.n).toBe(16384);
-    expect(plan(randomModel({ samples: 8192, channels: [4, 4, 4], pool: 2 })).manifest.parameters.n).toBe(
+    expect(compile(randomModel({ samples: 2048, channels: [4, 8] })).plan.manifest.parameters.n).toBe(8192);
+    expect(compile(randomModel({ samples: 256, channels: [4, 8, 8] })).plan.manifest.parameters.n).toBe(
       16384,
     );
+    expect(
+      compile(randomModel({ samples: 8192, channels: [4, 4, 4], pool: 2 })).plan.manifest.parameters.n,
+    ).toBe(16384);
   });
 
   test('when zero weights are whole diagonals, then these are not multiplied', () => {
     const model = randomModel({ samples: 256, channels: [4, 8], kernel: 3 });
-    const full = plan(model).operations.multiplyPlain;
+    const full = compile(model).plan.operations.multiplyPlain;
     const { weights, inChannels, outChannels } = model.blocks[1];
     weights.fill(0, 0, inChannels * outChannels); // the first tap
-    expect(plan(model).operations.multiplyPlain).toBeLessThan(full);
+    expect(compile(model).plan.operations.multiplyPlain).toBeLessThan(full);
   });
 
   test.each([
@@ -224,7 +226,7 @@ describe('choosing parameters', () => {
 });
 
 describe('the independent check', () => {
-  const sound = plan(shipped());
+  const sound = compile(shipped()).plan;
   const broken = (change: (p: Plan) => void): Plan => {
     const copy = structuredClone(sound);
     change(copy);
@@ -309,21 +311,21 @@ describe('the independent check', () => {
     [
       'a rotation starts from nowhere',
       (p) => {
-        p.stages[4].rotations!.babies[0].from = 50;
+        p.stages[4].rotations!.babySteps[0].from = 50;
       },
       /block 3: rotations start from 50, which is not there/,
     ],
     [
       'a rotation ends elsewhere',
       (p) => {
-        p.stages[4].rotations!.babies[0].steps[0].amount += 1;
+        p.stages[4].rotations!.babySteps[0].steps[0].amount += 1;
       },
       /block 3: 0 rotated by 1 is not 2/,
     ],
     [
       'giant steps are skipped',
       (p) => {
-        p.stages[4].rotations!.giants.splice(1, 1);
+        p.stages[4].rotations!.giantSteps.splice(1, 1);
       },
       /block 3: steps .* do not rotate by/,
     ],
@@ -375,7 +377,7 @@ describe('the independent check', () => {
 });
 
 describe('the dry run', () => {
-  const parameters = plan(randomModel({ samples: 2048, channels: [4, 8] })).manifest.parameters;
+  const parameters = compile(randomModel({ samples: 2048, channels: [4, 8] })).plan.manifest.parameters;
 
   test('when operations do not fit together, then it refuses as SEAL would', () => {
     const trace = new TraceBackend(parameters);
@@ -398,7 +400,7 @@ describe('the dry run', () => {
 });
 
 describe('the manifest', () => {
-  const { manifest } = plan(randomModel({ samples: 2048, channels: [4, 8] }));
+  const { manifest } = compile(randomModel({ samples: 2048, channels: [4, 8] })).plan;
   const changed = (change: (m: Record<string, unknown>) => void) => {
     const copy = structuredClone(manifest) as unknown as Record<string, unknown>;
     change(copy);

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Client } from '../../../src/ckks/client.ts';
 import { type Gadget, gadgets, moduli, primesOf } from '../../../src/ckks/keyswitch/gadget.ts';
 import { plannedKeys } from '../../../src/ckks/keyswitch/key-set.ts';
-import { plan } from '../../../src/ckks/planner/plan.ts';
+import { compile } from '../../../src/ckks/planner/compile.ts';
 import { galoisElement } from '../../../src/ckks/ring/galois.ts';
 import { multiplyMod } from '../../../src/ckks/ring/modular.ts';
 import { minimalPrimitiveRoot, Ntt } from '../../../src/ckks/ring/ntt.ts';
@@ -13,7 +13,7 @@ import { addKeyTerm } from '../../../src/ckks/secret/hybrid-key.ts';
 import type { SecretKey } from '../../../src/ckks/secret/secret-key.ts';
 import { randomModel } from '../../helpers/random-model.ts';
 
-const { manifest } = plan(randomModel({ samples: 2048, channels: [4, 8], seed: 3 }));
+const { manifest } = compile(randomModel({ samples: 2048, channels: [4, 8], seed: 3 })).plan;
 const { parameters } = manifest;
 const { n, primes } = parameters;
 const all = allPrimes(parameters);

@@ -75,9 +75,9 @@ export function rotationLevels(circuit: Circuit): Map<number, Set<number>> {
       stage.kind === 'sum'
         ? [...stage.windowSteps, ...stage.totalSteps]
         : [
-            ...stage.schedule.babies.flatMap((group) => group.steps.map(({ step }) => step)),
-            ...stage.schedule.giants.flatMap((giant) => [
-              ...giant.rotate,
+            ...stage.schedule.babySteps.flatMap((group) => group.steps.map(({ step }) => step)),
+            ...stage.schedule.giantSteps.flatMap((giant) => [
+              ...giant.accumulatorSteps,
               ...(giant.step > 0 ? [giant.step] : []),
             ]),
             ...(stage.schedule.paired ? [CONJUGATION] : []),

@@ -11,7 +11,6 @@ import { SealBackend, SealEngine, type SwitchingKeys } from '../../../../src/ckk
 import { sealGadget } from '../../../../src/ckks/keyswitch/gadget.ts';
 import type { KeySet } from '../../../../src/ckks/keyswitch/key-set.ts';
 import { compile } from '../../../../src/ckks/planner/compile.ts';
-import { plan } from '../../../../src/ckks/planner/plan.ts';
 import { CONJUGATION } from '../../../../src/ckks/ring/galois.ts';
 import { minimalPrimitiveRoot, Ntt } from '../../../../src/ckks/ring/ntt.ts';
 import type { Parameters } from '../../../../src/ckks/ring/parameters.ts';
@@ -247,9 +246,10 @@ test.each([
   'when %i threads evaluate a whole network %j, then all residues of what comes out are the same',
   async (threads, options) => {
     const model = randomModel({ ...options, seed: 11 });
-    const { parameters, keys } = plan(model, { outputs: 'scores+map', keySwitching: 'seal' }).manifest;
+    const { parameters, keys } = compile(model, { outputs: 'scores+map', keySwitching: 'seal' }).plan
+      .manifest;
     using pair = await Pair.open(parameters, keys, threads);
-    const circuit = compile(model, { outputs: 'scores+map', keySwitching: 'seal' });
+    const circuit = compile(model, { outputs: 'scores+map', keySwitching: 'seal' }).circuit;
     const request = pair.encrypt(parameters.primes.length);
     request.setScale(circuit.inputScale);
     const { sealBackend, fastBackend, fastEngine } = pair;

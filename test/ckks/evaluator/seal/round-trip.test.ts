@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Client } from '../../../../src/ckks/client.ts';
 import { BACKENDS, type BackendName } from '../../../../src/ckks/evaluator/backend.ts';
 import { SealBackend, SealEngine } from '../../../../src/ckks/evaluator/seal/backend.ts';
-import { plan } from '../../../../src/ckks/planner/plan.ts';
+import { compile } from '../../../../src/ckks/planner/compile.ts';
 import { plaintextBuffer } from '../../../../src/ckks/seal/bytes.ts';
 import { type ClientModule, loadSeal } from '../../../../src/ckks/seal/seal.ts';
 import { readSecretKey, type SecretKey, writeSecretKey } from '../../../../src/ckks/secret/secret-key.ts';
@@ -31,7 +31,7 @@ class RoundTrip implements Disposable {
   }
 
   static async open(model: Model, backend: BackendName): Promise<RoundTrip> {
-    const server = await Server.open(model, { outputs: 'scores+map', backend });
+    const server = await Server.open(compile(model, { outputs: 'scores+map', backend }));
     const manifest = parseManifest(JSON.parse(JSON.stringify(server.manifest)));
     return new RoundTrip(server, await Client.open(manifest));
   }
@@ -63,7 +63,7 @@ describe.each(BACKENDS)('a small network encrypted, backend %s', (backend) => {
 
   test('when a segment is classified, then floats, the packed computation and the encrypted one agree', () => {
     const exact = forward(model, segment).scores;
-    const packed = simulate(model, segment, { outputs: 'scores+map' });
+    const packed = simulate(compile(model, { outputs: 'scores+map' }), segment);
     const decrypted = trip.client.decrypt(trip.secret, reply);
     for (const [c, score] of exact.entries()) {
       expect(packed.scores[c]).toBeCloseTo(score, 9);
@@ -152,9 +152,9 @@ describe.each(BACKENDS)('a small network encrypted, backend %s', (backend) => {
     });
 
     test('when files of another model are used, then they are refused', async () => {
-      const other = plan(randomModel({ samples: 2048, channels: [4, 8], seed: 12 }), {
+      const other = compile(randomModel({ samples: 2048, channels: [4, 8], seed: 12 }), {
         outputs: 'scores+map',
-      }).manifest;
+      }).plan.manifest;
       const client = await Client.open(other);
       const secret = client.createSecretKey();
       expect(() => trip.server.evaluate(client.encrypt(secret, segment), trip.keys)).toThrow(
@@ -184,7 +184,7 @@ describe.each(BACKENDS)('a small network encrypted, backend %s', (backend) => {
 
 describe('periodic plaintexts', () => {
   test('when a periodic vector is encoded in blocks, then it is bit for bit what SEAL encodes', async () => {
-    const { parameters } = plan(randomModel({ samples: 2048, channels: [4, 8] })).manifest;
+    const { parameters } = compile(randomModel({ samples: 2048, channels: [4, 8] })).plan.manifest;
     const seal = await loadSeal<ClientModule>();
     using engine = new SealEngine(seal, parameters);
     using backend = new SealBackend(engine, null);
