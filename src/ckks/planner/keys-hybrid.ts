@@ -1,9 +1,10 @@
-import { decompositionCounts, giantBlocks, type ScheduleChoice, stepCounts } from '../circuit/bsgs.ts';
+import type { ScheduleChoice } from '../circuit/bsgs.ts';
 import { type Gadget, gadgets, type LevelGadgets } from '../keyswitch/gadget.ts';
 import { switchingKeySize } from '../keyswitch/key-size.ts';
 import type { Parameters } from '../ring/parameters.ts';
 import { type Costs, operationMs } from './cost.ts';
 import { LayerCost, type RotatedLayer } from './layer-cost.ts';
+import { type GiantRotations, LayerRotations } from './layer-rotations.ts';
 import { combine, frontier, type Price } from './pareto.ts';
 
 /** Outputs are paired from one of the first layers on; keys for fewer limbs are small. */
@@ -129,11 +130,14 @@ function levelOptions(
   const needed = fixed.filter((rotation) => rotation.limbs === limbs);
   const neededSteps = needed.map(({ step }) => step);
   const count = needed.reduce((sum, rotation) => sum + rotation.count, 0);
+  let rotations: LayerRotations | undefined;
   const options = promisingGadgets(parameters, limbs, costs).flatMap((gadget): LevelOption[] => {
     const size = switchingKeySize(parameters, gadget);
     const neededMs = count * operationMs(costs, 'rotate', limbs, n, gadget);
     if (!layer) return [{ gadget, choice: null, ms: neededMs, bytes: neededSteps.length * size }];
-    const candidates = new HybridLayer(layer, n, costs, gadget).candidates(neededSteps, paired);
+    const cost = new LayerCost(layer, n, costs, gadget);
+    rotations ??= new LayerRotations(cost.amounts);
+    const candidates = new HybridLayer(cost, rotations).candidates(neededSteps, paired);
     return frontier(
       [...candidates].map(({ ms, ...choice }) => ({
         gadget,
@@ -152,11 +156,11 @@ type Candidate = ScheduleChoice & { ms: number };
 /** A linear layer with hybrid keys of one gadget, and what sets of key steps make of it. */
 class HybridLayer {
   readonly #cost: LayerCost;
-  readonly #giantTimes = new Map<string, { ms: number; blockSpan?: number }>();
-  readonly #giantAmountsBy = new Map<number, number[]>();
+  readonly #rotations: LayerRotations;
 
-  constructor(layer: RotatedLayer, n: number, costs: Costs, gadget: Gadget) {
-    this.#cost = new LayerCost(layer, n, costs, gadget);
+  constructor(cost: LayerCost, rotations: LayerRotations) {
+    this.#cost = cost;
+    this.#rotations = rotations;
   }
 
   /**
@@ -170,7 +174,9 @@ class HybridLayer {
     const last = amounts.at(-1)!;
     for (const b of BABY_STEPS.filter((size) => size <= largestBabyStep)) {
       const babyKeys = BABY_KEYS.filter((step) => step < b);
-      const giantKeys = [...GIANT_KEYS.map((k) => k * b), ...this.#gaps(b)].filter((step) => step <= last);
+      const giantKeys = [...GIANT_KEYS.map((k) => k * b), ...this.#rotations.gaps(b)].filter(
+        (step) => step <= last,
+      );
       const pool = [...new Set([...needed, ...[...babyKeys, ...giantKeys].map((step) => step * unit)])];
       const fastest = (sets: number[][]) =>
         sets.map((keys) => this.#candidate(b, paired, keys)).reduce((x, y) => (y.ms < x.ms ? y : x));
@@ -204,16 +210,14 @@ class HybridLayer {
       .sort((x, y) => x - y);
     const babyKeys = usable.filter((step) => step < b);
     const giantKeys = usable.filter((step) => step % b === 0).map((step) => step / b);
-    const id = `${b}:${giantKeys.join()}`;
-    let giants = this.#giantTimes.get(id);
-    if (!giants) {
-      giants = this.#giantTime(b, giantKeys);
-      this.#giantTimes.set(id, giants);
-    }
+    const giants = this.#rotations
+      .giantRotations(b, giantKeys)
+      .map((rotations) => ({ ms: this.#giantMs(rotations), blockSpan: rotations.blockSpan }))
+      .reduce((best, next) => (next.ms < best.ms ? next : best));
     const pairs = paired && outputs > 1;
-    const decompositions = decompositionCounts(b, babyKeys)[b];
+    const decompositions = this.#rotations.decompositions(b, babyKeys);
     return {
-      ms: this.#cost.total(b, pairs, decompositions, this.#giantAmounts(b).length, giants.ms),
+      ms: this.#cost.total(b, pairs, decompositions, this.#rotations.giantAmounts(b).length, giants.ms),
       babyStep: b * unit,
       paired: pairs,
       blockSpan: giants.blockSpan && giants.blockSpan * unit,
@@ -221,58 +225,8 @@ class HybridLayer {
     };
   }
 
-  /** Giant steps in units of the baby step. */
-  #giantAmounts(b: number): number[] {
-    let amounts = this.#giantAmountsBy.get(b);
-    if (!amounts) {
-      amounts = [...new Set(this.#cost.amounts.map((amount) => Math.floor(amount / b)))];
-      this.#giantAmountsBy.set(b, amounts);
-    }
-    return amounts;
-  }
-
-  /** From the first of one run of giant steps to that of the next: a dilation leaves gaps between them. */
-  #gaps(b: number): number[] {
-    const amounts = this.#giantAmounts(b);
-    const gaps = new Set<number>();
-    let first = 0;
-    for (let k = 1; k < amounts.length; k++) {
-      if (amounts[k] === amounts[k - 1] + 1) continue;
-      gaps.add((amounts[k] - first) * b);
-      first = amounts[k];
-    }
-    return [...gaps];
-  }
-
-  /** All giant steps' rotations of one accumulator, by key steps in units of `b`; one after another or in blocks. */
-  #giantTime(b: number, steps: number[]): { ms: number; blockSpan?: number } {
-    const amounts = this.#giantAmounts(b);
-    const rotations = stepCounts(amounts.at(-1)!, steps);
-    let ms = 0;
-    for (let k = 1; k < amounts.length; k++)
-      ms += this.#rotationMs(rotations[amounts[k] - amounts[k - 1]], 0);
-    // Sums of other runs may be worth rotating onto a base or not.
-    const spans = [amounts.at(-1)!, ...this.#gaps(b).map((gap) => gap / b - 1)];
-    return spans
-      .map((span) => ({ ms: this.#blocksMs(amounts, steps, rotations, span), blockSpan: span * b }))
-      .reduce<{ ms: number; blockSpan?: number }>((best, next) => (next.ms < best.ms ? next : best), { ms });
-  }
-
-  /** One accumulator that is rotated by a number of key steps and added to a base together with `members` others. */
-  #rotationMs(steps: number, members: number): number {
-    const { rotate, summedRotate, divide } = this.#cost.ms;
-    const last = steps > 0 ? 1 : 0;
-    const division = last + members > 0 ? divide : 0;
-    return (steps - last) * rotate + (last + members) * summedRotate + division;
-  }
-
-  /** One accumulator whose giant steps are taken in blocks. */
-  #blocksMs(amounts: number[], steps: number[], rotations: Float64Array, span: number): number {
-    const blocks = giantBlocks(amounts, steps, rotations, span);
-    if (blocks === null) return Number.POSITIVE_INFINITY;
-    return blocks.reduce((sum, { base, members }, k) => {
-      const next = blocks[k + 1];
-      return sum + this.#rotationMs(next ? rotations[next.base - base] : 0, members.length);
-    }, 0);
+  #giantMs({ rotate, summedRotate, divide }: GiantRotations): number {
+    const { ms } = this.#cost;
+    return rotate * ms.rotate + summedRotate * ms.summedRotate + divide * ms.divide;
   }
 }
