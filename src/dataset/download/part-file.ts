@@ -1,6 +1,4 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { type FileHandle, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { appendFile, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { explainWriting } from '../../files/output.ts';
 
 /** What is noted beside an unfinished file: whether the rest still belongs to it. */
@@ -13,21 +11,21 @@ interface Origin {
 }
 
 /**
- * An unfinished download, `NAME.part`, and beside it `NAME.part.json`, which says of what. Its SHA-256 grows with it.
- * Without a commit both stay, for the next attempt. All methods throw BlindbeatError FILE if the disk refuses.
+ * An unfinished download, `NAME.part`, and beside it `NAME.part.json`, which says of what. All methods throw
+ * BlindbeatError FILE if the disk refuses.
  */
-export class PartFile implements AsyncDisposable {
+export class PartFile {
   readonly path: string;
+  readonly #notes: string;
   readonly #final: string;
   readonly #url: string;
-  #file: FileHandle | undefined;
+  #state: 'none' | 'resumed' | 'begun' = 'none';
   #origin: Origin | undefined;
-  #hash = createHash('sha256');
   #size = 0;
-  #resumed = false;
 
   private constructor(final: string, url: string) {
     this.path = `${final}.part`;
+    this.#notes = `${this.path}.json`;
     this.#final = final;
     this.#url = url;
   }
@@ -36,101 +34,83 @@ export class PartFile implements AsyncDisposable {
   static async open(final: string, url: string): Promise<PartFile> {
     const part = new PartFile(final, url);
     const origin = await readOrigin(part.#notes, url);
-    const size = await stat(part.path).then(
-      (found) => (found.isFile() ? found.size : 0),
-      () => 0,
-    );
-    if (origin === undefined || size === 0 || size > origin.total) return part;
-    await explainWriting(part.path, async () => {
-      for await (const chunk of createReadStream(part.path)) part.#hash.update(chunk);
-      part.#file = await open(part.path, 'a');
-    });
-    part.#size = size;
-    part.#origin = origin;
-    part.#resumed = true;
+    const found = await stat(part.path).catch(() => undefined);
+    if (origin && found?.isFile() && found.size > 0 && found.size <= origin.total) {
+      part.#state = 'resumed';
+      part.#origin = origin;
+      part.#size = found.size;
+    }
     return part;
   }
 
-  get #notes(): string {
-    return `${this.path}.json`;
-  }
-
+  /** Bytes that are there. */
   get size(): number {
     return this.#size;
   }
 
-  get origin(): Origin | undefined {
-    return this.#origin;
+  /** Bytes of the whole file, if it can be continued. */
+  get total(): number | undefined {
+    return this.#origin?.total;
   }
 
-  /** Whether it holds bytes of an earlier attempt. */
+  /** Whether it holds bytes of an earlier call. */
   get resumed(): boolean {
-    return this.#resumed;
+    return this.#state === 'resumed';
   }
 
-  get complete(): boolean {
-    return this.#size > 0 && this.#size === this.#origin?.total;
+  /** Of a request for what is missing. If-Range: where the server has another file now, all of that comes. */
+  get rangeHeaders(): Record<string, string> {
+    if (!this.#origin || this.#size === 0) return {};
+    return { range: `bytes=${this.#size}-`, 'if-range': this.#origin.validator };
   }
 
   /** Begins anew. Without a validator and a total the file cannot be continued if it is cut off. */
-  async restart(validator?: string | null, total?: number): Promise<void> {
+  async restart(validator: string | undefined, total: number | undefined): Promise<void> {
     await this.discard();
+    this.#state = 'begun';
     await explainWriting(this.path, async () => {
       if (validator && total !== undefined) {
         this.#origin = { url: this.#url, validator, total };
         await writeFile(this.#notes, JSON.stringify(this.#origin));
       }
-      this.#file = await open(this.path, 'w');
+      await writeFile(this.path, '');
     });
   }
 
   async append(chunk: Uint8Array): Promise<void> {
-    await explainWriting(this.path, async () => this.#file?.writeFile(chunk));
-    this.#hash.update(chunk);
+    await explainWriting(this.path, () => appendFile(this.path, chunk));
     this.#size += chunk.length;
   }
 
-  /** SHA-256 of what is there, hexadecimal. */
-  digest(): string {
-    return this.#hash.copy().digest('hex');
-  }
-
-  /** Gives the file its name. */
+  /** Gives the file its name, once its bytes are on the disk. */
   async commit(): Promise<void> {
     await explainWriting(this.#final, async () => {
-      await this.#file?.sync();
-      await this.#close();
+      const file = await open(this.path, 'r+');
+      await file.sync().finally(() => file.close());
       await rename(this.path, this.#final);
       await rm(this.#notes, { force: true });
     });
   }
 
+  /** After a failure: keeps what can be continued, and tells whether there is any. */
+  async keep(): Promise<boolean> {
+    const kept = this.#origin !== undefined && this.#size > 0;
+    if (!kept && this.#state === 'begun') await this.discard().catch(() => {});
+    return kept;
+  }
+
   async discard(): Promise<void> {
-    await this.#close();
+    this.#state = 'none';
     this.#origin = undefined;
-    this.#hash = createHash('sha256');
     this.#size = 0;
-    this.#resumed = false;
     await explainWriting(this.path, async () => {
       await rm(this.#notes, { force: true });
       await rm(this.path, { force: true });
     });
   }
-
-  /** What cannot be continued is not kept. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    const opened = this.#file !== undefined;
-    await this.#close();
-    if (opened && (this.#origin === undefined || this.#size === 0)) await this.discard().catch(() => {});
-  }
-
-  async #close(): Promise<void> {
-    const file = this.#file;
-    this.#file = undefined;
-    await file?.close();
-  }
 }
 
+/** What was noted, if it is of that address. */
 async function readOrigin(path: string, url: string): Promise<Origin | undefined> {
   try {
     const found: Origin = JSON.parse(await readFile(path, 'utf8'));

@@ -1,6 +1,10 @@
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import https from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { type DownloadOptions, download } from '../../../src/dataset/download/download.ts';
@@ -310,6 +314,15 @@ describe('redirects', () => {
     expect(other.log).toEqual([]);
   });
 
+  test.each([
+    ['http://', 'it redirects to what is no address'],
+    ['ftp://127.0.0.1/file', 'it redirects to what is no web address'],
+  ])('when they lead to %s then that is said, once', async (location, words) => {
+    server.files.set('file', (_, response) => response.writeHead(302, { location }).end());
+    await expect(get()).rejects.toThrow(words);
+    expect(server.log).toHaveLength(1);
+  });
+
   test('when they never end then that is said', async () => {
     server.files.set('file', (_, response) => response.writeHead(302, { location: 'file' }).end());
     await expect(get()).rejects.toThrow('redirects more than 5 times');
@@ -320,7 +333,11 @@ describe('the network', () => {
   test.each([
     ['refuses the connection', 'http://127.0.0.1:2/', /the connection was refused \(ECONNREFUSED\)/],
     ['does not know the name', 'http://nowhere.invalid/', /nobody here knows|name server does not answer/],
-    ['has no TLS there', () => server.url.replace('http:', 'https:'), /encryption is not accepted \(ERR_SSL/],
+    [
+      'has no TLS there',
+      () => server.url.replace('http:', 'https:'),
+      /encryption is not accepted \(EPROTO\)/,
+    ],
   ])('when it %s then plain words say so', async (_, url, words) => {
     const address = typeof url === 'string' ? url : url();
     await expect(getText(address, 100, { patience })).rejects.toMatchObject({
@@ -330,11 +347,39 @@ describe('the network', () => {
   });
 });
 
-test('when a proxy is named but not used then it says how to use it', async () => {
-  vi.stubEnv('HTTPS_PROXY', 'http://127.0.0.1:2');
-  vi.stubEnv('NODE_USE_ENV_PROXY', '');
-  onTestFinished(() => void vi.unstubAllEnvs());
-  await expect(getText('http://127.0.0.1:2/', 100)).rejects.toThrow('set NODE_USE_ENV_PROXY=1 to use it');
+describe('proxies', () => {
+  test('when one is named but not used then it says how to use it', async () => {
+    vi.stubEnv('HTTPS_PROXY', 'http://127.0.0.1:2');
+    vi.stubEnv('NODE_USE_ENV_PROXY', '');
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const getting = getText('http://127.0.0.1:2/', 100);
+    await expect(getting).rejects.toThrow('set NODE_USE_ENV_PROXY=1 to use it');
+  });
+
+  test.each([
+    [407, 'a proxy on the way wants a login (407)'],
+    [502, 'a proxy on the way does not let it through (502)'],
+  ])('when one answers %i then that is said, once', async (status, words) => {
+    let asked = 0;
+    const proxy = createServer().on('connect', (_, socket) => {
+      asked++;
+      socket.end(`HTTP/1.1 ${status} No\r\n\r\n`);
+    });
+    await once(proxy.listen(0, '127.0.0.1'), 'listening');
+    const { globalAgent } = https;
+    onTestFinished(() => {
+      https.globalAgent = globalAgent;
+      proxy.close();
+    });
+    const address = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    https.globalAgent = new https.Agent({ proxyEnv: { HTTPS_PROXY: address } }); // as NODE_USE_ENV_PROXY=1 does
+    const getting = getText('https://nowhere.invalid/', 100, { patience });
+    await expect(getting).rejects.toMatchObject({
+      code: 'ENVIRONMENT',
+      message: expect.stringContaining(words),
+    });
+    expect(asked).toBe(1);
+  });
 });
 
 describe('getText', () => {
