@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { BlindbeatError } from '../src/errors.ts';
-import { writeWhole } from './data.ts';
+import { writeOutput } from '../src/files/output.ts';
 import type { Architecture, Network } from './network.ts';
 import { AdamW, type Parameter } from './optimizer.ts';
 
@@ -53,8 +53,12 @@ interface StoredNetwork {
   parameters: StoredParameter[];
 }
 
-/** Writes a checkpoint: JSON, arrays as base64 of little-endian float32. */
-export function saveCheckpoint(path: string, state: TrainingState): void {
+/**
+ * Writes a checkpoint: JSON, arrays as base64 of little-endian float32.
+ *
+ * @throws BlindbeatError FILE if it cannot be written
+ */
+export async function saveCheckpoint(path: string, state: TrainingState): Promise<void> {
   const { network, optimizer, average, best, ...rest } = state;
   const stored = {
     format: 'blindbeat-checkpoint',
@@ -69,7 +73,7 @@ export function saveCheckpoint(path: string, state: TrainingState): void {
     average: average && storeNetwork(average),
     best: best && { ...best, network: storeNetwork(best.network) },
   };
-  writeWhole(path, JSON.stringify(stored));
+  await writeOutput(path, JSON.stringify(stored));
 }
 
 /** Reads a checkpoint. Throws `FILE` if it is not there or not one of this version. */

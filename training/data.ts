@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openDataset } from '../src/dataset/open.ts';
 import { type PartName, partFinder, type Split } from '../src/dataset/split.ts';
 import { conditionSignal, type Preprocessing, prepareSegment } from '../src/ecg/preprocess.ts';
 import { selectLead } from '../src/ecg/recording.ts';
 import { BlindbeatError } from '../src/errors.ts';
+import { makeFolder, OutputFiles } from '../src/files/output.ts';
 
 /** A data set made ready for training: read once, then kept in a cache folder. */
 export interface Corpus {
@@ -34,13 +35,16 @@ const CACHE_VERSION = 1;
 /**
  * Reads and conditions every record of the data set at `data`, or takes them from `cache`, a folder of about
  * 250 MB that this function writes. `onProgress` receives records done and in all.
+ *
+ * @throws BlindbeatError ENVIRONMENT if there is no data set, ECG for records that do not fit, FILE if `cache` cannot be
+ * written
  */
-export function loadCorpus(
+export async function loadCorpus(
   data: string,
   p: Preprocessing,
   cache: string,
   onProgress: (done: number, total: number) => void = () => {},
-): Corpus {
+): Promise<Corpus> {
   const { records } = openDataset(data);
   const key = createHash('sha256')
     .update(JSON.stringify([CACHE_VERSION, p, records.map((r) => [r.id, r.label])]))
@@ -75,10 +79,12 @@ export function loadCorpus(
   });
   onProgress(records.length, records.length);
   const corpus = { records: done, refused, signals: joined(signals), segments: joined(segments) };
-  mkdirSync(cache, { recursive: true });
-  writeWhole(file('signals'), bytesOf(corpus.signals));
-  writeWhole(file('segments'), bytesOf(corpus.segments));
-  writeWhole(file('json'), JSON.stringify({ records: done, refused })); // last: it says that the others are whole
+  await makeFolder(cache);
+  await using files = new OutputFiles();
+  await files.write(file('signals'), bytesOf(corpus.signals));
+  await files.write(file('segments'), bytesOf(corpus.segments));
+  await files.write(file('json'), JSON.stringify({ records: done, refused })); // last: it says that the others are there
+  await files.commit();
   return corpus;
 }
 
@@ -121,10 +127,4 @@ function bytesOf(values: Float32Array): Uint8Array {
 function readFloats(path: string): Float32Array {
   const bytes = readFileSync(path);
   return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-}
-
-/** Writes under a temporary name first, so that a file is there as a whole or not at all. */
-export function writeWhole(path: string, content: string | Uint8Array): void {
-  writeFileSync(`${path}.tmp`, content);
-  renameSync(`${path}.tmp`, path);
 }

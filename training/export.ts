@@ -1,9 +1,9 @@
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { drawSvg } from '../src/charts/svg.ts';
 import { compile, headroom } from '../src/ckks/planner/compile.ts';
 import type { Preprocessing } from '../src/ecg/preprocess.ts';
 import { BlindbeatError } from '../src/errors.ts';
+import { makeFolder, OutputFiles } from '../src/files/output.ts';
 import { saveModel } from '../src/model/files.ts';
 import type { Model } from '../src/model/model.ts';
 import { type Ascent, ascend } from './ascent.ts';
@@ -11,7 +11,7 @@ import { modelCard } from './card.ts';
 import type { EpochRecord, TrainingState } from './checkpoint.ts';
 import { toModel } from './convert.ts';
 import { trainingCurves } from './curves.ts';
-import { type Corpus, type Parts, rowsOf, writeWhole } from './data.ts';
+import { type Corpus, type Parts, rowsOf } from './data.ts';
 import { type Evaluation, evaluateModel } from './evaluate.ts';
 import { hostileSegments } from './hostile.ts';
 import type { Network } from './network.ts';
@@ -73,7 +73,8 @@ export interface ExportOptions {
  * Writes the best network of a training as a model folder: model.json, weights.bin, metrics.json, README.md,
  * training-log.csv and training.svg. Nothing is written if a polynomial network leaves its range.
  *
- * @throws BlindbeatError MODEL if no epoch stayed in range, or the gates of `checkRanges` and `marginsOf` hold
+ * @throws BlindbeatError MODEL if no epoch stayed in range, or the gates of `checkRanges` and `marginsOf` hold; FILE if
+ * the folder cannot be written
  */
 export async function exportModel(options: ExportOptions): Promise<{ model: Model; metrics: ModelMetrics }> {
   const { state, corpus, parts, preprocessing: p, scoreLimit, onProgress } = options;
@@ -135,12 +136,14 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
       },
     },
   };
-  mkdirSync(options.out, { recursive: true });
-  writeWhole(join(options.out, 'metrics.json'), `${JSON.stringify(metrics, null, 2)}\n`);
-  writeWhole(join(options.out, 'README.md'), modelCard(model, metrics));
-  writeWhole(join(options.out, 'training-log.csv'), logOf(state.history));
-  const curves = trainingCurves(state.history, options.name, state.best.epoch);
-  writeWhole(join(options.out, 'training.svg'), await drawSvg(curves));
+  const curves = await drawSvg(trainingCurves(state.history, options.name, state.best.epoch));
+  await makeFolder(options.out);
+  await using files = new OutputFiles();
+  await files.write(join(options.out, 'metrics.json'), `${JSON.stringify(metrics, null, 2)}\n`);
+  await files.write(join(options.out, 'README.md'), modelCard(model, metrics));
+  await files.write(join(options.out, 'training-log.csv'), logOf(state.history));
+  await files.write(join(options.out, 'training.svg'), curves);
+  await files.commit();
   await saveModel(model, options.out);
   return { model, metrics };
 }

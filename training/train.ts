@@ -6,6 +6,7 @@ import type { Split } from '../src/dataset/split.ts';
 import split from '../src/dataset/splits/cinc2017.json' with { type: 'json' };
 import { DEFAULT_PREPROCESSING, type Preprocessing, parsePreprocessing } from '../src/ecg/preprocess.ts';
 import { BlindbeatError } from '../src/errors.ts';
+import { writeOutput } from '../src/files/output.ts';
 import { loadModel } from '../src/model/files.ts';
 import type { Model } from '../src/model/model.ts';
 import { type BackendName, loadBackend } from './backend.ts';
@@ -13,7 +14,7 @@ import { type EpochRecord, loadCheckpoint, saveCheckpoint, type TrainingState } 
 import { loadConfig, type TrainingConfig } from './config.ts';
 import { fromModel } from './convert.ts';
 import { trainingCurves } from './curves.ts';
-import { loadCorpus, partsOf, writeWhole } from './data.ts';
+import { loadCorpus, partsOf } from './data.ts';
 import { exportModel, type ModelMetrics } from './export.ts';
 import { initialState, runTraining, type StepProgress, type Teacher } from './loop.ts';
 import { type Architecture, type Network, plainOf } from './network.ts';
@@ -81,7 +82,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   reporter.note(`config: ${options.config}`);
   reporter.note(`backend: ${backend.description}`);
   reporter.note(`seed: ${seed}`);
-  const corpus = loadCorpus(options.data, p, join(work, 'cache'), (done, total) =>
+  const corpus = await loadCorpus(options.data, p, join(work, 'cache'), (done, total) =>
     reporter.work('reading records', done, total),
   );
   const parts = partsOf(corpus.records, split as Split);
@@ -123,8 +124,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     signal: options.signal,
     onStep: (progress) => reporter.step(progress),
     onEpoch: async (record, now) => {
-      saveCheckpoint(checkpoint, now);
-      writeWhole(curves, await drawSvg(trainingCurves(now.history, name)));
+      await saveCheckpoint(checkpoint, now);
+      await writeOutput(curves, await drawSvg(trainingCurves(now.history, name)));
       reporter.epoch(record, epochs);
     },
   });

@@ -1,9 +1,9 @@
-import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { BlindbeatError } from '../errors.ts';
+import { makeFolder, OutputFiles } from '../files/output.ts';
 import { parseModel, serialiseModel } from './format.ts';
 import type { Model } from './model.ts';
 
@@ -36,28 +36,18 @@ export async function loadModel(nameOrFolder: string): Promise<Model> {
 }
 
 /**
- * Writes model.json and weights.bin into `folder`, which is made if need be; both are written under temporary
- * names first, so that an interrupted save leaves the old model.
+ * Writes model.json and weights.bin into `folder`, which is made if need be; they appear together, so that an
+ * interrupted save leaves the old model.
  *
  * @throws BlindbeatError FILE if the folder cannot be written
  */
 export async function saveModel(model: Model, folder: string): Promise<void> {
   const { json, weights } = serialiseModel(model);
-  const suffix = `.${randomUUID().slice(0, 8)}.tmp`;
-  const files: [string, string | Uint8Array][] = [
-    [WEIGHTS_FILE, weights],
-    [JSON_FILE, `${JSON.stringify(json, null, 2)}\n`],
-  ];
-  try {
-    await mkdir(folder, { recursive: true });
-    for (const [name, content] of files) await writeFile(join(folder, name + suffix), content);
-    for (const [name] of files) await rename(join(folder, name + suffix), join(folder, name));
-  } catch (cause) {
-    for (const [name] of files) await rm(join(folder, name + suffix), { force: true }).catch(() => {});
-    throw new BlindbeatError('FILE', `The model cannot be written to ${folder}. Is it a folder of yours?`, {
-      cause,
-    });
-  }
+  await makeFolder(folder);
+  await using files = new OutputFiles();
+  await files.write(join(folder, WEIGHTS_FILE), weights);
+  await files.write(join(folder, JSON_FILE), `${JSON.stringify(json, null, 2)}\n`);
+  await files.commit();
 }
 
 /** Names of the models that come with the package. */

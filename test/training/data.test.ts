@@ -18,7 +18,7 @@ function ecg(seed: number, seconds: number): Float64Array {
   return synthesise({ rhythm: 'normal', seconds, rate: 300, seed }).leads[0].mv;
 }
 
-test('a corpus holds what the client makes of each record, and comes back from its cache unchanged', () => {
+test('a corpus holds what the client makes of each record, and comes back from its cache unchanged', async () => {
   const data = join(folder, 'set');
   const mv = ecg(1, 12);
   writeDataset(data, [
@@ -28,7 +28,7 @@ test('a corpus holds what the client makes of each record, and comes back from i
     ['A00004', '~', new Float64Array(9000)],
   ]);
   const cache = join(folder, 'cache');
-  const corpus = loadCorpus(data, p, cache);
+  const corpus = await loadCorpus(data, p, cache);
   expect(corpus.records.map((r) => [r.name, r.label])).toEqual([
     ['A00001', 'N'],
     ['A00002', 'A'],
@@ -40,7 +40,7 @@ test('a corpus holds what the client makes of each record, and comes back from i
   expect(rowsOf(corpus.segments, [2], p.samples)).toEqual(prepareSegment(quantised(mv), 300, p).samples);
   expect(corpus.records[1]).toMatchObject({ offset: corpus.records[0].length, length: 4232 });
   expect(readdirSync(cache)).toHaveLength(3);
-  expect(loadCorpus(data, p, cache)).toEqual(corpus);
+  expect(await loadCorpus(data, p, cache)).toEqual(corpus);
 });
 
 test('training without data says what is missing', async () => {

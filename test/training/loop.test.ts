@@ -76,9 +76,9 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 /** The state as it was after `epochs` epochs, through a checkpoint file. */
-function stored(state: TrainingState): TrainingState {
+async function stored(state: TrainingState): Promise<TrainingState> {
   const path = join(folder, 'checkpoint.json');
-  saveCheckpoint(path, state);
+  await saveCheckpoint(path, state);
   return loadCheckpoint(path);
 }
 
@@ -87,9 +87,9 @@ test('the loss falls, a resumed training ends with the same weights, and the exp
   let middle: TrainingState | undefined;
   const whole = await runTraining(initialState('test', config, 3), {
     ...options,
-    onEpoch: (record, state) => {
+    onEpoch: async (record, state) => {
       records.push(record);
-      if (record.epoch === 4) middle = stored(state);
+      if (record.epoch === 4) middle = await stored(state);
     },
   });
   expect(records.map((r) => r.phase)).toEqual([...Array(5).fill('normalised'), ...Array(2).fill('exact')]);
@@ -142,9 +142,9 @@ test('a plain normalised phase leads to a helical exact one, also from a checkpo
   let middle: TrainingState | undefined;
   const state = await runTraining(initialState('test', helical.config, 3), {
     ...helical,
-    onEpoch: (record, now) => {
+    onEpoch: async (record, now) => {
       kinds.push([record.phase, now.network.architecture.helix]);
-      middle ??= stored(now);
+      middle ??= await stored(now);
     },
   });
   expect(kinds).toEqual([
@@ -152,7 +152,7 @@ test('a plain normalised phase leads to a helical exact one, also from a checkpo
     ['exact', [0, 2, 4]],
   ]);
   expect(state.average?.architecture.helix).toEqual([0, 2, 4]);
-  expect(stored(state).network).toEqual(state.network);
+  expect((await stored(state)).network).toEqual(state.network);
   const resumed = await runTraining(middle as TrainingState, helical);
   expect(resumed.network).toEqual(state.network);
 });

@@ -9,6 +9,7 @@ import { DEFAULT_PREPROCESSING } from '../../src/ecg/preprocess.ts';
 import { Random } from '../../src/ecg/random.ts';
 import { BlindbeatError } from '../../src/errors.ts';
 import { nameClass, type Outcome } from '../../src/evaluation/evaluate.ts';
+import { writeOutput } from '../../src/files/output.ts';
 import { saveModel } from '../../src/model/files.ts';
 import { serialiseModel } from '../../src/model/format.ts';
 import { forward } from '../../src/model/forward.ts';
@@ -17,7 +18,7 @@ import { type BackendName, loadBackend } from '../backend.ts';
 import { loadCheckpoint, saveCheckpoint } from '../checkpoint.ts';
 import { loadConfig, type TrainingConfig } from '../config.ts';
 import { fromModel, toModel } from '../convert.ts';
-import { type Corpus, loadCorpus, partsOf, rowsOf, writeWhole } from '../data.ts';
+import { type Corpus, loadCorpus, partsOf, rowsOf } from '../data.ts';
 import { initialState, type LoopOptions, runTraining } from '../loop.ts';
 import { forwardTensors, type Network, parameterTensors } from '../network.ts';
 import type { Reporter } from '../train.ts';
@@ -126,7 +127,7 @@ export async function studyDegrees(options: StudyOptions): Promise<Study> {
   if (JSON.stringify(baseline.preprocessing) !== JSON.stringify(p)) {
     throw new BlindbeatError('MODEL', `${baseline.name} prepares ECGs in another way than training does.`);
   }
-  const corpus = loadCorpus(options.data, p, options.cache, (done, total) =>
+  const corpus = await loadCorpus(options.data, p, options.cache, (done, total) =>
     reporter.work('reading records', done, total),
   );
   const parts = partsOf(corpus.records, split as Split);
@@ -162,7 +163,7 @@ export async function studyDegrees(options: StudyOptions): Promise<Study> {
     const began = performance.now();
     const result = await measured(cell, key, epochs, setting);
     pace.done(i, (performance.now() - began) / 1000);
-    writeWhole(file, JSON.stringify(result));
+    await writeOutput(file, JSON.stringify(result));
     rmSync(join(work, 'cells', key, 'checkpoint.json'), { force: true });
     results.push(result);
     signal?.throwIfAborted();
@@ -267,8 +268,8 @@ async function networkOf(
     gate: false,
     signal: options.signal,
     onStep: (progress) => reporter.step(progress),
-    onEpoch: (record, now) => {
-      saveCheckpoint(checkpoint, now);
+    onEpoch: async (record, now) => {
+      await saveCheckpoint(checkpoint, now);
       reporter.epoch(record, epochs);
     },
   });
