@@ -1,3 +1,4 @@
+import { csvFormatRow } from 'd3-dsv';
 import { BlindbeatError } from '../errors.ts';
 import { type Beat, beatsOf } from './beats.ts';
 import { addNoise } from './noise.ts';
@@ -87,13 +88,13 @@ function addFibrillation(mv: Float64Array, rate: number, random: Random): void {
   }
 }
 
-/** A recording as CSV: a title line, then the time in s and each lead in mV (1 uV steps). */
-export function toCsv(recording: Recording): string {
-  const { rate, leads } = recording;
-  const lines = [['time [s]', ...leads.map((lead) => `${lead.name} [mV]`)].join(',')];
+/** A recording as CSV: a title line, then the time in s (10 us steps) and each lead in mV (1 uV steps). */
+export function toCsv({ rate, leads }: Recording): string {
+  const lines = [csvFormatRow(['time [s]', ...leads.map((lead) => `${lead.name} [mV]`)])];
   const length = Math.min(...leads.map((lead) => lead.mv.length));
+  // Line by line: all fields of a day at 300 Hz at once are more than Node's memory.
   for (let i = 0; i < length; i++) {
-    lines.push([(i / rate).toFixed(5), ...leads.map((lead) => lead.mv[i].toFixed(3))].join(','));
+    lines.push(csvFormatRow([(i / rate).toFixed(5), ...leads.map((lead) => lead.mv[i].toFixed(3))]));
   }
   return `${lines.join('\n')}\n`;
 }

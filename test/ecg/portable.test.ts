@@ -3,14 +3,10 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 
 const FOLDER = join(import.meta.dirname, '../../src/ecg');
-/** The files that touch the disk; all else runs in a browser. */
-const WITH_DISK = ['dataset.ts', 'files.ts'];
 
-test('when src/ecg is imported by a browser then only files.ts and dataset.ts would need Node', () => {
+test('when src/ecg is imported by a browser then only files.ts would need Node', () => {
   const needing = readdirSync(FOLDER).filter((file) =>
-    /from '(node:|\.\/(files|dataset)\.ts)|\b(process|Buffer)\./.test(
-      readFileSync(join(FOLDER, file), 'utf8'),
-    ),
+    /from '(node:|\.\/files\.ts)|\b(process|Buffer)\./.test(readFileSync(join(FOLDER, file), 'utf8')),
   );
-  expect(needing.sort()).toEqual(WITH_DISK);
+  expect(needing.sort()).toEqual(['files.ts']);
 });
