@@ -36,8 +36,8 @@ const CACHE_VERSION = 1;
  * Reads and conditions every record of the data set at `data`, or takes them from `cache`, a folder of about
  * 250 MB that this function writes. `onProgress` receives records done and in all.
  *
- * @throws BlindbeatError ENVIRONMENT if there is no data set, ECG for records that do not fit, FILE if `cache` cannot be
- * written
+ * @throws BlindbeatError ENVIRONMENT if there is no data set, ECG for labels or records that do not fit, FILE
+ * if `cache` cannot be written
  */
 export async function loadCorpus(
   data: string,
@@ -83,7 +83,8 @@ export async function loadCorpus(
   await using files = new OutputFiles();
   await files.write(file('signals'), bytesOf(corpus.signals));
   await files.write(file('segments'), bytesOf(corpus.segments));
-  await files.write(file('json'), JSON.stringify({ records: done, refused })); // last: it says that the others are there
+  // Last: it says that the others are there.
+  await files.write(file('json'), JSON.stringify({ records: done, refused }));
   await files.commit();
   return corpus;
 }

@@ -2,25 +2,19 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { unzipSync } from 'fflate';
 import { BlindbeatError } from '../errors.ts';
-import { type DatasetRecord, type FileSource, listRecords, parseReference } from './cinc2017.ts';
+import { type Dataset, type FileSource, listRecords, parseReference } from './cinc2017.ts';
+import { PAGE, REFERENCE, ZIP } from './source.ts';
 
-const ZIP = 'training2017.zip';
+/** What the zip file unpacks to. */
 const FOLDER = 'training2017';
-const REFERENCE = 'REFERENCE-v3.csv';
-
-export interface Dataset {
-  /** In the order of their ids. */
-  records: DatasetRecord[];
-  /** Ids that the reference labels but the set does not hold. */
-  missing: string[];
-}
 
 /**
- * Opens the CinC 2017 training set: `training2017.zip`, the folder that it unpacks to, or a folder that holds one
- * of them; `REFERENCE-v3.csv` inside or beside. A zip file is unpacked into memory (130 MB for 7249 records), a
- * folder is read record by record.
+ * Opens the CinC 2017 training set: `training2017.zip`, the folder that it unpacks to, or a folder that holds
+ * one of them, with `REFERENCE-v3.csv` inside or beside. A zip file is unpacked into memory (130 MB for 7249
+ * records), a folder is read record by record.
  *
- * @throws BlindbeatError ENVIRONMENT with the places that were looked at; ECG for labels or records that do not fit
+ * @throws BlindbeatError ENVIRONMENT if there is no such set, with the places that were looked at, no labels,
+ * or a zip file that cannot be unpacked; ECG for a line of the labels that does not fit
  */
 export function openDataset(path: string): Dataset {
   const candidates = [path, join(path, FOLDER), join(path, ZIP)];
@@ -28,7 +22,10 @@ export function openDataset(path: string): Dataset {
   if (!found) {
     throw new BlindbeatError(
       'ENVIRONMENT',
-      `There is no CinC 2017 data set at ${path}. Looked for: a zip file, *.hea in it, ${FOLDER}/*.hea, ${ZIP}. Get it by \`blindbeat data cinc2017 --out DIR\`, or put ${ZIP} and ${REFERENCE} of https://physionet.org/content/challenge-2017/1.0.0/ into one folder.`,
+      `There is no CinC 2017 data set at ${path}. ` +
+        `Looked for: a zip file, *.hea in it, ${FOLDER}/*.hea, ${ZIP}. ` +
+        `Get it by \`blindbeat data cinc2017 --out DIR\`, or put ${ZIP} and ${REFERENCE} of ${PAGE} ` +
+        'into one folder.',
     );
   }
   const source = isFile(found) ? openZip(found) : openFolder(found);
@@ -46,7 +43,8 @@ function readReference(source: FileSource, found: string): string {
   if (existsSync(beside)) return readFileSync(beside, 'utf8');
   throw new BlindbeatError(
     'ENVIRONMENT',
-    `The labels ${REFERENCE} are neither inside ${found} nor at ${beside}. The set's older label files will not do: take ${REFERENCE} from https://physionet.org/content/challenge-2017/1.0.0/.`,
+    `The labels ${REFERENCE} are neither inside ${found} nor at ${beside}. ` +
+      `The set's older label files will not do: take ${REFERENCE} from ${PAGE}.`,
   );
 }
 

@@ -10,16 +10,18 @@ export interface Split {
   test: string[];
 }
 
+/** What a split needs to know of a record. */
 export interface LabelledRecord {
   name: string;
   label: string;
-  /** Records of equal content stay on one side. */
+  /** The same for records with the same signal: a checksum. */
   content: string;
 }
 
+/** The parts that a split sorts records into. */
 export type PartName = 'train' | 'validation' | 'test';
 
-/** Sorts records into a split's parts by name: what it does not name is trained on. */
+/** Gives a function from a record's name to its part: what the split does not name is trained on. */
 export function partFinder(split: Pick<Split, 'validation' | 'test'>): (name: string) => PartName {
   const validation = new Set(split.validation);
   const test = new Set(split.test);
@@ -27,9 +29,9 @@ export function partFinder(split: Pick<Split, 'validation' | 'test'>): (name: st
 }
 
 /**
- * Splits by record, stratified by class, once and with a fixed seed: of each class the same share goes to each
- * part. CinC 2017 names no patients, so records of one person may be on both sides; records of equal content
- * are not.
+ * Splits records at random, by class: of each label the same share goes to each part. The same records, in
+ * any order, and the same seed give the same split. CinC 2017 names no patients, so records of one person may
+ * be in several parts; records of equal content are all in `train`.
  */
 export function makeSplit(
   records: LabelledRecord[],

@@ -24,7 +24,10 @@ interface Person {
   t: number;
 }
 
-/** Beats from before the recording to after it. */
+/**
+ * Draws the beats of a rhythm, in order, from 2 s before a recording of so many seconds to 2 s after it, with
+ * a mean of `heartRate` beats per minute.
+ */
 export function beatsOf(rhythm: Rhythm, seconds: number, heartRate: number, random: Random): Beat[] {
   const person: Person = {
     p: random.between(0.8, 1.3),
@@ -82,14 +85,14 @@ function sinusIntervals(mean: number, random: Random): (time: number) => number 
   };
 }
 
-/** RR intervals in atrial fibrillation: independent, log-normal, coefficient of variation 0.24, at least 0.32 s. */
+/** RR intervals of atrial fibrillation: independent, log-normal, coefficient of variation 0.24, >= 0.32 s. */
 function fibrillationIntervals(mean: number, random: Random): (time: number) => number {
   return () => Math.max(0.32, mean * Math.exp(0.24 * random.normal() - 0.24 ** 2 / 2));
 }
 
 /**
- * A beat that the normal way conducts: QRS 90 ms wide. P and T follow the interval before, T with its square root
- * (Bazett), P with the fourth root. A T wave is steeper behind than before: two Gaussians.
+ * A beat that the normal way conducts: QRS 90 ms wide. P and T follow the interval before, T with its square
+ * root (Bazett), P with the fourth root. A T wave is steeper behind than before: two Gaussians.
  */
 function conductedBeat(person: Person, interval: number, size: number, atrial: boolean): Wave[] {
   const slow = Math.sqrt(Math.max(0.4, Math.min(interval, 1.5)));

@@ -1,4 +1,6 @@
-/** The synthetic ECGs that can be made. */
+/**
+ * What the heart does in a synthetic ECG: sinus rhythm, atrial fibrillation, sinus rhythm with premature
+ * ventricular beats; `noise` is a sinus rhythm that can hardly be seen.
+ */
 export const RHYTHMS = ['normal', 'af', 'ectopic', 'noise'] as const;
-
 export type Rhythm = (typeof RHYTHMS)[number];

@@ -6,6 +6,7 @@ import { Random } from './random.ts';
 import type { Recording } from './recording.ts';
 import { RHYTHMS, type Rhythm } from './rhythm.ts';
 
+/** What a synthetic ECG shall be. */
 export interface SynthOptions {
   rhythm: Rhythm;
   seconds: number;
@@ -20,14 +21,16 @@ export interface SynthOptions {
 }
 
 /**
- * A synthetic single-lead ECG in mV after McSharry, Clifford, Tarassenko & Smith, "A dynamical model for generating
- * synthetic electrocardiogram signals", IEEE TBME 50(3), 2003: every wave (P, Q, R, S, T) is a Gaussian in the phase
- * of its beat, summed here in closed form instead of integrated: z(t) = sum_i A_i exp(-(t - t_i)^2 / 2 s_i^2), where
- * P and T move with the RR interval and QRS keeps its width; the RR series has their respiratory (0.25 Hz) and
+ * Makes a synthetic single-lead ECG in mV after McSharry, Clifford, Tarassenko & Smith, "A dynamical model
+ * for generating synthetic electrocardiogram signals", IEEE TBME 50(3), 2003: every wave (P, Q, R, S, T) is a
+ * Gaussian in the phase of its beat, summed here in closed form instead of integrated,
+ * z(t) = sum_i A_i exp(-(t - t_i)^2 / 2 s_i^2).
+ * P and T move with the RR interval, QRS keeps its width. The RR series has their respiratory (0.25 Hz) and
  * Mayer (0.1 Hz) waves.
- * Atrial fibrillation: independent RR intervals, no P waves, and the fibrillatory waves of Stridh & Sornmo (IEEE
- * TBME 48(1), 2001). Ectopic: premature wide ventricular beats with a compensatory pause. Noise: a normal rhythm
- * under heavy wander, muscle noise and electrode motion.
+ *
+ * Atrial fibrillation: independent RR intervals, no P waves, and the fibrillatory waves of Stridh & Sornmo
+ * (IEEE TBME 48(1), 2001). Ectopic: premature wide ventricular beats with a compensatory pause. Noise: a
+ * normal rhythm under heavy wander, muscle noise and electrode motion.
  *
  * @throws BlindbeatError USAGE for lengths, rates or heart rates that make no ECG
  */
@@ -69,8 +72,8 @@ function addBeat(mv: Float64Array, rate: number, beat: Beat): void {
 }
 
 /**
- * Fibrillatory waves: -sum_{k=1..3} 2/(k pi) (a + da sin 2 pi fa t) sin k theta(t), a sawtooth whose frequency,
- * 4-9 Hz, and size drift slowly.
+ * Adds fibrillatory waves: -sum_{k=1..3} 2/(k pi) (a + da sin 2 pi fa t) sin k theta(t), a sawtooth whose
+ * frequency, 4-9 Hz, and size drift slowly.
  */
 function addFibrillation(mv: Float64Array, rate: number, random: Random): void {
   const size = random.between(0.03, 0.08); // mV
@@ -88,7 +91,9 @@ function addFibrillation(mv: Float64Array, rate: number, random: Random): void {
   }
 }
 
-/** A recording as CSV: a title line, then the time in s (10 us steps) and each lead in mV (1 uV steps). */
+/**
+ * Writes a recording as CSV: a title line, then the time in s (10 us steps) and each lead in mV (1 uV steps).
+ */
 export function toCsv({ rate, leads }: Recording): string {
   const lines = [csvFormatRow(['time [s]', ...leads.map((lead) => `${lead.name} [mV]`)])];
   const length = Math.min(...leads.map((lead) => lead.mv.length));

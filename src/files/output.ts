@@ -3,8 +3,10 @@ import { access, constants, mkdir, open, rename, rm, stat } from 'node:fs/promis
 import { basename, dirname, join, resolve } from 'node:path';
 import { BlindbeatError } from '../errors.ts';
 
+/** A text (UTF-8), bytes, or bytes piece by piece, each made when it is written. */
 type Content = string | Uint8Array | Iterable<Uint8Array>;
 
+/** How a file is written. */
 export interface OutputOptions {
   /** Permissions; default those of the user's umask. */
   mode?: number;
@@ -13,14 +15,18 @@ export interface OutputOptions {
 }
 
 /**
- * Files that appear together or not at all: each is written under a temporary name in its own folder, and `commit`
- * renames them. Without a commit the old files stay as they were and nothing is left behind.
+ * Files that appear together or not at all: each is written under a temporary name in its own folder, and
+ * synced, and `commit` renames them. Without a commit the old files stay as they were and nothing is left
+ * behind.
  */
 export class OutputFiles implements AsyncDisposable {
   readonly #written: { temporary: string; path: string }[] = [];
 
   /**
-   * @throws BlindbeatError FILE if the folder cannot be written, INTERRUPTED when the signal is aborted
+   * Writes a file that `commit` will give its name.
+   *
+   * @throws BlindbeatError FILE if it cannot be written, INTERRUPTED when `signal` is aborted; what `content`
+   * throws
    */
   async write(path: string, content: Content, options: OutputOptions = {}): Promise<void> {
     await requireWritable(path);
@@ -41,7 +47,11 @@ export class OutputFiles implements AsyncDisposable {
     });
   }
 
-  /** Gives every file its name. */
+  /**
+   * Gives every file its name, in the order in which they were written.
+   *
+   * @throws BlindbeatError FILE if one cannot get it; those before it have theirs
+   */
   async commit(): Promise<void> {
     while (this.#written.length > 0) {
       const { temporary, path } = this.#written[0];
@@ -55,7 +65,11 @@ export class OutputFiles implements AsyncDisposable {
   }
 }
 
-/** Writes one file; an older one of that name is replaced only by a complete new one. */
+/**
+ * Writes one file; an older one of that name is replaced only by a complete new one.
+ *
+ * @throws as `OutputFiles.write`
+ */
 export async function writeOutput(
   path: string,
   content: Content,
@@ -67,9 +81,9 @@ export async function writeOutput(
 }
 
 /**
- * For commands whose output must not replace their input.
+ * For commands whose output must not replace their input, or another output.
  *
- * @throws BlindbeatError USAGE
+ * @throws BlindbeatError USAGE if both paths, of which the other may be missing, lead to one file
  */
 export function requireDistinct(out: string, other: string | undefined): void {
   if (other !== undefined && resolve(out) === resolve(other)) {
@@ -80,7 +94,7 @@ export function requireDistinct(out: string, other: string | undefined): void {
 /**
  * Makes a folder and those above it, if they are not there.
  *
- * @throws BlindbeatError FILE
+ * @throws BlindbeatError FILE if it cannot be made
  */
 export async function makeFolder(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true }).catch((cause) => {
@@ -89,9 +103,9 @@ export async function makeFolder(folder: string): Promise<void> {
 }
 
 /**
- * Before long work: whether a file can be written there as far as can be seen.
+ * Refuses, before long work, a path where a file cannot be written, as far as can be seen.
  *
- * @throws BlindbeatError FILE
+ * @throws BlindbeatError FILE if its folder is missing or not writable, or a folder has the name
  */
 export async function requireWritable(path: string): Promise<void> {
   await explainWriting(path, async () => {
@@ -110,9 +124,9 @@ function* pieces(content: Content): Iterable<string | Uint8Array> {
 }
 
 /**
- * Runs what writes `path`; the system's usual refusals are put into words.
+ * Runs what writes `path`, and puts the system's usual refusals (disk full, no such folder) into words.
  *
- * @throws BlindbeatError FILE
+ * @throws BlindbeatError FILE for those; anything else as it was thrown
  */
 export async function explainWriting<T>(path: string, f: () => Promise<T>): Promise<T> {
   try {

@@ -68,7 +68,8 @@ async function modelFolder(nameOrFolder: string): Promise<string> {
   const names = await shippedModels();
   throw new BlindbeatError(
     'FILE',
-    `There is no model "${nameOrFolder}": expected a folder with ${JSON_FILE} and ${WEIGHTS_FILE}, or the name of a shipped model (${names.join(', ') || 'there are none'}).`,
+    `There is no model "${nameOrFolder}": expected a folder with ${JSON_FILE} and ${WEIGHTS_FILE}, ` +
+      `or the name of a shipped model (${names.join(', ') || 'there are none'}).`,
   );
 }
 

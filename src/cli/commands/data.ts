@@ -38,7 +38,9 @@ const MAX_SUMS_BYTES = 10e6;
 /** For servers with files of their own; the official zip has 99 MB. */
 const MAX_FILE_BYTES = 2e9;
 
-const INSTEAD = `What to do instead: fetch ${ZIP} and ${REFERENCE} in a browser from ${PAGE}, put them into one folder, and give that folder with --data.`;
+const INSTEAD =
+  `What to do instead: fetch ${ZIP} and ${REFERENCE} in a browser from ${PAGE}, ` +
+  'put them into one folder, and give that folder with --data.';
 
 const DETAILS = `
 The data: PhysioNet/CinC Challenge 2017, 8528 single-lead ECGs, 99 MB.
@@ -55,8 +57,9 @@ export function addData(program: Command, io: Io): void {
     .command('data')
     .summary('download the recordings to train on')
     .description(
-      `Download a data set for train: ${ZIP} and its labels, ${REFERENCE}, into one folder. Every file is checked ` +
-        'before it gets its name. What an interruption leaves is taken up by the next call.',
+      `Download a data set for train: ${ZIP} and its labels, ${REFERENCE}, into one folder. ` +
+        'Every file is checked before it gets its name. ' +
+        'What an interruption leaves is taken up by the next call.',
     )
     .addArgument(new Argument('<set>', 'name of the data set').choices(['cinc2017']))
     .requiredOption('-o, --out <dir>', 'folder for the files')
@@ -82,7 +85,8 @@ async function data({ out, url, json }: DataOptions, io: Io, signal: AbortSignal
   if (missing.length > 0) {
     throw new BlindbeatError(
       'ENVIRONMENT',
-      `${out} holds ${records.length} of the ${records.length + missing.length} records that ${REFERENCE} labels. If it has an older folder of records, move that away.`,
+      `${out} holds ${records.length} of the ${records.length + missing.length} records that ${REFERENCE} ` +
+        'labels. If it has an older folder of records, move that away.',
     );
   }
   const classes = countLabels(records.map((r) => r.label));
@@ -125,7 +129,10 @@ class Source {
     this.#signal = signal;
   }
 
-  /** The labels first: they are small, and what is wrong shows early. `official`: whether they are the challenge's. */
+  /**
+   * Fetches the labels, which are small, and then the recordings, so that what is wrong shows early.
+   * `official`: whether they are the challenge's.
+   */
   async fetchAll(out: string): Promise<{ files: Fetched[]; official: boolean }> {
     const sums = await this.#sums();
     const labels = await this.#fetch(out, REFERENCE, sums);
@@ -190,7 +197,8 @@ async function requireOfficialLabels({ path, status }: Fetched): Promise<void> {
   if (status !== 'there') await rm(path, { force: true });
   throw new BlindbeatError(
     'ENVIRONMENT',
-    `${path} is not the final version of the labels: expected ${describeClasses(LABELS)}; got ${describeClasses(got)}.`,
+    `${path} is not the final version of the labels: ` +
+      `expected ${describeClasses(LABELS)}; got ${describeClasses(got)}.`,
   );
 }
 

@@ -9,16 +9,17 @@ import { type Answer, get, type RequestOptions } from './http.ts';
 import { NetworkError, requireOk } from './network-error.ts';
 import { PartFile } from './part-file.ts';
 
-/** What a file must be; at least one of the two. */
+/** What a file must be: at least one of the two is given. */
 export interface Expected {
   bytes?: number;
   /** Hexadecimal. */
   sha256?: string;
 }
 
+/** What to accept, how patiently, and whom to tell. */
 export interface DownloadOptions extends RequestOptions {
   expected: Expected;
-  /** Nothing larger is fetched. */
+  /** Nothing larger is fetched if `expected` tells no size. */
   maxBytes: number;
   /** A body begins: bytes that were there before, and of the whole file if the server tells. */
   onBody?(from: number, total?: number): void;
@@ -26,6 +27,7 @@ export interface DownloadOptions extends RequestOptions {
   onProgress?(bytes: number): void;
 }
 
+/** A file that is there, and is what was expected. */
 export interface Downloaded {
   bytes: number;
   /** Hexadecimal. */
@@ -35,11 +37,13 @@ export interface Downloaded {
 }
 
 /**
- * Downloads a file to `path`, which appears only when it is complete and is what was expected. What has come when it
- * is interrupted stays in `path.part`; a later call goes on from there if the server still has the same file.
+ * Downloads a file to `path`, which appears only when it is complete and is what was expected. What has come
+ * when it is interrupted stays in `path.part`; a later call goes on from there if the server still has the
+ * same file.
  *
- * @throws BlindbeatError FILE if the disk refuses, or another file has the name; ENVIRONMENT if the server or the
- * network does, or the file is not the expected one; what `signal` was aborted with
+ * @throws BlindbeatError FILE if the disk refuses, or another file has the name; ENVIRONMENT if the server or
+ * the network does, or the file is not the expected one; INTERRUPTED, with words about what is kept, if
+ * `signal` was aborted with that, or else what it was aborted with
  */
 export async function download(url: string, path: string, options: DownloadOptions): Promise<Downloaded> {
   const { expected } = options;
@@ -53,8 +57,9 @@ export async function download(url: string, path: string, options: DownloadOptio
     await part.discard();
     throw new BlindbeatError(
       'ENVIRONMENT',
-      `${url} is not the file that was expected: ${describe(expected)}; got ${describe(got)}. It was removed. ` +
-        "Download it again; if that gives the same, the server's file is damaged or another one.",
+      `${url} is not the file that was expected: ${describe(expected)}; got ${describe(got)}. ` +
+        'It was removed. Download it again; ' +
+        "if that gives the same, the server's file is damaged or another one.",
     );
   }
   await part.commit();

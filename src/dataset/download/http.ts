@@ -7,7 +7,7 @@ import { explain, MAX_REDIRECTS, NetworkError, requireOk } from './network-error
 
 /** How patient requests are. */
 interface Patience {
-  /** Until the server's name is found, until it is connected to, and until it answers: each. */
+  /** Until the server's name is found, until it is connected to, until it answers: each. */
   answerMs: number;
   /** Between two pieces of an answer. */
   stallMs: number;
@@ -19,6 +19,7 @@ interface Patience {
 
 const PATIENCE: Patience = { answerMs: 30_000, stallMs: 60_000, backoffMs: 1000, attempts: 5 };
 
+/** How to ask, whom to tell, and when to give up. */
 export interface RequestOptions {
   signal?: AbortSignal;
   /** Default: 30 s for an answer, 60 s between pieces, 5 attempts, 1 s before the second. */
@@ -35,21 +36,23 @@ interface GetOptions extends RequestOptions {
 
 type Use<T> = (answer: Answer) => Promise<T>;
 
-/** An answer of any status. `body` comes as it is stored, not compressed; what is not read of it is not fetched. */
+/** An answer of any status. */
 export interface Answer {
   status: number;
   headers: IncomingHttpHeaders;
+  /** As it is stored, not compressed. What is not read of it is not fetched. */
   body: AsyncIterable<Uint8Array>;
 }
 
 const PROGRESS_BYTES = 1 << 16;
 
 /**
- * GETs an address and hands the answer to `use`; again if one of them fails for a reason that may pass, each time
- * after twice as long, or as long as the server asks for. Redirects are followed to https or within the same origin
- * only.
+ * GETs an address and hands the answer to `use`; again if one of them fails for a reason that may pass, each
+ * time after twice as long, or as long as the server asks for. Redirects are followed to https or within the
+ * same origin only.
  *
- * @throws NetworkError if no answer comes, or not all of it; what `use` throws; what `signal` was aborted with
+ * @throws NetworkError (ENVIRONMENT) if no answer comes, or not all of it; what `use` throws; what `signal`
+ * was aborted with
  */
 export async function get<T>(url: string, options: GetOptions, use: Use<T>): Promise<T> {
   const { signal, received = () => 0 } = options;
@@ -121,13 +124,14 @@ function requireSafe(url: string, from: URL, to: URL): void {
 }
 
 /**
- * GETs a text of at most `maxBytes`, or null if the server has none of that name.
+ * GETs a text of at most `maxBytes`, UTF-8, or null if the server has none of that name.
  *
- * @throws as `get`
+ * @throws NetworkError (ENVIRONMENT) if it does not come, or is longer; what `signal` was aborted with
  */
 export function getText(url: string, maxBytes: number, options: RequestOptions = {}): Promise<string | null> {
   return get(url, options, async ({ status, headers, body }) => {
-    if ([403, 404, 410].includes(status)) return null; // storage services say 403 for names that they do not know
+    // Storage services say 403 for names that they do not know.
+    if ([403, 404, 410].includes(status)) return null;
     requireOk(url, status, headers);
     const pieces: Uint8Array[] = [];
     let size = 0;

@@ -30,7 +30,11 @@ const STATUSES: Record<number, string> = {
   503: 'the server is not available (503)',
 };
 
-/** @throws NetworkError for an answer that is no 2xx; may pass after the seconds that its Retry-After names */
+/**
+ * Refuses an answer that is no 2xx.
+ *
+ * @throws NetworkError, for the statuses that may pass with `retry`, after the seconds that Retry-After names
+ */
 export function requireOk(url: string, status: number, headers: IncomingHttpHeaders): void {
   if (status >= 200 && status < 300) return;
   const reason = STATUSES[status] ?? `the server answers ${status}`;
@@ -57,7 +61,7 @@ const REASONS: Record<string, { words: string; passes: boolean }> = {
   ERR_UNSUPPORTED_PROTOCOL: { words: 'it redirects to what is no web address', passes: false },
 };
 
-/** Why a request failed, in plain words, of an error of got. */
+/** Puts an error of got into plain words: why the request failed, and whether that may pass. */
 export function explain(url: string, cause: RequestError): NetworkError {
   const { code } = cause;
   const fail = (reason: string, retry?: Retry) => new NetworkError(url, reason, { retry, cause });

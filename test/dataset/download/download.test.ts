@@ -372,7 +372,8 @@ describe('proxies', () => {
       proxy.close();
     });
     const address = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
-    https.globalAgent = new https.Agent({ proxyEnv: { HTTPS_PROXY: address } }); // as NODE_USE_ENV_PROXY=1 does
+    // What Node makes of NODE_USE_ENV_PROXY=1.
+    https.globalAgent = new https.Agent({ proxyEnv: { HTTPS_PROXY: address } });
     const getting = getText('https://nowhere.invalid/', 100, { patience });
     await expect(getting).rejects.toMatchObject({
       code: 'ENVIRONMENT',

@@ -63,7 +63,9 @@ export class FileServer {
     this.#stopped = { response, at: from + stop };
   }
 
-  /** Cuts the connection of an answer that stopped if the client, which has `size` bytes of the file, has all of it. */
+  /**
+   * Cuts the connection of an answer that stopped, if a client with `size` bytes of the file has all of it.
+   */
   cut(size: number): void {
     if (size !== this.#stopped?.at) return;
     this.#stopped.response.destroy();
