@@ -1,0 +1,159 @@
+/**
+ * What comes from outside is checked against schemas (valibot), from which its types are derived. Here are
+ * the words that the schemas are made of, and what turns their findings into one BlindbeatError. What no
+ * schema can say is checked by code beside the schema, once the structure is known to be sound.
+ */
+import * as v from 'valibot';
+import { BlindbeatError, type ErrorCode } from './errors.ts';
+
+/** How a value that is refused is reported. */
+export interface Fault {
+  code: ErrorCode;
+  /** What the message begins with. */
+  title: string;
+  /** What the value as a whole is called. */
+  root: string;
+}
+
+/** Problems that one message lists; it says how many more there are. */
+const MOST_LISTED = 50;
+/** Characters of a text from outside that a message repeats. */
+const MOST_SHOWN = 48;
+/** Characters that a text may have: more than any in a file of ours. */
+const MOST_TEXT = 65536;
+
+/**
+ * The value as its schema describes it: a copy with defaults filled in and without unknown fields.
+ *
+ * @throws BlindbeatError of the fault's code that lists all that is wrong
+ */
+export function parse<S extends v.GenericSchema>(schema: S, value: unknown, fault: Fault): v.InferOutput<S> {
+  const result = v.safeParse(schema, value, { abortPipeEarly: true });
+  if (result.issues)
+    refuse(
+      fault,
+      result.issues.map((issue) => describe(issue, fault.root)),
+    );
+  return result.output as v.InferOutput<S>;
+}
+
+/**
+ * The value itself, typed by its schema, which has no defaults; unknown fields stay.
+ *
+ * @throws BlindbeatError of the fault's code that lists all that is wrong
+ */
+export function validate<S extends v.GenericSchema>(
+  schema: S,
+  value: unknown,
+  fault: Fault,
+): v.InferOutput<S> {
+  parse(schema, value, fault);
+  return value as v.InferOutput<S>;
+}
+
+/**
+ * Refuses a file of another format or version before the rest of it is looked at, which would be noise.
+ *
+ * @throws BlindbeatError of the fault's code
+ */
+export function requireFormat(value: unknown, format: string, version: number, fault: Fault): void {
+  parse(record({ format: v.literal(format, `"${format}"`) }), value, fault);
+  const { version: found } = value as { version?: unknown };
+  if (found === version) return;
+  refuse(fault, [`version: expected ${version}, got ${shown(found)}; use the blindbeat that wrote it`]);
+}
+
+/**
+ * Throws if there are problems.
+ *
+ * @throws BlindbeatError of the fault's code that lists them
+ */
+export function refuse({ code, title }: Fault, problems: string[]): void {
+  if (problems.length === 0) return;
+  const listed = problems.slice(0, MOST_LISTED);
+  if (listed.length < problems.length) listed.push(`and ${problems.length - listed.length} more`);
+  throw new BlindbeatError(code, `${title}:\n  - ${listed.join('\n  - ')}`);
+}
+
+/** A text from outside, shortened, without what a terminal would obey or not show. */
+export function printable(text: string): string {
+  const visible = text
+    .slice(0, MOST_SHOWN)
+    .replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`);
+  return text.length > MOST_SHOWN ? `${visible}...` : visible;
+}
+
+/** An object with these fields. */
+export function record<const E extends v.ObjectEntries>(entries: E) {
+  return v.object(entries, ({ path }) => {
+    if (!path) return 'an object';
+    // A field is missing: what it should have been, its own schema says.
+    const field = entries[String(path[0].key)] as v.GenericSchema;
+    return v.safeParse(field, undefined).issues?.[0].message ?? 'a value';
+  });
+}
+
+/** One of these texts. */
+export function choice<const T extends readonly string[]>(texts: T) {
+  return v.picklist(texts, texts.map((text) => `"${text}"`).join(' or '));
+}
+
+/** A text of at least one character. */
+export function text() {
+  const words = `a text of 1 to ${MOST_TEXT} characters`;
+  return v.pipe(v.string(words), v.nonEmpty(words), v.maxLength(MOST_TEXT, words));
+}
+
+/** A finite number. */
+export function number() {
+  return v.pipe(v.number('a number'), v.finite('a number'));
+}
+
+/** A finite number above 0. */
+export function positive() {
+  const words = 'a positive number';
+  return v.pipe(v.number(words), v.finite(words), v.gtValue(0, words));
+}
+
+/** A finite number of at least 0. */
+export function notNegative() {
+  const words = 'a number of at least 0';
+  return v.pipe(v.number(words), v.finite(words), v.minValue(0, words));
+}
+
+/** A whole number within these bounds. */
+export function wholeNumber(least: number, most: number) {
+  const words = `a whole number from ${least} to ${most}`;
+  return v.pipe(v.number(words), v.integer(words), v.minValue(least, words), v.maxValue(most, words));
+}
+
+/** A list of at least `least` and at most `most` items, which are only looked at when there are not more. */
+export function list<S extends v.GenericSchema>(item: S, most: number, least: 0 | 1 | 2 = 0) {
+  const words = `a list of at most ${most}`;
+  return v.pipe(
+    v.array(v.unknown(), words),
+    v.maxLength(most, words),
+    v.minLength(least, `at least ${['none', 'one', 'two'][least]}`),
+    v.array(item),
+  );
+}
+
+function describe({ path, message, input }: v.BaseIssue<unknown>, root: string): string {
+  return `${path ? pathText(path) : root}: expected ${message}, got ${shown(input)}`;
+}
+
+/** `keys.galois[3].step` */
+function pathText(path: { key: unknown }[]): string {
+  return path
+    .map(({ key }) => (typeof key === 'number' ? `[${key}]` : `.${printable(String(key))}`))
+    .join('')
+    .replace(/^\./, '');
+}
+
+/** What was got, in a few characters; of lists and objects no content. */
+function shown(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (typeof value === 'string') return `"${printable(value)}"`;
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  return typeof value === 'object' && value !== null ? 'an object' : String(value);
+}
