@@ -14,14 +14,15 @@ const CKKS = ['ring', 'seal', 'keyswitch', 'wire', 'circuit', 'evaluator'].map((
 const [RING, SEAL, KEYSWITCH, WIRE, CIRCUIT, EVALUATOR] = CKKS;
 const ROOMS: Record<string, string[]> = {
   'src/errors.ts': [],
+  'src/schema.ts': ['src/errors.ts'],
   'src/approx': ['src/errors.ts'],
-  'src/ecg': ['src/errors.ts'],
+  'src/ecg': ['src/errors.ts', 'src/schema.ts'],
   'src/files': ['src/errors.ts'],
-  'src/model': ['src/errors.ts', 'src/approx', 'src/ecg', 'src/files'],
-  [RING]: ['src/errors.ts'],
+  'src/model': ['src/errors.ts', 'src/schema.ts', 'src/approx', 'src/ecg', 'src/files'],
+  [RING]: ['src/errors.ts', 'src/schema.ts'],
   [SEAL]: ['src/errors.ts', RING],
-  [KEYSWITCH]: ['src/errors.ts', RING, SEAL],
-  [WIRE]: ['src/errors.ts', 'src/ecg', RING, SEAL, KEYSWITCH],
+  [KEYSWITCH]: ['src/errors.ts', 'src/schema.ts', RING, SEAL],
+  [WIRE]: ['src/errors.ts', 'src/schema.ts', 'src/ecg', RING, SEAL, KEYSWITCH],
   'src/ckks/secret': ['src/errors.ts', RING, SEAL, KEYSWITCH, WIRE],
   [CIRCUIT]: ['src/errors.ts', 'src/approx', 'src/model', RING, KEYSWITCH, WIRE],
   [EVALUATOR]: ['src/errors.ts', ...CKKS],
@@ -30,6 +31,7 @@ const ROOMS: Record<string, string[]> = {
   'src/ckks/planner': ['src/errors.ts', 'src/model', RING, KEYSWITCH, WIRE, CIRCUIT, EVALUATOR],
   'src/ckks': [
     'src/errors.ts',
+    'src/schema.ts',
     'src/model',
     ...CKKS,
     'src/ckks/evaluator/seal',
@@ -177,6 +179,7 @@ describe('roles', () => {
       WIRE,
       'src/ecg',
       'src/errors.ts',
+      'src/schema.ts',
     ]);
     expect([...reach('src/ckks/client.ts')].filter((file) => roomOf(file) === 'src/ckks')).toEqual([
       'src/ckks/client.ts',

@@ -1,4 +1,6 @@
+import * as v from 'valibot';
 import { BlindbeatError } from '../errors.ts';
+import { type Fault, parse, positive, record, refuse, wholeNumber } from '../schema.ts';
 import { butterworth, filterZeroPhase } from './filter.ts';
 import { checkSegment, checkSignal } from './quality.ts';
 import { repeatToLength } from './repeat.ts';
@@ -9,21 +11,32 @@ import { robustScale, rootMeanSquare } from './scale.ts';
  * How an ECG in mV becomes a network's input: plain data, stored in every model file, so that training and
  * client cannot differ. `version` names the algorithm of this file; a change of it is a new version.
  */
-export interface Preprocessing {
-  version: 1;
+export const PreprocessingSchema = record({
+  version: v.literal(1, '1'),
   /** Length of a segment in seconds, and in samples: the network's input rate is samples / seconds. */
-  seconds: number;
-  samples: number;
+  seconds: positive(),
+  samples: wholeNumber(1, 2 ** 24),
   /** Shorter signals are refused (seconds). */
-  minimumSeconds: number;
+  minimumSeconds: positive(),
   /** Butterworth high-pass and low-pass, each run forwards and backwards: -6 dB at `low` and `high` Hz. */
-  band: { low: number; lowOrder: number; high: number; highOrder: number };
+  band: record({ low: positive(), lowOrder: order(), high: positive(), highOrder: order() }),
   /** A segment is divided by factor x the rms of its samples clipped to [percentile, 100 - percentile] %. */
-  scale: { percentile: number; factor: number };
+  scale: record({ percentile: percentile(), factor: positive() }),
   /** Samples are bounded: bound * tanh(x / bound). */
-  bound: number;
+  bound: positive(),
   /** The segment's rms after bounding is held to at most this. */
-  rmsLimit: number;
+  rmsLimit: positive(),
+});
+export type Preprocessing = v.InferOutput<typeof PreprocessingSchema>;
+
+function order() {
+  const words = 'an even number from 2 to 16';
+  return v.pipe(v.number(words), v.multipleOf(2, words), v.minValue(2, words), v.maxValue(16, words));
+}
+
+function percentile() {
+  const words = 'a number from 0 to below 50';
+  return v.pipe(v.number(words), v.minValue(0, words), v.ltValue(50, words));
 }
 
 /** 30 s as 4096 samples (136.53 Hz) of the 0.5-40 Hz band, |x| <= 3 and rms <= 0.75. */
@@ -214,65 +227,35 @@ function checkRate(rate: number, p: Preprocessing): void {
   }
 }
 
+const FAULT: Fault = {
+  code: 'MODEL',
+  title: 'The preprocessing settings do not fit. Was the model file made by another version?',
+  root: 'preprocessing',
+};
+
 /**
- * Reads settings out of a model file.
+ * Reads settings that came from elsewhere.
  *
  * @throws BlindbeatError MODEL with everything that is wrong
  */
 export function parsePreprocessing(value: unknown): Preprocessing {
+  const preprocessing = parse(PreprocessingSchema, value, FAULT);
+  refuse(FAULT, preprocessingProblems(preprocessing));
+  return preprocessing;
+}
+
+/** All that is wrong with settings of sound structure; their paths begin with `at`. */
+export function preprocessingProblems(p: Preprocessing, at = ''): string[] {
   const problems: string[] = [];
-  const root = (value ?? {}) as Record<string, unknown>;
-  const group = (key: string) => (root[key] ?? {}) as Record<string, unknown>;
-  const number = (
-    owner: Record<string, unknown>,
-    key: string,
-    ok: (x: number) => boolean,
-    expected: string,
-  ) => {
-    const x = owner[key];
-    if (typeof x !== 'number' || !Number.isFinite(x) || !ok(x)) problems.push(`${key}: expected ${expected}`);
-    return x as number;
-  };
-  const positive = (x: number) => x > 0;
-  const even = (x: number) => x > 0 && x <= 16 && x % 2 === 0;
-  if (root.version !== 1) problems.push('version: expected 1');
-  const seconds = number(root, 'seconds', positive, 'a positive number of seconds');
-  const samples = number(root, 'samples', (x) => Number.isInteger(x) && x > 0, 'a positive whole number');
-  const minimumSeconds = number(
-    root,
-    'minimumSeconds',
-    (x) => x > 0 && x <= seconds,
-    'more than 0 and at most seconds',
-  );
-  const band = group('band');
-  const low = number(band, 'low', positive, 'a positive frequency in Hz');
-  const high = number(
-    band,
-    'high',
-    (x) => x > low && x < samples / seconds / 2,
-    'a frequency above low and below half of samples / seconds',
-  );
-  const lowOrder = number(band, 'lowOrder', even, 'an even number from 2 to 16');
-  const highOrder = number(band, 'highOrder', even, 'an even number from 2 to 16');
-  const scale = group('scale');
-  const percentile = number(scale, 'percentile', (x) => x >= 0 && x < 50, 'a number from 0 to 50');
-  const factor = number(scale, 'factor', positive, 'a positive number');
-  const bound = number(root, 'bound', positive, 'a positive number');
-  const rmsLimit = number(root, 'rmsLimit', positive, 'a positive number');
-  if (problems.length > 0) {
-    throw new BlindbeatError(
-      'MODEL',
-      `The preprocessing settings do not fit: ${problems.join('; ')}. Was the model file made by another version?`,
+  const { seconds, minimumSeconds, band } = p;
+  if (minimumSeconds > seconds)
+    problems.push(`${at}minimumSeconds: expected at most seconds, ${seconds}, got ${minimumSeconds}`);
+  const half = targetRate(p) / 2;
+  if (band.high <= band.low || band.high >= half) {
+    problems.push(
+      `${at}band.high: expected a frequency above low, ${band.low} Hz, ` +
+        `and below half of samples / seconds, ${half} Hz, got ${band.high}`,
     );
   }
-  return {
-    version: 1,
-    seconds,
-    samples,
-    minimumSeconds,
-    band: { low, lowOrder, high, highOrder },
-    scale: { percentile, factor },
-    bound,
-    rmsLimit,
-  };
+  return problems;
 }

@@ -323,10 +323,28 @@ describe('parsePreprocessing', () => {
       ...P,
       version: 2,
       samples: 4096.5,
-      band: { ...P.band, high: 90, lowOrder: 3 },
+      band: { ...P.band, high: -90, lowOrder: 3 },
       bound: '3',
     };
-    expect(() => parsePreprocessing(wrong)).toThrow(/version.*samples.*high.*lowOrder.*bound/s);
-    expect(() => parsePreprocessing(null)).toThrow(/version.*seconds.*rmsLimit/s);
+    expect(() => parsePreprocessing(wrong)).toThrow(/version.*samples.*lowOrder.*high.*bound/s);
+    expect(() => parsePreprocessing({})).toThrow(/version.*seconds.*rmsLimit/s);
+    expect(() => parsePreprocessing(null)).toThrow(/preprocessing: expected an object, got null/);
+  });
+
+  test.each<[string, unknown, RegExp]>([
+    [
+      'of more seconds at least than there are',
+      { ...P, minimumSeconds: 31 },
+      /minimumSeconds: .* 30, got 31/,
+    ],
+    [
+      'with an empty band',
+      { ...P, band: { ...P.band, low: 40 } },
+      /band\.high: expected a frequency above low/,
+    ],
+    ['beyond half the rate', { ...P, band: { ...P.band, high: 90 } }, /below half of samples \/ seconds/],
+  ])('when settings are %s then they are refused', (_, value, message) => {
+    expect(() => parsePreprocessing(value)).toThrow(expect.objectContaining({ code: 'MODEL' }));
+    expect(() => parsePreprocessing(value)).toThrow(message);
   });
 });

@@ -1,4 +1,6 @@
-import { allPrimes, type Parameters } from '../ring/parameters.ts';
+import type * as v from 'valibot';
+import { list, record, wholeNumber } from '../../schema.ts';
+import { allPrimes, MAX_PRIMES, type Parameters } from '../ring/parameters.ts';
 import { log2Product } from '../ring/primes.ts';
 
 /** How keys switch: SEAL's way, one prime a digit, or several primes to a digit, which takes keys of our own. */
@@ -11,14 +13,15 @@ export type KeySwitching = (typeof KEY_SWITCHINGS)[number];
  * and the special ones, by whose product P the outcome is divided. Primes are given by their index; `primes.length` is the
  * special one. Data primes that were dropped serve as special ones too, so a key for few limbs may have few, long digits.
  */
-export interface Gadget {
+export const GadgetSchema = record({
   /** Limbs of the ciphertexts. */
-  limbs: number;
+  limbs: wholeNumber(1, MAX_PRIMES),
   /** The data primes of each digit. */
-  digits: number[][];
+  digits: list(list(wholeNumber(0, MAX_PRIMES), MAX_PRIMES, 1), MAX_PRIMES, 1),
   /** The special primes. */
-  special: number[];
-}
+  special: list(wholeNumber(0, MAX_PRIMES), MAX_PRIMES, 1),
+});
+export type Gadget = v.InferOutput<typeof GadgetSchema>;
 
 /** SEAL's: a digit for each prime, one special prime. */
 export function sealGadget({ primes }: Parameters, limbs: number): Gadget {
@@ -111,11 +114,11 @@ function balance(primes: number[], all: number[], count: number): number[][] {
   return groups.map((group) => group.primes.sort((a, b) => a - b)).sort(([a], [b]) => a - b);
 }
 
-/** All that is wrong with a gadget that came from elsewhere: its digits must be the data primes, its special primes others. */
+/**
+ * All that is wrong with a gadget of sound structure: its digits are the data primes, its special primes
+ * others.
+ */
 export function gadgetProblems({ limbs, digits, special }: Gadget, primes: number): string[] {
-  const lists = [...(Array.isArray(digits) ? digits : [null]), special];
-  if (!lists.every((list) => Array.isArray(list) && list.length > 0 && list.every(Number.isInteger)))
-    return ['a gadget should have digits and special, lists of primes'];
   const problems: string[] = [];
   if (digits.some((group, j) => j > 0 && Math.min(...group) < Math.min(...digits[j - 1])))
     problems.push('the digits of a gadget are not in the order of their first primes');

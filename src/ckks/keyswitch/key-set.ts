@@ -1,17 +1,26 @@
-import type { Parameters } from '../ring/parameters.ts';
-import { type Gadget, gadgetProblems, KEY_SWITCHINGS, type KeySwitching, sealGadget } from './gadget.ts';
+import type * as v from 'valibot';
+import { choice, list, record, wholeNumber } from '../../schema.ts';
+import { MAX_PRIMES, type Parameters } from '../ring/parameters.ts';
+import { type Gadget, GadgetSchema, gadgetProblems, KEY_SWITCHINGS, sealGadget } from './gadget.ts';
+
+/** More rotation keys than any plan has: the shipped one has 43. */
+const MAX_ROTATION_KEYS = 65536;
 
 /**
  * The key-switching keys of a plan. Of the keys of one step, or of relinearisation, the one with fewest limbs that has as many as a
  * ciphertext serves it. Step 0 is the complex conjugation.
  */
-export interface KeySet {
-  switching: KeySwitching;
+export const KeySetSchema = record({
+  switching: choice(KEY_SWITCHINGS),
   /** One for each number of limbs that grouped keys have; empty for SEAL's kind. */
-  gadgets: Gadget[];
-  relinearisation: { limbs: number }[];
-  galois: { step: number; limbs: number }[];
-}
+  gadgets: list(GadgetSchema, MAX_PRIMES),
+  relinearisation: list(record({ limbs: wholeNumber(1, MAX_PRIMES) }), MAX_PRIMES),
+  galois: list(
+    record({ step: wholeNumber(0, 2 ** 24), limbs: wholeNumber(1, MAX_PRIMES) }),
+    MAX_ROTATION_KEYS,
+  ),
+});
+export type KeySet = v.InferOutput<typeof KeySetSchema>;
 
 /** A key to make: `step` is null for relinearisation. */
 export interface PlannedKey {
@@ -34,30 +43,30 @@ export function keyCount({ relinearisation, galois }: KeySet): number {
   return relinearisation.length + galois.length + 1;
 }
 
-/** All that is wrong with a list of keys. */
+/** All that is wrong with a list of keys of sound structure. */
 export function keyProblems({ keys, parameters }: { keys: KeySet; parameters: Parameters }): string[] {
-  if (!keys || ![keys.galois, keys.relinearisation, keys.gadgets].every(Array.isArray))
-    return ['keys should have switching, gadgets, relinearisation and galois'];
-  const problems: string[] = [];
-  if (!KEY_SWITCHINGS.includes(keys.switching))
-    problems.push(`switching should be one of ${KEY_SWITCHINGS.join(', ')}`);
-  const limbs = parameters?.primes?.length ?? 0;
-  for (const key of [...keys.relinearisation, ...keys.galois, ...keys.gadgets]) {
-    if (!Number.isInteger(key?.limbs) || key.limbs < 1 || key.limbs > limbs)
-      problems.push(`a key of ${key?.limbs} limbs does not fit ${limbs} primes`);
-  }
+  const primes = parameters.primes.length;
+  const problems = (['gadgets', 'relinearisation', 'galois'] as const).flatMap((name) =>
+    keys[name].flatMap(({ limbs }, i) =>
+      limbs >= 1 && limbs <= primes
+        ? []
+        : [`keys.${name}[${i}].limbs: a key of ${limbs} limbs does not fit ${primes} primes`],
+    ),
+  );
   if (problems.length > 0) return problems;
-  for (const gadget of keys.gadgets) problems.push(...gadgetProblems(gadget, limbs));
-  problems.push(...keySetProblems(keys));
-  for (const { step } of keys.galois) {
-    if (!Number.isInteger(step) || step < 0 || step >= (parameters?.n ?? 0) / 2)
-      problems.push(`a rotation by ${step} slots does not exist`);
-  }
+  keys.gadgets.forEach((gadget, i) => {
+    problems.push(...gadgetProblems(gadget, primes).map((problem) => `keys.gadgets[${i}]: ${problem}`));
+  });
+  problems.push(...keySetProblems(keys).map((problem) => `keys: ${problem}`));
+  keys.galois.forEach(({ step }, i) => {
+    if (step < 0 || step >= parameters.n / 2)
+      problems.push(`keys.galois[${i}].step: a rotation by ${step} slots does not exist`);
+  });
   return problems;
 }
 
 /** Whether the lists fit the kind of key switching. */
-export function keySetProblems({ switching, gadgets, relinearisation, galois }: KeySet): string[] {
+function keySetProblems({ switching, gadgets, relinearisation, galois }: KeySet): string[] {
   const problems: string[] = [];
   const twice = (names: (string | number)[]) => new Set(names).size !== names.length;
   if (twice(gadgets.map(({ limbs }) => limbs))) problems.push('a gadget is listed twice');

@@ -1,4 +1,7 @@
+import * as v from 'valibot';
+import { list, number, record, wholeNumber } from '../../schema.ts';
 import { bitLength, isPrime, log2Product, MAX_PRIME_BITS } from './primes.ts';
+
 /**
  * Largest log2(Q P) at 128-bit security for a uniform ternary secret, by ring degree
  * (Bossuat et al. 2024, Security Guidelines for Implementing Homomorphic Encryption, eprint 2024/463, table 5.2;
@@ -11,49 +14,53 @@ export const MAX_LOG_QP: Readonly<Record<number, number>> = {
   32768: 868,
 };
 
+/** More data primes than the largest log2(Q P) above has room for. */
+export const MAX_PRIMES = 64;
+
 /** CKKS parameters: the ring degree and the chain of primes. */
-export interface Parameters {
+export const ParametersSchema = record({
   /** Ring degree N; a ciphertext has N / 2 slots. */
-  n: number;
+  n: wholeNumber(1, 2 ** 24),
   /** The data primes q_0, q_1, ...; a ciphertext at l limbs is modulo the first l. Rescaling drops the last. */
-  primes: number[];
+  primes: list(wholeNumber(2, 2 ** MAX_PRIME_BITS), MAX_PRIMES, 1),
   /** The key-switching prime P. */
-  special: number;
+  special: wholeNumber(2, 2 ** MAX_PRIME_BITS),
   /** log2 of the product of all primes: what security depends on. */
-  logQP: number;
+  logQP: number(),
   /** Classical security in bits. Always 128. */
-  security: 128;
-}
+  security: v.literal(128, '128'),
+});
+export type Parameters = v.InferOutput<typeof ParametersSchema>;
 
 /** All primes of a chain in SEAL's order. */
 export function allPrimes({ primes, special }: Parameters): number[] {
   return [...primes, special];
 }
 
-/** All that is wrong with CKKS parameters; 128-bit security is not negotiable. */
-export function parameterProblems(p: Parameters): string[] {
-  if (!p || !Array.isArray(p.primes)) return ['parameters should have n, primes and special'];
-  const bound = MAX_LOG_QP[p.n];
-  if (bound === undefined) return [`ring degree ${p.n} is none of ${Object.keys(MAX_LOG_QP).join(', ')}`];
+/** All that is wrong with CKKS parameters of sound structure; 128-bit security is not negotiable. */
+export function parameterProblems({ n, primes, special, logQP }: Parameters): string[] {
+  const bound = MAX_LOG_QP[n];
+  if (bound === undefined)
+    return [`parameters.n: ring degree ${n} is none of ${Object.keys(MAX_LOG_QP).join(', ')}`];
   const problems: string[] = [];
-  const all = [...p.primes, p.special];
-  if (new Set(all).size !== all.length) problems.push('the primes are not distinct');
-  for (const q of all) {
-    if (
-      !Number.isInteger(q) ||
-      q < 2 ** 16 ||
-      q >= 2 ** MAX_PRIME_BITS ||
-      q % (2 * p.n) !== 1 ||
-      !isPrime(q)
-    ) {
-      problems.push(`${q} is no prime = 1 mod ${2 * p.n} between 2^16 and 2^${MAX_PRIME_BITS}`);
-    }
-  }
-  const log = log2Product(all);
-  if (!(log <= bound))
+  const all = [...primes, special];
+  if (new Set(all).size !== all.length) problems.push('parameters.primes: the primes are not distinct');
+  all.forEach((q, i) => {
+    if (q >= 2 ** 16 && q < 2 ** MAX_PRIME_BITS && q % (2 * n) === 1 && isPrime(q)) return;
+    const name = i < primes.length ? `primes[${i}]` : 'special';
     problems.push(
-      `log2(QP) = ${log.toFixed(1)} is above ${bound}, the limit for 128-bit security at n = ${p.n}`,
+      `parameters.${name}: ${q} is no prime = 1 mod ${2 * n} between 2^16 and 2^${MAX_PRIME_BITS}`,
     );
+  });
+  const log = log2Product(all);
+  if (!(log <= bound)) {
+    problems.push(
+      `parameters: log2(QP) = ${log.toFixed(1)} is above ${bound}, ` +
+        `the limit for 128-bit security at n = ${n}`,
+    );
+  }
+  if (!(Math.abs(logQP - log) < 1e-6))
+    problems.push(`parameters.logQP: ${logQP}, but the primes' is ${log.toFixed(6)}`);
   return problems;
 }
 

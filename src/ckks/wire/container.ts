@@ -1,5 +1,7 @@
 import { sha256 } from '@noble/hashes/sha2.js';
+import type * as v from 'valibot';
 import { BlindbeatError } from '../../errors.ts';
+import { parse, printable, record, text, wholeNumber } from '../../schema.ts';
 
 /**
  * The binary file format of keys and ciphertexts:
@@ -20,14 +22,15 @@ const PREFIX = MAGIC.length + 2 + 2 + 4;
 const CHECKSUM = 32;
 const MAX_HEADER = 4096;
 
-export interface Header {
+const HeaderSchema = record({
   /** Hash of the plan that the content belongs to. */
-  planHash: string;
+  planHash: text(),
   /** Random name of the key pair. */
-  keyId: string;
+  keyId: text(),
   /** Length of the body in bytes. */
-  bodyBytes: number;
-}
+  bodyBytes: wholeNumber(0, Number.MAX_SAFE_INTEGER),
+});
+export type Header = v.InferOutput<typeof HeaderSchema>;
 
 /** Bytes of the whole file whose body has `bodyBytes`. */
 export function containerSize(header: Header): number {
@@ -111,18 +114,20 @@ export function readHeader(
   const headerBytes = view.getUint32(12, true);
   const bodyStart = PREFIX + headerBytes;
   if (headerBytes > MAX_HEADER || bodyStart > bytes.length) fail('it is cut off in its header');
-  const header = parseHeader(bytes.subarray(PREFIX, bodyStart), fail);
+  const header = parseHeader(bytes.subarray(PREFIX, bodyStart), kind);
   if (expected.planHash !== undefined && header.planHash !== expected.planHash) {
     throw new BlindbeatError(
       'MISMATCH',
-      `the ${kind} was made for plan ${header.planHash.slice(0, 12)}, but the plan here is ${expected.planHash.slice(0, 12)}: ` +
+      `the ${kind} was made for plan ${printable(header.planHash.slice(0, 12))}, ` +
+        `but the plan here is ${expected.planHash.slice(0, 12)}: ` +
         'use keys, ciphertexts and model of one plan (same --model on both sides, keys made after the last change of it)',
     );
   }
   if (expected.keyId !== undefined && header.keyId !== expected.keyId) {
     throw new BlindbeatError(
       'MISMATCH',
-      `the ${kind} belongs to key pair ${header.keyId}, but the keys here are ${expected.keyId}: use the keys that it was made with`,
+      `the ${kind} belongs to key pair ${printable(header.keyId)}, ` +
+        `but the keys here are ${expected.keyId}: use the keys that it was made with`,
     );
   }
   if (expected.bodyBytes !== undefined && header.bodyBytes !== expected.bodyBytes) {
@@ -159,16 +164,13 @@ function failure(kind: Kind): (problem: string) => never {
   };
 }
 
-function parseHeader(bytes: Uint8Array, fail: (problem: string) => never): Header {
+function parseHeader(bytes: Uint8Array, kind: Kind): Header {
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder().decode(bytes));
   } catch {
-    fail('its header is no JSON');
+    failure(kind)('its header is no JSON');
   }
-  const { planHash, keyId, bodyBytes } = (value ?? {}) as Record<string, unknown>;
-  if (typeof planHash !== 'string' || typeof keyId !== 'string' || !Number.isSafeInteger(bodyBytes)) {
-    return fail('its header lacks planHash, keyId or bodyBytes');
-  }
-  return { planHash, keyId, bodyBytes: bodyBytes as number };
+  const title = `expected a blindbeat ${kind}, but its header is not sound`;
+  return parse(HeaderSchema, value, { code: 'FORMAT', title, root: 'header' });
 }

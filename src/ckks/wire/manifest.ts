@@ -1,57 +1,83 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
-import { type Preprocessing, parsePreprocessing } from '../../ecg/preprocess.ts';
-import { BlindbeatError } from '../../errors.ts';
-import { type KeySet, keyProblems } from '../keyswitch/key-set.ts';
-import { type Parameters, parameterProblems } from '../ring/parameters.ts';
+import * as v from 'valibot';
+import { PreprocessingSchema, preprocessingProblems } from '../../ecg/preprocess.ts';
+import {
+  choice,
+  type Fault,
+  list,
+  positive,
+  record,
+  refuse,
+  requireFormat,
+  text,
+  validate,
+  wholeNumber,
+} from '../../schema.ts';
+import { KeySetSchema, keyProblems } from '../keyswitch/key-set.ts';
+import { ParametersSchema, parameterProblems } from '../ring/parameters.ts';
+
+const FORMAT = 'blindbeat manifest';
+const VERSION = 1;
+const FAULT: Fault = { code: 'FORMAT', title: 'not a usable manifest', root: 'manifest' };
+/** Larger than any number of classes, and of slots. */
+const MAX_CLASSES = 1024;
+const MAX_SLOTS = 2 ** 24;
+/** Levels of lists and objects in each other; unknown fields might have more than can be hashed. */
+const MAX_DEPTH = 64;
 
 /** What the reply carries: the scores, or also where in the recording the evidence for them is. */
-export type Outputs = 'scores' | 'scores+map';
+const OutputsSchema = choice(['scores', 'scores+map']);
+export type Outputs = v.InferOutput<typeof OutputsSchema>;
 
 /** Where the client finds the results in the reply's slots. */
-export interface ReplyLayout {
+const ReplyLayoutSchema = record({
   /** Scale of the decrypted values. */
-  scale: number;
+  scale: positive(),
   /** Slots per copy of the scores; slot j holds class (j + offset) mod group. */
-  group: number;
-  offset: number;
+  group: wholeNumber(1, MAX_SLOTS),
+  offset: wholeNumber(0, MAX_SLOTS),
   /** Windows of the map; absent for outputs 'scores'. */
-  map?: {
-    /** Number of windows, positions (of the last layer) per window, and from one window to the next. */
-    windows: number;
-    width: number;
-    hop: number;
-    positions: number;
-    /** Slots per position. */
-    interleave: number;
-  };
-}
+  map: v.optional(
+    record({
+      /** Number of windows, positions (of the last layer) per window, and from one window to the next. */
+      windows: wholeNumber(1, MAX_SLOTS),
+      width: wholeNumber(1, MAX_SLOTS),
+      hop: wholeNumber(1, MAX_SLOTS),
+      positions: wholeNumber(1, MAX_SLOTS),
+      /** Slots per position. */
+      interleave: wholeNumber(1, MAX_SLOTS),
+    }),
+  ),
+});
+export type ReplyLayout = v.InferOutput<typeof ReplyLayoutSchema>;
 
 /**
  * What a client needs to take part, and all that it gets: parameters, keys to make, input format, where the results
  * are, classes. No weights.
  */
-export interface Manifest {
-  format: 'blindbeat manifest';
-  version: 1;
+const ManifestSchema = record({
+  format: v.literal(FORMAT),
+  version: v.literal(VERSION),
   /** The model's name and the SHA-256 of its content: a commitment, not the content. */
-  model: { name: string; fingerprint: string };
-  classes: string[];
-  preprocessing: Preprocessing;
+  model: record({ name: text(), fingerprint: text() }),
+  classes: list(text(), MAX_CLASSES),
+  preprocessing: PreprocessingSchema,
   /** Samples of one segment. */
-  samples: number;
-  parameters: Parameters;
-  outputs: Outputs;
+  samples: wholeNumber(1, MAX_SLOTS),
+  parameters: ParametersSchema,
+  outputs: OutputsSchema,
   /** Scale of the encrypted input. */
-  inputScale: number;
-  keys: KeySet;
-  reply: ReplyLayout;
+  inputScale: positive(),
+  keys: KeySetSchema,
+  reply: ReplyLayoutSchema,
   /** |score| that the last prime has room for, and beyond which the client names no class. */
-  scoreBound: number;
-  scoreLimit: number;
+  scoreBound: positive(),
+  scoreLimit: positive(),
   /** SHA-256 of all of the above; in every file that belongs to this plan. */
-  planHash: string;
-}
+  planHash: text(),
+});
+export type Manifest = v.InferOutput<typeof ManifestSchema>;
 
 /** Adds the hash. */
 export function sealManifest(content: Omit<Manifest, 'planHash'>): Manifest {
@@ -71,52 +97,58 @@ function canonical(value: unknown): unknown {
 }
 
 /**
- * Checks a manifest that came from elsewhere, security included.
+ * Checks a manifest that came from elsewhere, security included. Unknown fields stay, and count for the hash.
  *
  * @throws BlindbeatError FORMAT that lists all that is wrong
  */
 export function parseManifest(value: unknown): Manifest {
-  const problems: string[] = [];
-  const require = (condition: boolean, problem: string) => {
-    if (!condition) problems.push(problem);
-  };
-  const m = (value ?? {}) as Manifest;
-  require(m.format ===
-    'blindbeat manifest', `format should be "blindbeat manifest" and is ${JSON.stringify(m.format)}`);
-  require(m.version === 1, `version should be 1 and is ${JSON.stringify(m.version)}`);
-  if (problems.length === 0) {
-    require(Array.isArray(m.classes) &&
-      m.classes.every((c) => typeof c === 'string'), 'classes should be a list of names');
-    require(Number.isInteger(m.samples) && m.samples > 0, 'samples should be a positive integer');
-    require(typeof m.model?.name === 'string' &&
-      typeof m.model?.fingerprint === 'string', 'model should have name and fingerprint');
-    problems.push(...preprocessingProblems(m));
-    for (const name of ['inputScale', 'scoreBound', 'scoreLimit'] as const) {
-      require(Number.isFinite(m[name]) && m[name] > 0, `${name} should be a positive number`);
-    }
-    problems.push(...parameterProblems(m.parameters), ...keyProblems(m));
-    require(Number.isInteger(m.reply?.group) &&
-      Number.isInteger(m.reply?.offset) &&
-      m.reply.scale > 0, 'reply should have group, offset and scale');
-  }
-  if (problems.length === 0) {
-    const { planHash, ...content } = m;
-    require(planHash ===
-      hashOf(content), 'planHash does not fit the content: the manifest was changed or damaged');
-  }
-  if (problems.length > 0)
-    throw new BlindbeatError('FORMAT', `not a usable manifest:\n  - ${problems.join('\n  - ')}`);
-  return m;
+  requireFormat(value, FORMAT, VERSION, FAULT);
+  const manifest = validate(ManifestSchema, value, FAULT);
+  refuse(FAULT, [
+    ...preprocessingProblems(manifest.preprocessing, 'preprocessing.'),
+    ...parameterProblems(manifest.parameters),
+    ...keyProblems(manifest),
+    ...layoutProblems(manifest),
+  ]);
+  if (isDeeper(manifest, MAX_DEPTH)) refuse(FAULT, [`more than ${MAX_DEPTH} lists or objects in each other`]);
+  const { planHash, ...content } = manifest;
+  if (planHash !== hashOf(content))
+    refuse(FAULT, ['planHash does not fit the content: the manifest was changed or damaged']);
+  return manifest;
 }
 
-function preprocessingProblems({ preprocessing, samples }: Manifest): string[] {
-  try {
-    const parsed = parsePreprocessing(preprocessing);
-    return parsed.samples === samples
-      ? []
-      : [`preprocessing makes ${parsed.samples} samples, but a segment has ${samples}`];
-  } catch (error) {
-    if (error instanceof BlindbeatError) return [error.message];
-    throw error;
+/** Whether input and results fit the slots. */
+function layoutProblems({ samples, preprocessing, parameters, classes, outputs, reply }: Manifest): string[] {
+  const slots = parameters.n / 2;
+  const { group, offset, map } = reply;
+  const windowsFit =
+    !map || (map.windows * map.hop <= map.positions && map.positions * map.interleave <= slots);
+  const rules: [boolean, string][] = [
+    [
+      preprocessing.samples === samples,
+      `samples: preprocessing makes ${preprocessing.samples} samples, but a segment has ${samples}`,
+    ],
+    [slots % samples === 0, `samples: ${samples} samples do not fill ${slots} slots evenly`],
+    [
+      slots % group === 0 && group >= classes.length,
+      `reply.group: ${classes.length} classes do not repeat every ${group} of ${slots} slots`,
+    ],
+    [offset < slots, `reply.offset: ${offset} is not below ${slots}, the number of slots`],
+    [
+      (outputs === 'scores+map') === (map !== undefined),
+      `reply.map: outputs "${outputs}" ${map ? 'have no' : 'need a'} map`,
+    ],
+    [windowsFit, `reply.map: its windows do not fit ${slots} slots`],
+  ];
+  return rules.filter(([holds]) => !holds).map(([, problem]) => problem);
+}
+
+/** Whether lists and objects are nested more than `levels` deep; finds it out without recursion. */
+function isDeeper(value: unknown, levels: number): boolean {
+  let level = [value];
+  for (let depth = 0; depth <= levels; depth++) {
+    level = level.flatMap((item) => (typeof item === 'object' && item !== null ? Object.values(item) : []));
+    if (level.length === 0) return false;
   }
+  return true;
 }

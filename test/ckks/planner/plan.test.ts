@@ -413,14 +413,14 @@ describe('the manifest', () => {
   });
 
   test.each<[string, unknown, RegExp]>([
-    ['nothing', null, /format should be/],
-    ['another format', { format: 'x' }, /format should be "blindbeat manifest" and is "x"/],
+    ['nothing', null, /manifest: expected an object, got null/],
+    ['another format', { format: 'x' }, /format: expected "blindbeat manifest", got "x"/],
     [
       'a later version',
       changed((m) => {
         m.version = 2;
       }),
-      /version should be 1 and is 2/,
+      /version: expected 1, got 2/,
     ],
     [
       'a changed scale',
@@ -435,7 +435,7 @@ describe('the manifest', () => {
         m.classes = 3;
         m.samples = -1;
       }),
-      /classes should.*\n.*samples should/,
+      /classes: expected.*got 3\n.*samples: expected.*got -1/,
     ],
     [
       'other preprocessing',
@@ -463,14 +463,14 @@ describe('the manifest', () => {
       changed((m) => {
         delete m.parameters;
       }),
-      /parameters should have/,
+      /parameters: expected an object, got nothing/,
     ],
     [
       'an impossible rotation',
       changed((m) => {
         (m.keys as typeof manifest.keys).galois[0].step = 1e6;
       }),
-      /rotation by 1000000/,
+      /keys\.galois\[0\]\.step: a rotation by 1000000/,
     ],
   ])('when it is %s, then all that is wrong is listed', (_, value, message) => {
     expect(() => parseManifest(value)).toThrow(message);

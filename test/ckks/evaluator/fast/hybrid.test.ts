@@ -7,6 +7,7 @@ import {
 } from '../../../../src/ckks/evaluator/fast/backend.ts';
 import {
   type Gadget,
+  GadgetSchema,
   gadgetNoise,
   gadgetProblems,
   gadgets,
@@ -22,6 +23,7 @@ import { type RawCiphertext, readCiphertext, writeCiphertext } from '../../../..
 import { type ClientModule, loadSeal } from '../../../../src/ckks/seal/seal.ts';
 import { addKeyTerm } from '../../../../src/ckks/secret/hybrid-key.ts';
 import { SecretKey } from '../../../../src/ckks/secret/secret-key.ts';
+import { parse } from '../../../../src/schema.ts';
 
 const STEPS = [CONJUGATION, 1, 8];
 const SHIPPED = [30, 30, 30, 28, 27, 26, 27, 26, 27, 26, 27, 26, 27, 26, 30];
@@ -299,7 +301,6 @@ describe('gadgets', () => {
       },
       /not these limbs/,
     ],
-    ['a digit is empty', { digits: [[0, 1, 2, 3], []] }, /lists of primes/],
     [
       'digits are not in order',
       {
@@ -313,10 +314,23 @@ describe('gadgets', () => {
     ['a special prime is a data prime', { special: [6, 3] }, /special primes/],
     ['a special prime is listed twice', { special: [6, 6] }, /special primes/],
     ['a special prime does not exist', { special: [7] }, /special primes/],
-    ['there is no special prime', { special: [] }, /lists of primes/],
-    ['digits are no lists', { digits: 'x' as unknown as number[][] }, /lists of primes/],
   ])('when %s, then it is said', (_, change, message) => {
     expect(gadgetProblems(sound, 6)).toEqual([]);
     expect(gadgetProblems({ ...sound, ...change }, 6).join()).toMatch(message);
+  });
+
+  test.each<[string, object, RegExp]>([
+    [
+      'a digit is empty',
+      { digits: [[0, 1, 2, 3], []] },
+      /digits\[1\]: expected at least one, got a list of 0/,
+    ],
+    ['there is no special prime', { special: [] }, /special: expected at least one, got a list of 0/],
+    ['digits are no lists', { digits: 'x' }, /digits: expected a list/],
+    ['a limb is no whole number', { limbs: 1.5 }, /limbs: expected a whole number from 1 to 64, got 1\.5/],
+  ])('when %s, then its schema says so', (_, change, message) => {
+    const fault = { code: 'FORMAT', title: 'not a gadget', root: 'gadget' } as const;
+    expect(parse(GadgetSchema, sound, fault)).toEqual(sound);
+    expect(() => parse(GadgetSchema, { ...sound, ...change }, fault)).toThrow(message);
   });
 });
