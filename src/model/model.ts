@@ -58,7 +58,7 @@ export interface ChebyshevPolynomial {
 }
 
 /** max(x, 0), and the pre-activations that were seen: [low, high]. */
-export interface Relu {
+interface Relu {
   kind: 'relu';
   range: [number, number];
 }

@@ -1,10 +1,15 @@
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { BlindbeatError } from '../../src/errors.ts';
 import { loadModel, saveModel, shippedModels } from '../../src/model/files.ts';
 import { parseModel, serialiseModel } from '../../src/model/format.ts';
-import { randomModel } from '../helpers/random-model.ts';
+import { forward } from '../../src/model/forward.ts';
+import type { Model } from '../../src/model/model.ts';
+import { deepList, mutated } from '../helpers/mutate.ts';
+import { type RandomModelOptions, randomModel } from '../helpers/random-model.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: the table below breaks a file in ways that no type allows
 type Json = any;
@@ -114,6 +119,11 @@ describe('a broken file is refused with words', () => {
       /coefficients\[1\]: expected a number/,
     ],
     ['a limit of 0', (j) => ({ ...j, scoreLimit: 0 }), /scoreLimit: expected a positive/],
+    [
+      'metrics that are a list',
+      (j) => ({ ...j, provenance: { ...j.provenance, metrics: [] } }),
+      /provenance\.metrics: expected an object, got a list of 0/,
+    ],
     ['no provenance', (j) => ({ ...j, provenance: undefined }), /provenance: expected an object/],
     [
       'a metric that is no number',
@@ -152,6 +162,42 @@ describe('a broken file is refused with words', () => {
     const broken = { ...edit(json, 0, { kernel: 4 }), name: 7, scoreLimit: -1 };
     expect(() => parseModel(broken, weights)).toThrow(/name[\s\S]*kernel[\s\S]*scoreLimit/);
   });
+});
+
+test.each<[string, RandomModelOptions]>([
+  ['polynomials', { helix: [0, 2] }],
+  ['Chebyshev series', { series: [16, 3] }],
+  ['ReLU', { relu: true }],
+])('when a model.json with %s is changed anywhere, then it is refused or can be computed', (_, options) => {
+  const { json, weights } = serialiseModel(randomModel({ samples: 64, channels: [4, 8], ...options }));
+  let accepted = 0;
+  fc.assert(
+    fc.property(mutated(json), (value) => {
+      let read: Model;
+      try {
+        read = parseModel(value, weights);
+      } catch (error) {
+        expect(error).toBeInstanceOf(BlindbeatError);
+        expect(error).toMatchObject({ code: 'MODEL' });
+        return;
+      }
+      accepted++;
+      expect(forward(read, new Float32Array(64)).scores).toHaveLength(read.classes.length);
+      const again = serialiseModel(read);
+      expect(parseModel(again.json, again.weights)).toEqual(read);
+    }),
+    { numRuns: 500, seed: 1 },
+  );
+  expect(accepted).toBeGreaterThan(20);
+});
+
+test('when a model.json is nested too deep for recursion, then it is refused or the part left out', () => {
+  const { json, weights } = file();
+  for (const key of Object.keys(json)) {
+    const read = () => parseModel({ ...json, [key]: deepList() }, weights);
+    expect(read).toThrow(expect.objectContaining({ code: 'MODEL' }));
+  }
+  expect(parseModel({ ...json, note: deepList() }, weights)).toEqual(model);
 });
 
 describe('on disk', () => {
