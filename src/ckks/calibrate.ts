@@ -1,28 +1,47 @@
-import { BlindbeatError } from '../errors.ts';
+import * as v from 'valibot';
+import {
+  choice,
+  type Fault,
+  list,
+  notNegative,
+  record,
+  requireFormat,
+  validate,
+  wholeNumber,
+} from '../schema.ts';
 import type { Backend } from './evaluator/backend.ts';
 import { FastBackend, FastEngine } from './evaluator/fast/backend.ts';
 import { OPERATIONS } from './evaluator/operations.ts';
 import { sealGadget } from './keyswitch/gadget.ts';
 import type { Costs } from './planner/cost.ts';
-import type { Parameters } from './ring/parameters.ts';
+import { MAX_PRIMES, type Parameters } from './ring/parameters.ts';
 import type { RawCiphertext } from './seal/bytes.ts';
 
+const FORMAT = 'blindbeat costs';
+const VERSION = 1;
+const FAULT: Fault = { code: 'FORMAT', title: 'not a file of costs', root: 'costs' };
+/** Larger than any ring degree, and more than all measurements of one calibration. */
+const MAX_DEGREE = 2 ** 24;
+const MAX_MEASUREMENTS = 4096;
+
 /** Milliseconds of one operation on one ciphertext. */
-export interface Measurement {
-  operation: (typeof OPERATIONS)[number];
-  limbs: number;
-  ms: number;
-}
+const MeasurementSchema = record({
+  operation: choice(OPERATIONS),
+  limbs: wholeNumber(1, MAX_PRIMES),
+  ms: notNegative(),
+});
+export type Measurement = v.InferOutput<typeof MeasurementSchema>;
 
 /** What `blindbeat bench --calibrate` writes. */
-export interface Calibration {
-  format: 'blindbeat costs';
-  version: 1;
+const CalibrationSchema = record({
+  format: v.literal(FORMAT),
+  version: v.literal(VERSION),
   /** Ring degree that was measured; the costs are scaled to N = 16384. */
-  n: number;
-  costs: Costs;
-  measured: Measurement[];
-}
+  n: wholeNumber(1, MAX_DEGREE),
+  costs: record(v.entriesFromList(OPERATIONS, record({ squared: notNegative(), linear: notNegative() }))),
+  measured: list(MeasurementSchema, MAX_MEASUREMENTS),
+});
+export type Calibration = v.InferOutput<typeof CalibrationSchema>;
 
 /** Rotations of one ciphertext that are measured together, and ciphertexts in one call, as in the shipped network. */
 const STEPS = [1, 2, 3, 5];
@@ -163,20 +182,11 @@ export async function calibrate(
 }
 
 /**
- * Reads what `blindbeat bench --calibrate` wrote.
+ * Reads what `blindbeat bench --calibrate` wrote. Unknown fields stay.
  *
- * @throws BlindbeatError FORMAT that says what is wrong
+ * @throws BlindbeatError FORMAT that lists all that is wrong
  */
 export function parseCalibration(value: unknown): Calibration {
-  const calibration = (value ?? {}) as Calibration;
-  const problem =
-    calibration.format !== 'blindbeat costs' || calibration.version !== 1
-      ? 'format should be "blindbeat costs" and version 1'
-      : OPERATIONS.map((operation) => {
-          const { squared, linear } = calibration.costs?.[operation] ?? {};
-          const sound = [squared, linear].every((x) => Number.isFinite(x) && x! >= 0);
-          return sound ? '' : `costs should have ${operation} with squared and linear, neither negative`;
-        }).find((text) => text !== '');
-  if (problem) throw new BlindbeatError('FORMAT', `not a file of costs: ${problem}`);
-  return calibration;
+  requireFormat(value, FORMAT, VERSION, FAULT);
+  return validate(CalibrationSchema, value, FAULT);
 }

@@ -1,8 +1,11 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { fitCosts, type Measurement, measureOperations, parseCalibration } from '../../src/ckks/calibrate.ts';
 import { ClearBackend } from '../../src/ckks/evaluator/clear.ts';
 import { OPERATIONS } from '../../src/ckks/evaluator/operations.ts';
 import { FAST_COST, operationMs } from '../../src/ckks/planner/cost.ts';
+import { BlindbeatError } from '../../src/errors.ts';
+import { mutated } from '../helpers/mutate.ts';
 
 const LIMBS = [2, 4, 6, 10, 14];
 const measurements = (ms: (limbs: number, operation: (typeof OPERATIONS)[number]) => number): Measurement[] =>
@@ -56,15 +59,45 @@ describe('a file of costs', () => {
   });
 
   test.each<[string, unknown, RegExp]>([
-    ['nothing', null, /format should be "blindbeat costs"/],
-    ['of a later version', { ...sound, version: 2 }, /version 1/],
-    ['without costs', { ...sound, costs: undefined }, /costs should have rotate/],
+    ['nothing', null, /costs: expected an object, got null/],
+    ['of another format', { ...sound, format: 'x' }, /format: expected "blindbeat costs", got "x"/],
+    ['of a later version', { ...sound, version: 2 }, /version: expected 1, got 2/],
+    ['without costs', { ...sound, costs: undefined }, /costs: expected an object, got nothing/],
+    [
+      'without rotations',
+      { ...sound, costs: { ...FAST_COST, rotate: undefined } },
+      /costs\.rotate: expected an object, got nothing/,
+    ],
     [
       'negative',
       { ...sound, costs: { ...FAST_COST, square: { squared: 0, linear: -1 } } },
-      /costs should have square with squared and linear, neither negative/,
+      /costs\.square\.linear: expected a number of at least 0, got -1/,
     ],
   ])('when it is %s, then the error says so', (_, value, message) => {
+    expect(() => parseCalibration(value)).toThrow(expect.objectContaining({ code: 'FORMAT' }));
     expect(() => parseCalibration(value)).toThrow(message);
+  });
+
+  test('when it is changed anywhere, then it is refused or every operation has a time', () => {
+    let accepted = 0;
+    const measured = measurements(() => 1).slice(0, 3);
+    fc.assert(
+      fc.property(mutated({ ...sound, measured }), (value) => {
+        try {
+          const { costs } = parseCalibration(value);
+          accepted++;
+          for (const operation of OPERATIONS) {
+            const ms = operationMs(costs, operation, 3, 16384);
+            expect(ms).toBeGreaterThanOrEqual(0);
+            expect(ms).toBeLessThan(Infinity);
+          }
+        } catch (error) {
+          expect(error).toBeInstanceOf(BlindbeatError);
+          expect(error).toMatchObject({ code: 'FORMAT' });
+        }
+      }),
+      { numRuns: 500, seed: 1 },
+    );
+    expect(accepted).toBeGreaterThan(20);
   });
 });
