@@ -1,19 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
+import type { RangeControl } from './config.ts';
 import { averagePool, repeat } from './layers.ts';
-
-/** What keeps pre-activations where a polynomial is harmless: section "The range" of docs/training.md. */
-export interface RangeControl {
-  /** Training clips pre-activations to +-clip before the polynomial; undefined: as they are, as in the exact network. */
-  clip?: number;
-  /** The penalty starts at |x| = start. */
-  start: number;
-  /** `quadratic`: |e| and e^2, strong on outliers; `bounded`: their log(1 + .), whose gradient vanishes far out. */
-  form: 'quadratic' | 'bounded';
-  /** Weights of the mean of e, of the mean of e^2 and of the mean over records of the largest e. */
-  linear: number;
-  square: number;
-  largest: number;
-}
 
 /**
  * Batch normalisation with the statistics of the batch, x = gamma (c - mean) / std + beta, over batch and time.

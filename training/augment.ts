@@ -2,20 +2,7 @@ import { normaliseSegment, type Preprocessing } from '../src/ecg/preprocess.ts';
 import type { Random } from '../src/ecg/random.ts';
 import { repeatToLength } from '../src/ecg/repeat.ts';
 import { rootMeanSquare } from '../src/ecg/scale.ts';
-
-/** How a record is varied each time that it is seen. Probabilities 0..1; sizes are relative to the record's rms. */
-export interface Augmentation {
-  /** Probability of a change of sign (an electrode pair held the other way round). */
-  flip: number;
-  /** Probability and largest relative change of the heart rate and all durations. */
-  stretch: { probability: number; most: number };
-  /** Factor on the scaled segment: 1 +- most. */
-  amplitude: { most: number };
-  /** White noise of up to `most` x rms. */
-  noise: { probability: number; most: number };
-  /** A sine of 0.3-1 Hz of up to `most` x rms. */
-  wander: { probability: number; most: number };
-}
+import type { Augmentation } from './config.ts';
 
 /** Sign flip and stretching as published for DeepCardio; little noise, since noise is a class of its own. */
 export const AUGMENTATION: Augmentation = {

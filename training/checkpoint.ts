@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { BlindbeatError } from '../src/errors.ts';
+import { BlindbeatError } from '../src/errors.ts';
 import { writeOutput } from '../src/files/output.ts';
-import type { Architecture, Network } from './network.ts';
+import type { Architecture } from './config.ts';
+import type { Network } from './network.ts';
 import { AdamW, type Parameter } from './optimizer.ts';
 
 /** What one epoch did: a line of the training log. */

@@ -1,7 +1,8 @@
 import type { Preprocessing } from '../src/ecg/preprocess.ts';
 import { BlindbeatError } from '../src/errors.ts';
 import type { Block, Model, Provenance } from '../src/model/model.ts';
-import { type Architecture, helixOf, type Network, parameter, SQUARE } from './network.ts';
+import type { Architecture } from './config.ts';
+import { helixOf, type Network, parameter, SQUARE } from './network.ts';
 import type { Parameter } from './optimizer.ts';
 
 /** What a model file says beyond the network. */

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { RangeControl } from './activation.ts';
+import type { RangeControl } from './config.ts';
 import { crossEntropy } from './layers.ts';
 import { forwardTensors, type Network, parameterTensors } from './network.ts';
 

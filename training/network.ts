@@ -1,30 +1,13 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { ChebyshevSeries } from '../src/approx/chebyshev.ts';
 import type { Random } from '../src/ecg/random.ts';
 import { BlindbeatError } from '../src/errors.ts';
-import { BATCH_NORM_EPSILON, batchNorm, type RangeControl, squarePool } from './activation.ts';
+import { BATCH_NORM_EPSILON, batchNorm, squarePool } from './activation.ts';
+import type { Architecture, RangeControl } from './config.ts';
 import { circularConv } from './convolution.ts';
 import { helicalConv } from './helix.ts';
 import { addBias, dense, meanOverTime, reluAveragePool, reluPool } from './layers.ts';
 import type { Parameter } from './optimizer.ts';
 import { polynomialPool } from './polynomial.ts';
-
-/** The architecture: everything that decides the parameters' shapes. */
-export interface Architecture {
-  samples: number;
-  classes: string[];
-  channels: number[];
-  kernel: number;
-  /** One per block. */
-  dilations: number[];
-  pool: number;
-  /** `square`: a (x + h)^2 with a and h trained; `relu`: the published one; or one fixed polynomial per block. */
-  activation: 'square' | 'relu' | ChebyshevSeries[];
-  /** Polynomials need `average`; the published network has `max`. */
-  pooling: 'average' | 'max';
-  /** One per block: 0 for a plain convolution, else the channels side by side of a helical one (src/model/helix.ts). */
-  helix?: number[];
-}
 
 /** Where a (x + h)^2 starts and stays: as a -> 0 the folded form would cancel badly. */
 export const SQUARE = { a: 0.25, h: 1, aBounds: [0.05, 4], hBounds: [-4, 4] } satisfies {

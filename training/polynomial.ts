@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { type ChebyshevSeries, monomials } from '../src/approx/chebyshev.ts';
-import { clip, type RangeControl, rangeGradients, rangePenalty } from './activation.ts';
+import { clip, rangeGradients, rangePenalty } from './activation.ts';
+import type { RangeControl } from './config.ts';
 import { averagePool, repeat, withGradient } from './layers.ts';
 
 /**

@@ -11,13 +11,13 @@ import { loadModel } from '../src/model/files.ts';
 import type { Model } from '../src/model/model.ts';
 import { type BackendName, loadBackend } from './backend.ts';
 import { type EpochRecord, loadCheckpoint, saveCheckpoint, type TrainingState } from './checkpoint.ts';
-import { loadConfig, type TrainingConfig } from './config.ts';
+import { type Architecture, loadConfig, type TrainingConfig } from './config.ts';
 import { fromModel } from './convert.ts';
 import { trainingCurves } from './curves.ts';
 import { loadCorpus, partsOf } from './data.ts';
 import { exportModel, type ModelMetrics } from './export.ts';
 import { initialState, runTraining, type StepProgress, type Teacher } from './loop.ts';
-import { type Architecture, type Network, plainOf } from './network.ts';
+import { type Network, plainOf } from './network.ts';
 
 export interface TrainOptions {
   /** The CinC 2017 data set: what `openDataset` takes. */

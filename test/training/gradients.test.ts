@@ -2,8 +2,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { Random } from '../../src/ecg/random.ts';
 import { helixOffset } from '../../src/model/helix.ts';
-import { batchNorm, type RangeControl, squarePool } from '../../training/activation.ts';
+import { batchNorm, squarePool } from '../../training/activation.ts';
 import { type BackendName, loadBackend } from '../../training/backend.ts';
+import type { RangeControl } from '../../training/config.ts';
 import { circularConv } from '../../training/convolution.ts';
 import { helicalConv } from '../../training/helix.ts';
 import {

@@ -182,5 +182,10 @@ test('unknown and incomplete configs are refused', async () => {
   await expect(loadConfig('no-such-config')).rejects.toMatchObject({ code: 'USAGE' });
   const path = join(folder, 'config.json');
   writeFileSync(path, '{"batch": 32}');
-  await expect(loadConfig(path)).rejects.toThrow(/lacks architecture, phases/);
+  await expect(loadConfig(path)).rejects.toMatchObject({ code: 'USAGE' });
+  await expect(loadConfig(path)).rejects.toThrow(
+    /architecture: expected an object, got nothing\n.*phases: expected an object, got nothing/,
+  );
+  writeFileSync(path, '{"batch": 32');
+  await expect(loadConfig(path)).rejects.toMatchObject({ code: 'USAGE' });
 });

@@ -5,10 +5,10 @@ import { rootMeanSquare } from '../../src/ecg/scale.ts';
 import { loadModel, shippedModels } from '../../src/model/files.ts';
 import { forward } from '../../src/model/forward.ts';
 import { loadBackend } from '../../training/backend.ts';
+import type { Architecture } from '../../training/config.ts';
 import { fromModel, toModel } from '../../training/convert.ts';
 import { hostileInputs } from '../../training/hostile.ts';
 import {
-  type Architecture,
   batchStatistics,
   computeScores,
   createNetwork,
