@@ -67,11 +67,11 @@ export function packingPicture(): Promise<string> {
   return drawSvg(spec);
 }
 
-function panel(title: string, cells: Cell[], xTitle: string, yTitle: string | null = null): TopLevelSpec {
+function panel(title: string, cells: Cell[], xTitle: string, yTitle: string | null = null) {
   const columns = Math.max(...cells.map(({ column }) => column)) + 1;
   const rows = new Set(cells.map(({ row }) => row)).size;
   return {
-    title: { text: title, anchor: 'start', fontSize: 12, fontWeight: 'normal', offset: 8 },
+    title: { text: title, anchor: 'start', fontSize: 12, fontWeight: 'normal', offset: 8 } as const,
     width: CELL * columns,
     height: 26 * rows,
     data: { values: cells },
@@ -104,7 +104,7 @@ function panel(title: string, cells: Cell[], xTitle: string, yTitle: string | nu
       },
       { mark: { type: 'text', fontSize: 10 }, encoding: { text: { field: 'text', type: 'nominal' } } },
     ],
-  } as TopLevelSpec;
+  };
 }
 
 function inputCells(): Cell[] {

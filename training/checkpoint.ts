@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { BlindbeatError } from '../src/errors.ts';
-import { BlindbeatError } from '../src/errors.ts';
 import { writeOutput } from '../src/files/output.ts';
 import type { Architecture } from './config.ts';
 import type { Network } from './network.ts';
