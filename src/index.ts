@@ -13,7 +13,12 @@ export {
 } from './approx/approximate.ts';
 export { type ChebyshevSeries, monomials, type Range } from './approx/chebyshev.ts';
 export type { Distribution } from './approx/distribution.ts';
-export { type EvaluationScheme, evaluationScheme, runScheme, type Step } from './approx/scheme.ts';
+export {
+  type EvaluationScheme,
+  evaluationScheme,
+  runScheme,
+  type Step,
+} from './approx/paterson-stockmeyer.ts';
 export { Client } from './ckks/client.ts';
 export type { BackendName } from './ckks/evaluator/backend.ts';
 export { check } from './ckks/planner/check.ts';

@@ -1,5 +1,5 @@
 import { chebyshevPoints } from '../../approx/chebyshev.ts';
-import { type EvaluationScheme, evaluationScheme, type Step } from '../../approx/scheme.ts';
+import { type EvaluationScheme, evaluationScheme, type Step } from '../../approx/paterson-stockmeyer.ts';
 import { BlindbeatError } from '../../errors.ts';
 
 /**

@@ -11,7 +11,7 @@ import {
 } from '../../approx/approximate.ts';
 import { monomials } from '../../approx/chebyshev.ts';
 import type { Distribution } from '../../approx/distribution.ts';
-import { type EvaluationScheme, evaluationScheme } from '../../approx/scheme.ts';
+import { type EvaluationScheme, evaluationScheme } from '../../approx/paterson-stockmeyer.ts';
 import { type Curves, curveChart } from '../../charts/approximation.ts';
 import { drawSvg } from '../../charts/svg.ts';
 import { BlindbeatError } from '../../errors.ts';

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { approximate, evaluateApproximation } from '../../src/approx/approximate.ts';
 import { type ChebyshevSeries, evaluateSeries } from '../../src/approx/chebyshev.ts';
-import { type EvaluationScheme, evaluationScheme, runScheme } from '../../src/approx/scheme.ts';
+import { type EvaluationScheme, evaluationScheme, runScheme } from '../../src/approx/paterson-stockmeyer.ts';
 
 /** Levels from scratch: a product and a scalar that is no integer cost one each. */
 function levelsOf({ steps, result }: EvaluationScheme): number {
