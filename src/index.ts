@@ -1,16 +1,14 @@
 /** What blindbeat offers to programs, in Node and in the browser. File access for Node is in `blindbeat/node`. */
 
 export { ACTIVATIONS, type Activation } from './approx/activations.ts';
+export { type ApproximationOptions, approximate, evaluateApproximation } from './approx/approximate.ts';
 export {
   type Approximation,
-  type ApproximationOptions,
-  approximate,
   type CompositeApproximation,
-  evaluateApproximation,
   METHODS,
   type Method,
   type PolynomialApproximation,
-} from './approx/approximate.ts';
+} from './approx/approximation.ts';
 export { type ChebyshevSeries, monomials, type Range } from './approx/chebyshev.ts';
 export type { Distribution } from './approx/distribution.ts';
 export {

@@ -1,6 +1,13 @@
 import { BlindbeatError } from '../errors.ts';
 import { type Activation, activation } from './activations.ts';
 import {
+  type Approximation,
+  type ApproximationErrors,
+  isComposite,
+  type Method,
+  type PolynomialApproximation,
+} from './approximation.ts';
+import {
   type ChebyshevSeries,
   chebyshevPoints,
   chebyshevValues,
@@ -9,22 +16,13 @@ import {
   seriesThrough,
   toUnit,
 } from './chebyshev.ts';
-import { type Composite, composite, evaluateComposite } from './composite.ts';
+import { composite, evaluateComposite } from './composite.ts';
 import { averagingRule, type Distribution, momentsOf } from './distribution.ts';
 import { hermiteCoefficients, hermiteSeries, leastSquares, truncate } from './expansions.ts';
 import { extrema, samplePoints } from './extrema.ts';
 import type { Rule } from './quadrature.ts';
 import { remez } from './remez.ts';
 
-export const METHODS = [
-  'chebyshev',
-  'truncation',
-  'least-squares',
-  'minimax',
-  'hermite',
-  'composite',
-] as const;
-export type Method = (typeof METHODS)[number];
 const MOST_DEGREE = 63;
 
 export interface ApproximationOptions {
@@ -35,43 +33,6 @@ export interface ApproximationOptions {
   method?: Method;
   /** How often which input occurs. Weighs least squares and the rms error; Hermite takes its mean and deviation. Default: uniform. */
   distribution?: Distribution;
-}
-
-interface Errors {
-  /** The largest error on the range, rounded up. */
-  maxError: number;
-  /** Where it is. */
-  maxErrorAt: number;
-  /** The root of the mean squared error over the distribution. */
-  rmsError: number;
-}
-
-/** One polynomial in the Chebyshev basis of its range. */
-export interface PolynomialApproximation extends ChebyshevSeries, Errors {
-  activation: string;
-  method: Exclude<Method, 'composite'>;
-  basis: 'chebyshev';
-  degree: number;
-  /** Of method hermite: the expansion under the Gaussian. */
-  hermite?: { mean: number; deviation: number; coefficients: number[] };
-  /** Of method minimax: the lower bound of any polynomial's error, and where the error alternates. */
-  minimax?: { lowerBound: number; reference: number[]; exchanges: number };
-}
-
-/** x times polynomials of polynomials. */
-export interface CompositeApproximation extends Composite, Errors {
-  activation: string;
-  method: 'composite';
-  basis: 'chebyshev';
-  /** Of the whole, as a polynomial in x. */
-  degree: number;
-  degrees: number[];
-}
-
-export type Approximation = PolynomialApproximation | CompositeApproximation;
-
-export function isComposite(a: Approximation): a is CompositeApproximation {
-  return a.method === 'composite';
 }
 
 /** The value of an approximation at x. */
@@ -196,7 +157,7 @@ function measure(
   rule: Rule,
   rounding: number,
   more: readonly number[] = [],
-): Errors {
+): ApproximationErrors {
   const found = extrema(e, samplePoints(range, degree, more));
   const worst = found.reduce((a, b) => (Math.abs(b.value) > Math.abs(a.value) ? b : a));
   const meanSquare = rule.x.reduce((s, x, i) => s + rule.w[i] * e(x) ** 2, 0);

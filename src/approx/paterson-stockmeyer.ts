@@ -1,5 +1,5 @@
 import { BlindbeatError } from '../errors.ts';
-import { type Approximation, isComposite } from './approximate.ts';
+import { type Approximation, isComposite } from './approximation.ts';
 import { type ChebyshevSeries, toUnit } from './chebyshev.ts';
 
 /** A ciphertext is named by its number: 0 is the input, i + 1 what step i makes. */

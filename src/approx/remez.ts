@@ -1,7 +1,7 @@
+import { LuDecomposition, Matrix } from 'ml-matrix';
 import { BlindbeatError } from '../errors.ts';
 import { fromUnit, type Range } from './chebyshev.ts';
 import { type Extremum, extrema } from './extrema.ts';
-import { solve } from './solve.ts';
 
 export interface RemezProblem {
   f: (x: number) => number;
@@ -51,10 +51,12 @@ export function remez({ f, basis, range, points, what }: RemezProblem): RemezRes
   const height = Math.max(...points.map((x) => Math.abs(f(x))));
   let state = 'no exchange was made';
   for (let exchanges = 1; exchanges <= MOST_EXCHANGES; exchanges++) {
-    const unknowns = solve(
-      reference.map((x, k) => [...basis(x), (-1) ** k]),
-      reference.map(f),
-    );
+    const system = new LuDecomposition(new Matrix(reference.map((x, k) => [...basis(x), (-1) ** k])));
+    if (system.isSingular()) {
+      state = 'its equations have no single solution';
+      break;
+    }
+    const unknowns = system.solve(Matrix.columnVector(reference.map(f))).to1DArray();
     const levelled = Math.abs(unknowns[count]);
     const coefficients = unknowns.slice(0, count);
     const error = (x: number) => basis(x).reduce((e, b, k) => e - b * coefficients[k], f(x));

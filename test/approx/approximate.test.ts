@@ -1,12 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ACTIVATIONS, activation, erf } from '../../src/approx/activations.ts';
-import {
-  approximate,
-  type CompositeApproximation,
-  evaluateApproximation,
-  type PolynomialApproximation,
-} from '../../src/approx/approximate.ts';
+import { approximate, evaluateApproximation } from '../../src/approx/approximate.ts';
+import type { CompositeApproximation, PolynomialApproximation } from '../../src/approx/approximation.ts';
 import { evaluateSeries, monomials } from '../../src/approx/chebyshev.ts';
 import type { Distribution } from '../../src/approx/distribution.ts';
 import { remez } from '../../src/approx/remez.ts';
@@ -277,6 +273,13 @@ describe('what cannot be approximated', () => {
     expect(() => remez({ f, basis, range: [-1, 1], points, what: 'noise' })).toThrow(
       /noise did not converge: the error is between .* after \d+ exchanges/,
     );
+  });
+
+  test('when the functions to combine depend on one another then Remez says so', () => {
+    const points = [-1, -0.5, 0, 0.5, 1];
+    expect(() =>
+      remez({ f: Math.exp, basis: (x) => [1, 1, x], range: [-1, 1], points, what: 'exp' }),
+    ).toThrow(/exp did not converge: its equations have no single solution/);
   });
 
   const ok = { range: [-1, 1], degree: 4 } as const;

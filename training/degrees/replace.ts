@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { approximate, isComposite, type Method } from '../../src/approx/approximate.ts';
+import { approximate } from '../../src/approx/approximate.ts';
+import { isComposite, type Method } from '../../src/approx/approximation.ts';
 import type { ChebyshevSeries } from '../../src/approx/chebyshev.ts';
 import type { Distribution } from '../../src/approx/distribution.ts';
 import { BlindbeatError } from '../../src/errors.ts';

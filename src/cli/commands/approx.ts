@@ -1,14 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ACTIVATIONS, activation } from '../../approx/activations.ts';
-import {
-  type Approximation,
-  approximate,
-  evaluateApproximation,
-  isComposite,
-  METHODS,
-  type Method,
-} from '../../approx/approximate.ts';
+import { type Approximation, isComposite, METHODS, type Method } from '../../approx/approximation.ts';
 import { monomials } from '../../approx/chebyshev.ts';
 import type { Distribution } from '../../approx/distribution.ts';
 import { type EvaluationScheme, evaluationScheme } from '../../approx/paterson-stockmeyer.ts';
@@ -81,6 +74,8 @@ async function approx(name: string, options: ApproxOptions, io: Io): Promise<voi
   const jsonFile = typeof json === 'string' ? json : undefined;
   for (const file of [jsonFile, svg]) if (file !== undefined) await requireWritable(file);
   const target = activation(name);
+  // Loaded here: what it solves equations with takes 11 ms, which other commands should not pay.
+  const { approximate, evaluateApproximation } = await import('../../approx/approximate.ts');
   const samples = options.samples === undefined ? undefined : await readSamples(options.samples);
   const found = approximate(target, {
     range: rangeOf(options, samples),
