@@ -10,6 +10,7 @@ export const METHODS = [
   'hermite',
   'composite',
 ] as const;
+/** One of `METHODS`. */
 export type Method = (typeof METHODS)[number];
 
 /** How far an approximation is from its function. */

@@ -39,13 +39,13 @@ export function chebyshevValues(t: number, degree: number): number[] {
   return values.slice(0, degree + 1);
 }
 
-/** The degree + 1 roots of T_(degree+1), at which `seriesThrough` wants its values. */
+/** The degree + 1 roots of T_(degree+1), descending, at which `seriesThrough` wants its values. */
 export function chebyshevPoints(range: Range, degree: number): number[] {
   const n = degree + 1;
   return Array.from({ length: n }, (_, j) => fromUnit(Math.cos((Math.PI * (j + 0.5)) / n), range));
 }
 
-/** The polynomial of that degree through values at `chebyshevPoints`: a discrete cosine transform. */
+/** The polynomial of degree n - 1 through n values at `chebyshevPoints`: a discrete cosine transform. */
 export function seriesThrough(values: ArrayLike<number>, range: Range): ChebyshevSeries {
   const n = values.length;
   const coefficients = Array.from({ length: n }, (_, k) => {
@@ -62,8 +62,8 @@ export function seriesThrough(values: ArrayLike<number>, range: Range): Chebyshe
 const DIGITS_TO_LOSE = 6;
 
 /**
- * Coefficients of 1, x, x², …, and how many decimal digits evaluating them loses: log10 of Σ |a_k| M^k over the largest
- * |p|, both on the range, with M its end farther from 0.
+ * Coefficients of 1, x, x², …, and how many decimal digits evaluating them loses: log10 of Σ |a_k| M^k over
+ * the largest |p|, both on the range, with M its end farther from 0.
  *
  * @throws BlindbeatError USAGE if more than six digits would be lost
  */
@@ -104,6 +104,7 @@ export function monomials(series: ChebyshevSeries): { coefficients: number[]; di
   if (digitsLost <= DIGITS_TO_LOSE) return { coefficients, digitsLost };
   throw new BlindbeatError(
     'USAGE',
-    `In powers of x this polynomial loses ${digitsLost.toFixed(1)} of 16 digits on [${low}, ${high}], more than ${DIGITS_TO_LOSE}: use its Chebyshev coefficients.`,
+    `In powers of x this polynomial loses ${digitsLost.toFixed(1)} of 16 digits on [${low}, ${high}], ` +
+      `more than ${DIGITS_TO_LOSE}: use its Chebyshev coefficients.`,
   );
 }

@@ -10,7 +10,7 @@ import {
 import { samplePoints } from './extrema.ts';
 import { remez } from './remez.ts';
 
-/** x (slopes[0] + slopes[1]) / 2 + x (slopes[1] - slopes[0]) / 2 · sign(x), the sign by polynomials one after another. */
+/** x (slopes[0] + slopes[1] + (slopes[1] - slopes[0]) sign(x)) / 2, the sign by polynomials one after another. */
 export interface Composite {
   range: Range;
   slopes: readonly [number, number];
@@ -21,20 +21,23 @@ export interface Composite {
 const MOST_STAGES = 6;
 const SEARCH_STEPS = 24;
 
-/** The value at x, as the stages say. */
+/** The value of a composite at x: the stages one after another. */
 export function evaluateComposite({ slopes, stages }: Composite, x: number): number {
   const sign = stages.reduce((value, stage) => evaluateSeries(stage, value), x);
   return (x * (slopes[0] + slopes[1] + (slopes[1] - slopes[0]) * sign)) / 2;
 }
 
 /**
- * A function that is linear on either side of 0, with the sign approximated by a composition of odd minimax polynomials
- * (Lee, Lee, No & Kim, Minimax Approximation of Sign Function by Composite Polynomial for Homomorphic Comparison; for ReLU
- * Lee et al. 2021, arXiv 2105.10879): the first is the best on [-1, -gap] and [gap, 1], each other on what the one before
- * it makes of these. The gap is the one with the least error of the whole.
+ * A function that is linear on either side of 0, with the sign approximated by a composition of odd minimax
+ * polynomials (Lee, Lee, No & Kim, Minimax Approximation of Sign Function by Composite Polynomial for
+ * Homomorphic Comparison; for ReLU Lee et al. 2021, arXiv 2105.10879): the first is the best on [-1, -gap]
+ * and [gap, 1], each other on what the one before it makes of these. The gap is the one with the least error
+ * of the whole.
  *
+ * @param slopes below and above 0
  * @param degrees of the stages, odd
- * @throws BlindbeatError USAGE
+ * @throws BlindbeatError USAGE if there are not 1 to 6 degrees, each odd and from 3 to 63; PLAN if a stage
+ * does not converge
  */
 export function composite(
   slopes: readonly [number, number],
@@ -48,7 +51,8 @@ export function composite(
   ) {
     throw new BlindbeatError(
       'USAGE',
-      `A composite takes 1 to ${MOST_STAGES} odd degrees from 3 to 63, one for each stage, such as 7,15; got ${degrees.join(',')}.`,
+      `A composite takes 1 to ${MOST_STAGES} odd degrees from 3 to 63, one for each stage, such as 7,15; ` +
+        `got ${degrees.join(',')}.`,
     );
   }
   const farther = Math.max(Math.abs(range[0]), Math.abs(range[1]));
@@ -103,8 +107,8 @@ function signStages(gap: number, farther: number, degrees: readonly number[]): C
 }
 
 /**
- * The odd polynomial nearest to 1 on [low, high]. It is x P(x²), and P is sought in Chebyshev polynomials of x² on
- * [low², high²]: odd polynomials themselves would be an ill-conditioned basis on a narrow interval.
+ * The odd polynomial nearest to 1 on [low, high]. It is x P(x²), and P is sought in Chebyshev polynomials of
+ * x² on [low², high²]: odd polynomials themselves would be an ill-conditioned basis on a narrow interval.
  */
 function bestSign(low: number, high: number, degree: number, scale: number) {
   const terms = (degree + 1) / 2;

@@ -5,7 +5,12 @@ import { adaptiveRule, type Rule } from './quadrature.ts';
 
 type Fn = (x: number) => number;
 
-/** The first terms of the Chebyshev series of f: c_k = 2/π ∫ f(cos θ) cos kθ dθ, half of it for k = 0, by quadrature. */
+/**
+ * The first terms of the Chebyshev series of f by quadrature: c_k = 2/π ∫ f(cos θ) cos kθ dθ from 0 to π, half
+ * of it for k = 0.
+ *
+ * @throws BlindbeatError PLAN if f turns too often for that
+ */
 export function truncate(f: Fn, range: Range, degree: number): ChebyshevSeries {
   const terms = (theta: number) => {
     const y = f(fromUnit(Math.cos(theta), range));
@@ -22,10 +27,11 @@ export function truncate(f: Fn, range: Range, degree: number): ChebyshevSeries {
 }
 
 /**
- * The polynomial with the least mean squared error over weighted points: f expanded in the polynomials that are
- * orthonormal there, made by their three-term recurrence (Stieltjes; Gautschi 2004, 2.2) next to their values at the
- * Chebyshev points, from which the series is read off. Neither normal equations nor a Vandermonde matrix, whose condition
- * grows with the degree and with inputs that crowd in a part of the range; and no QR of a matrix as long as the samples.
+ * The polynomial with the least mean squared error over weighted points: f expanded in the polynomials that
+ * are orthonormal there, made by their three-term recurrence (Stieltjes; Gautschi 2004, 2.2) next to their
+ * values at the Chebyshev points, from which the series is read off. Neither normal equations nor a
+ * Vandermonde matrix, whose condition grows with the degree and with inputs that crowd in a part of the
+ * range; and no QR of a matrix as long as the samples.
  *
  * @throws BlindbeatError USAGE if there are not enough different points
  */
@@ -33,7 +39,8 @@ export function leastSquares(f: Fn, range: Range, degree: number, { x, w }: Rule
   if (new Set(x).size <= degree) {
     throw new BlindbeatError(
       'USAGE',
-      `Least squares of degree ${degree} needs at least ${degree + 1} different inputs, got ${new Set(x).size}.`,
+      `Least squares of degree ${degree} needs at least ${degree + 1} different inputs, ` +
+        `got ${new Set(x).size}.`,
     );
   }
   const points = chebyshevPoints(range, degree);
@@ -76,7 +83,9 @@ const DEVIATIONS = 20;
  * The Hermite expansion of an activation under a Gaussian, as in HerPN (Park et al. 2022): the mean of
  * f(mean + deviation z) h_k(z) over standard normal z, h_k = He_k / sqrt(k!).
  *
- * @throws BlindbeatError USAGE if the Gaussian is none, or f is not finite within 20 deviations
+ * @returns the coefficients of h_0 … h_degree
+ * @throws BlindbeatError USAGE if the Gaussian is none, or f is not finite within 20 deviations; PLAN if f
+ * turns too often
  */
 export function hermiteCoefficients(f: Fn, mean: number, deviation: number, degree: number): number[] {
   requireGaussian(mean, deviation);
@@ -85,7 +94,8 @@ export function hermiteCoefficients(f: Fn, mean: number, deviation: number, degr
     if (!Number.isFinite(y)) {
       throw new BlindbeatError(
         'USAGE',
-        `The function is ${y} at ${mean + deviation * z}; a Hermite expansion needs it finite within ${DEVIATIONS} deviations of the mean.`,
+        `The function is ${y} at ${mean + deviation * z}; ` +
+          `a Hermite expansion needs it finite within ${DEVIATIONS} deviations of the mean.`,
       );
     }
     const density = Math.exp((-z * z) / 2) / Math.sqrt(2 * Math.PI);

@@ -1,5 +1,6 @@
 import { fromUnit, type Range } from './chebyshev.ts';
 
+/** A local extremum of the size of an error curve; its value has a sign. */
 export interface Extremum {
   x: number;
   value: number;
@@ -12,8 +13,10 @@ const PER_DEGREE = 40;
 const MOST_POINTS = 40_000;
 
 /**
- * Where to look at an error curve of that degree: points that lie denser towards the ends of the range, as its
- * oscillations do, and denser towards 0, where activations bend.
+ * Where to look at an error curve of that degree: points that lie denser towards the ends of the range, as
+ * its oscillations do, and denser towards 0, where activations bend. Ascending, both ends among them.
+ *
+ * @param more points to take in, if they lie on the range
  */
 export function samplePoints(range: Range, degree: number, more: readonly number[] = []): number[] {
   const [low, high] = range;
@@ -27,7 +30,11 @@ export function samplePoints(range: Range, degree: number, more: readonly number
   return [...new Set(points.filter((x) => x >= low && x <= high))].sort((a, b) => a - b);
 }
 
-/** The local extrema of |e| from point to point, each refined by golden section between its neighbours. */
+/**
+ * The local extrema of |e| from point to point, each refined by golden section between its neighbours.
+ *
+ * @param points ascending
+ */
 export function extrema(e: (x: number) => number, points: readonly number[]): Extremum[] {
   const values = points.map(e);
   const found: Extremum[] = [];

@@ -9,8 +9,9 @@ export type Step =
   | { op: 'combine'; terms: { node: number; scalar: number }[]; constant: number; level: number };
 
 /**
- * How a polynomial is evaluated on ciphertexts. What is linear before and after belongs to neighbouring layers: the input
- * is t = (2x - low - high) / (high - low), and the value is factor · (what the result node holds).
+ * How a polynomial is evaluated on ciphertexts. What is linear before and after belongs to neighbouring
+ * layers: the input is t = (2x - low - high) / (high - low), and the value is factor · (what the result node
+ * holds).
  */
 export interface EvaluationScheme {
   input: { range: readonly [number, number] };
@@ -25,8 +26,9 @@ export interface EvaluationScheme {
   scalarMultiplications: number;
 }
 
+/** How `evaluationScheme` may write a polynomial. */
 export interface SchemeOptions {
-  /** Whether a leading coefficient may be left to the factor; else degree 2^k takes k + 1 levels. Default: true. */
+  /** Whether a leading coefficient may be left to the factor (default); else degree 2^k takes k + 1 levels. */
   fold?: boolean;
 }
 
@@ -42,10 +44,10 @@ interface Tree {
 }
 
 /**
- * The scheme of an approximation with the fewest levels, and of these with the fewest multiplications of ciphertexts
- * among baby steps T_1 … T_b and giant steps T_g, T_2g, T_4g, … for all b and g: Paterson & Stockmeyer (1973) in the
- * Chebyshev basis (Bossuat et al., Eurocrypt 2021), p = q T_g + r. T_k that no coefficient asks for, as in even and
- * odd polynomials, are not made.
+ * The scheme of an approximation with the fewest levels, and of these with the fewest multiplications of
+ * ciphertexts among baby steps T_1 … T_b and giant steps T_g, T_2g, T_4g, … for all b and g: Paterson &
+ * Stockmeyer (1973) in the Chebyshev basis (Bossuat et al., Eurocrypt 2021), p = q T_g + r. T_k that no
+ * coefficient asks for, as in even and odd polynomials, are not made.
  */
 export function evaluationScheme(
   approximation: Approximation | ChebyshevSeries,
@@ -71,7 +73,7 @@ export function evaluationScheme(
   return builder.finish(builder.multiply(0, node), range[1], range);
 }
 
-/** Runs a scheme on a number. */
+/** Runs a scheme on a number x of its range: what the ciphertexts hold in the end, times the factor. */
 export function runScheme(scheme: EvaluationScheme, x: number): number {
   const values = [toUnit(x, scheme.input.range)];
   for (const step of scheme.steps) {

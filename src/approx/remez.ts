@@ -3,9 +3,13 @@ import { BlindbeatError } from '../errors.ts';
 import { fromUnit, type Range } from './chebyshev.ts';
 import { type Extremum, extrema } from './extrema.ts';
 
+/** What is to be approximated by which combination of functions. */
 export interface RemezProblem {
   f: (x: number) => number;
-  /** Values at x of the functions to combine; on the range no combination of them has as many roots as there are functions. */
+  /**
+   * Values at x of the functions to combine; on the range no combination of them has as many roots as there
+   * are functions.
+   */
   basis: (x: number) => number[];
   range: Range;
   /** Where to look for extrema of the error, ascending, from one end of the range to the other. */
@@ -14,7 +18,9 @@ export interface RemezProblem {
   what: string;
 }
 
+/** The best combination, and the proof that it is. */
 export interface RemezResult {
+  /** Of the functions of the basis, in their order. */
   coefficients: number[];
   /** The error on the last reference, the same everywhere: no combination has a smaller largest error. */
   levelled: number;
@@ -22,6 +28,7 @@ export interface RemezResult {
   largest: number;
   /** Where the error alternates. */
   reference: number[];
+  /** How often the reference was solved for. */
   exchanges: number;
 }
 
@@ -32,15 +39,16 @@ const MOST_STARTS = 4;
 const GAP = 1e-11;
 
 /**
- * The best approximation in the maximum norm by Remez's second algorithm (1934), all points exchanged at once: solve for
- * an error that alternates with the same size on the reference, move the reference to the extrema of the error. By de La
- * Vallée-Poussin's theorem the levelled error bounds the best one from below, so that convergence is a certificate.
+ * The best approximation in the maximum norm by Remez's second algorithm (1934), all points exchanged at
+ * once: solve for an error that alternates with the same size on the reference, move the reference to the
+ * extrema of the error. By de La Vallée-Poussin's theorem the levelled error bounds the best one from below,
+ * so that convergence is a certificate.
  *
  * @throws BlindbeatError PLAN if it does not converge
  */
 export function remez({ f, basis, range, points, what }: RemezProblem): RemezResult {
   const count = basis(range[0]).length;
-  // Chebyshev extrema, skewed: on symmetric ones the levelled error of an even function can be 0, and is then no use.
+  // Chebyshev extrema, skewed: on symmetric ones the levelled error of an even function can be 0, and is no use.
   const start = (skew: number) =>
     Array.from({ length: count + 1 }, (_, k) => {
       const t = -Math.cos((Math.PI * k) / count);
@@ -67,7 +75,9 @@ export function remez({ f, basis, range, points, what }: RemezProblem): RemezRes
     const largest = Math.max(...found.map(({ value }) => Math.abs(value)));
     const rounding =
       4 * count * Number.EPSILON * (height + coefficients.reduce((s, c) => s + Math.abs(c), 0));
-    state = `the error is between ${levelled.toExponential(3)} and ${largest.toExponential(3)} after ${exchanges} exchanges`;
+    state =
+      `the error is between ${levelled.toExponential(3)} and ${largest.toExponential(3)} ` +
+      `after ${exchanges} exchanges`;
     if (!Number.isFinite(largest)) break;
     if (largest - levelled <= GAP * largest + rounding)
       return { coefficients, levelled, largest, reference, exchanges };
@@ -78,7 +88,8 @@ export function remez({ f, basis, range, points, what }: RemezProblem): RemezRes
   }
   throw new BlindbeatError(
     'PLAN',
-    `The minimax approximation of ${what} did not converge: ${state}. Take another degree or range, or least squares or Chebyshev interpolation.`,
+    `The minimax approximation of ${what} did not converge: ${state}. ` +
+      'Take another degree or range, or least squares or Chebyshev interpolation.',
   );
 }
 
@@ -95,8 +106,9 @@ function alternate(found: readonly Extremum[]): Extremum[] {
 }
 
 /**
- * So many alternating points, the largest among them. An even function on a symmetric range has one more than are needed:
- * then the smaller end goes. Else the smallest goes with its smaller neighbour, and what remains still alternates.
+ * So many alternating points, the largest among them. An even function on a symmetric range has one more than
+ * are needed: then the smaller end goes. Else the smallest goes with its smaller neighbour, and what remains
+ * still alternates.
  */
 function choose(alternating: Extremum[], count: number): Extremum[] {
   const kept = [...alternating];
