@@ -1,6 +1,6 @@
 /** What blindbeat offers to programs, in Node and in the browser. File access for Node is in `blindbeat/node`. */
 
-export { ACTIVATIONS, type Activation } from './approx/activations.ts';
+export { ACTIVATIONS, type Activation, type ActivationName } from './approx/activations.ts';
 export { type ApproximationOptions, approximate, evaluateApproximation } from './approx/approximate.ts';
 export {
   type Approximation,
@@ -11,6 +11,7 @@ export {
 } from './approx/approximation.ts';
 export { type ChebyshevSeries, monomials, type Range } from './approx/chebyshev.ts';
 export type { Distribution } from './approx/distribution.ts';
+export { EXPRESSION_FUNCTIONS, parseActivation } from './approx/expressions.ts';
 export {
   type EvaluationScheme,
   evaluationScheme,

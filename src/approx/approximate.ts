@@ -1,5 +1,5 @@
 import { BlindbeatError } from '../errors.ts';
-import { type Activation, activation } from './activations.ts';
+import { type Activation, type ActivationName, activation } from './activations.ts';
 import {
   type Approximation,
   type ApproximationErrors,
@@ -19,45 +19,80 @@ import {
 import { composite, evaluateComposite } from './composite.ts';
 import { averagingRule, type Distribution, momentsOf } from './distribution.ts';
 import { hermiteCoefficients, hermiteSeries, leastSquares, truncate } from './expansions.ts';
+import { isName, parseActivation } from './expressions.ts';
 import { extrema, samplePoints } from './extrema.ts';
+import { enclose, RESOLUTION } from './kinks.ts';
 import type { Rule } from './quadrature.ts';
 import { remez } from './remez.ts';
 
 const MOST_DEGREE = 63;
 
+/** What `approximate` is to find. */
 export interface ApproximationOptions {
+  /** Inputs for which it is to hold. */
   range: Range;
   /** 1 to 63. For method composite the degrees of its stages, such as [7, 15]. */
   degree: number | readonly number[];
   /** Default: minimax. */
   method?: Method;
-  /** How often which input occurs. Weighs least squares and the rms error; Hermite takes its mean and deviation. Default: uniform. */
+  /**
+   * How often which input occurs. It weighs least squares and the rms error; Hermite takes its mean and
+   * deviation. Default: uniform.
+   */
   distribution?: Distribution;
 }
 
-/** The value of an approximation at x. */
+/** The value of an approximation at x, which is to lie on its range. */
 export function evaluateApproximation(a: Approximation, x: number): number {
   return isComposite(a) ? evaluateComposite(a, x) : evaluateSeries(a, x);
 }
 
 /**
- * A polynomial approximation of an activation, by its name or as a function, and how good it is.
+ * A polynomial approximation of an activation, and how good it is. The activation is given by its name, as a
+ * function, or as what `parseActivation` made.
  *
- * @throws BlindbeatError USAGE if the range is empty, the degree not from 1 to 63, the function not finite on the range,
- * the distribution outside of it or not one that the method can take; PLAN if minimax does not
- * converge or the function turns too often to be averaged
+ * @throws BlindbeatError USAGE if no activation has that name, the range is empty, the degree not from 1 to
+ * 63, the function not finite on the range, the distribution outside of it or not one that the method can
+ * take; PLAN if minimax does not converge or the function turns too often to be averaged
+ */
+export function approximate(
+  what: ActivationName | ((x: number) => number) | Activation,
+  options: ApproximationOptions,
+): Approximation;
+/**
+ * The same of a text that may also be an expression of x, such as `x / (1 + exp(-1.702 x))`: await it. For an
+ * expression the result is a promise, because what reads it is loaded first; for the name of an activation it
+ * is there at once.
+ *
+ * @throws BlindbeatError as above, and those of `parseActivation`; for an expression the promise is rejected
+ * with it
  */
 export function approximate(
   what: string | ((x: number) => number) | Activation,
+  options: ApproximationOptions,
+): Approximation | Promise<Approximation>;
+export function approximate(
+  what: string | ((x: number) => number) | Activation,
+  options: ApproximationOptions,
+): Approximation | Promise<Approximation> {
+  if (typeof what === 'object') return approximateActivation(what, options);
+  if (typeof what === 'string' && !isName(what)) {
+    return parseActivation(what).then((target) => approximateActivation(target, options));
+  }
+  return approximateActivation(activation(what), options);
+}
+
+function approximateActivation(
+  target: Activation,
   { range, degree, method = 'minimax', distribution = { kind: 'uniform' } }: ApproximationOptions,
 ): Approximation {
-  const target = typeof what === 'object' ? what : activation(what);
   requireRange(range);
   if (method === 'composite') {
     if (!target.slopes) {
       throw new BlindbeatError(
         'USAGE',
-        `A composite is for functions that are linear on either side of 0 (relu, leaky-relu), not for ${target.name}.`,
+        'A composite is for relu and leaky-relu, or an activation whose slopes on either side of 0 are ' +
+          `given, not for ${target.name}.`,
       );
     }
     const degrees = typeof degree === 'number' ? [degree] : [...degree];
@@ -78,13 +113,14 @@ export function approximate(
     };
   }
   const n = requireDegree(degree);
-  const points = samplePoints(range, n);
+  const kinks = target.kinks?.(range) ?? [];
+  const points = samplePoints(range, n, kinks);
   requireFinite(target, points);
-  const rule = averagingRule(distribution, target.f, range, n);
+  const rule = averagingRule(distribution, target.f, range, n, kinks);
   const { series, ...extra } = fit(target, range, n, method, distribution, points, rule);
   const sum = series.coefficients.reduce((s, c) => s + Math.abs(c), 0);
   const rounding = 4 * (n + 1) * Number.EPSILON * sum;
-  const more = extra.minimax?.reference ?? [];
+  const more = [...kinks, ...(extra.minimax?.reference ?? [])];
   const errors = measure((x) => target.f(x) - evaluateSeries(series, x), range, n, rule, rounding, more);
   return {
     activation: target.name,
@@ -147,7 +183,7 @@ function fit(
   }
 }
 
-/** Share by which the largest error found is rounded up: golden section does not find an extremum to the last bit. */
+/** Share by which the largest error is rounded up: golden section finds no extremum to the last bit. */
 const ROUND_UP = 1e-12;
 
 function measure(
@@ -181,15 +217,40 @@ function requireDegree(degree: number | readonly number[]): number {
   if (Number.isInteger(n) && n >= 1 && n <= MOST_DEGREE) return n;
   throw new BlindbeatError(
     'USAGE',
-    `Expected a degree from 1 to ${MOST_DEGREE}, got ${typeof degree === 'number' ? degree : degree.join(',')}. Several degrees are for method composite, higher ones too.`,
+    `Expected a degree from 1 to ${MOST_DEGREE}, got ${degree}. ` +
+      'Several degrees are for method composite, higher ones too.',
   );
 }
 
+/** A function that is so many times larger between the points than at any of them has a pole there. */
+const POLE = 1e6;
+
 function requireFinite({ f, name }: Activation, points: readonly number[]): void {
-  const at = points.find((x) => !Number.isFinite(f(x)));
-  if (at === undefined) return;
-  throw new BlindbeatError(
+  const isBad = (x: number) => !Number.isFinite(f(x));
+  const first = points.findIndex(isBad);
+  if (first >= 0) {
+    const end = points[points.length - 1];
+    const width = RESOLUTION * (end - points[0]);
+    const good = points.findIndex((x, i) => i > first && !isBad(x));
+    const at =
+      first === 0 ? points[0] : enclose((x) => !isBad(x), points[first - 1], points[first], width)[1];
+    const until = good < 0 ? end : enclose(isBad, points[good - 1], points[good], width)[0];
+    const wide = short(until) === short(at) ? '' : `, and no finite number as far as ${short(until)}`;
+    throw notFinite(`${name} is ${f(at)} at ${short(at)}${wide}`);
+  }
+  const most = POLE * Math.max(...points.map((x) => Math.abs(f(x))));
+  const pole = extrema(f, points).find(({ value }) => !(Math.abs(value) <= most) && most > 0);
+  if (pole) throw notFinite(`${name} grows without a bound near ${short(pole.x)}`);
+}
+
+function notFinite(what: string): BlindbeatError {
+  return new BlindbeatError(
     'USAGE',
-    `${name} is ${f(at)} at ${at}: it must be finite on the whole range. Choose a range without this point.`,
+    `${what}: it must be a finite real number on the whole range. Choose a range without this point.`,
   );
+}
+
+/** A number for people to read: 0.30000000000000004 is 0.3, 1e-18 is 0. */
+function short(x: number): string {
+  return Math.abs(x) < 1e-15 ? '0' : String(Number(x.toPrecision(9)));
 }

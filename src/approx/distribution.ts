@@ -15,16 +15,19 @@ export type Distribution =
 const DEVIATIONS = 12;
 
 /**
- * Points and weights that sum to 1, with which f, f² and f times polynomials of that degree are averaged over the
- * distribution. A Gaussian is cut to the range.
+ * Points and weights that sum to 1, with which f, f² and f times polynomials of that degree are averaged over
+ * the distribution. A Gaussian is cut to the range.
  *
- * @throws BlindbeatError USAGE if inputs lie outside of the range, or the distribution is none
+ * @param kinks of f, as far as they are known
+ * @throws BlindbeatError USAGE if inputs lie outside of the range, or the distribution is none; PLAN if f
+ * turns too often
  */
 export function averagingRule(
   distribution: Distribution,
   f: (x: number) => number,
   range: Range,
   degree: number,
+  kinks: readonly number[] = [],
 ): Rule {
   const weighted = (density: (x: number) => number, part: Range, panels?: number) => {
     const components = (x: number) => {
@@ -32,7 +35,7 @@ export function averagingRule(
       const t = chebyshevValues(toUnit(x, range), 2 * degree);
       return [y * y, ...t.slice(0, degree + 1).map((v) => y * v), t[2 * degree]].map((v) => v * density(x));
     };
-    const rule = adaptiveRule(components, part, panels);
+    const rule = adaptiveRule(components, part, panels, kinks);
     return { x: rule.x, w: rule.w.map((w, i) => w * density(rule.x[i])) };
   };
   switch (distribution.kind) {
@@ -65,7 +68,8 @@ function normal(
   if (part[0] >= part[1]) {
     throw new BlindbeatError(
       'USAGE',
-      `The range [${low}, ${high}] is more than ${DEVIATIONS} deviations away from the mean ${mean}: no input is in it.`,
+      `The range [${low}, ${high}] is more than ${DEVIATIONS} deviations away from the mean ${mean}: ` +
+        'no input is in it.',
     );
   }
   return weighted((x) => Math.exp(-0.5 * ((x - mean) / deviation) ** 2), part, 24);
@@ -80,7 +84,8 @@ function histogram(
   if (edges.length !== counts.length + 1 || !rising || counts.some((c) => !(c >= 0) || !Number.isFinite(c))) {
     throw new BlindbeatError(
       'USAGE',
-      `Expected a histogram of rising edges and one count, not negative, between each two; got ${edges.length} edges and ${counts.length} counts.`,
+      'Expected a histogram of rising edges and one count, not negative, between each two; ' +
+        `got ${edges.length} edges and ${counts.length} counts.`,
     );
   }
   const rule: Rule = { x: [], w: [] };
@@ -110,11 +115,14 @@ function requireInside(values: readonly number[], [low, high]: Range): void {
   const most = values.reduce((a, b) => Math.max(a, b));
   throw new BlindbeatError(
     'USAGE',
-    `${outside.length} of ${values.length} inputs leave the range [${low}, ${high}]: they go from ${least} to ${most}. Widen the range.`,
+    `${outside.length} of ${values.length} inputs leave the range [${low}, ${high}]: ` +
+      `they go from ${least} to ${most}. Widen the range.`,
   );
 }
 
-/** Mean and deviation of a distribution for which they are known. Nothing for one without. */
+/**
+ * Mean and standard deviation of a Gaussian, or of one sample or more; of other distributions nothing.
+ */
 export function momentsOf(distribution: Distribution): { mean: number; deviation: number } | undefined {
   if (distribution.kind === 'normal') return distribution;
   if (distribution.kind !== 'samples' || distribution.values.length === 0) return undefined;
@@ -124,7 +132,11 @@ export function momentsOf(distribution: Distribution): { mean: number; deviation
   return { mean, deviation: Math.sqrt(variance) };
 }
 
-/** @throws BlindbeatError USAGE */
+/**
+ * Refuses a mean and a standard deviation that no Gaussian has.
+ *
+ * @throws BlindbeatError USAGE if the mean is not finite, or the deviation not above 0 and finite
+ */
 export function requireGaussian(mean: number, deviation: number): void {
   if (Number.isFinite(mean) && deviation > 0 && Number.isFinite(deviation)) return;
   throw new BlindbeatError(

@@ -13,17 +13,22 @@ const TOLERANCE = 1e-15;
 const GAUSS = gaussLegendre(ORDER);
 
 /**
- * A rule with which all components of g are integrated over [a, b] to about 1e-14 of the largest of them: panels of 16
- * Gauss-Legendre points, halved until halving changes nothing, so that kinks end up in panels of no size.
+ * A rule with which all components of g are integrated over [a, b] to about 1e-14 of the largest of them:
+ * panels of 16 Gauss-Legendre points, halved until halving changes nothing, so that kinks end up in panels of
+ * no size.
  *
+ * @param panels to begin with, of equal width
+ * @param kinks known ones, in any order: panels end there too
  * @throws BlindbeatError PLAN if g turns too often for that
  */
 export function adaptiveRule(
   g: (x: number) => number[],
   [a, b]: readonly [number, number],
   panels = 8,
+  kinks: readonly number[] = [],
 ): Rule {
-  const edges = Array.from({ length: panels + 1 }, (_, i) => a + ((b - a) * i) / panels);
+  const equal = Array.from({ length: panels + 1 }, (_, i) => a + ((b - a) * i) / panels);
+  const edges = kinks.length === 0 ? equal : withKinks(equal, kinks);
   const first = edges.slice(1).map((to, i) => integrate(g, edges[i], to));
   let scale = Math.max(...first[0].sum.map((_, k) => first.reduce((s, panel) => s + panel.size[k], 0)));
   if (!(scale > 0)) scale = 1;
@@ -44,7 +49,8 @@ export function adaptiveRule(
     if (++halved > MOST_PANELS) {
       throw new BlindbeatError(
         'PLAN',
-        `The function turns too often to be averaged on [${a}, ${b}]: after ${MOST_PANELS} halvings it still changes.`,
+        `The function turns too often to be averaged on [${a}, ${b}]: ` +
+          `after ${MOST_PANELS} halvings it still changes.`,
       );
     }
     refine(from, middle, left.sum, depth + 1);
@@ -54,6 +60,16 @@ export function adaptiveRule(
     refine(edges[i], edges[i + 1], sum, 0);
   });
   return rule;
+}
+
+/** Edges and the kinks between them, ascending, without panels narrower than halving makes them. */
+function withKinks(edges: readonly number[], kinks: readonly number[]): number[] {
+  const [a, b] = [edges[0], edges[edges.length - 1]];
+  const apart = 2 ** -MOST_HALVINGS * (b - a);
+  const kept = [a];
+  for (const x of [...edges, ...kinks].sort((p, q) => p - q))
+    if (x - kept[kept.length - 1] > apart && b - x > apart) kept.push(x);
+  return [...kept, b];
 }
 
 function integrate(g: (x: number) => number[], from: number, to: number) {

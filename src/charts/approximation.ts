@@ -1,6 +1,5 @@
 import type { TopLevelSpec } from 'vega-lite';
 import { short } from '../measure/format.ts';
-
 import { CURVE_STYLE, TITLE_STYLE } from './svg.ts';
 
 const POINTS = 1200;
@@ -8,14 +7,18 @@ const EXACT = '#9aa5b1';
 const APPROXIMATION = '#1f6fb2';
 const ERROR = '#c2571a';
 
-/** The function and its approximation, and below on the same axis the difference between its largest values. */
+/**
+ * The function and its approximation, and below on the same axis the difference between its largest values.
+ *
+ * @param names of the two curves (exact, method), and for the title; the function's may be an expression
+ */
 export function curveChart(
   curves: Curves,
   names: { exact: string; approximation: string; method: string; subtitle: string },
 ): TopLevelSpec {
   const { range, exact, approximation, maxError } = curves;
   const values = Array.from({ length: POINTS + 1 }, (_, i) => {
-    const x = range[0] + ((range[1] - range[0]) * i) / POINTS;
+    const x = Math.min(range[1], range[0] + ((range[1] - range[0]) * i) / POINTS);
     return { x, exact: exact(x), approximation: approximation(x), error: approximation(x) - exact(x) };
   });
   const x = (title: string | null) =>
@@ -42,7 +45,7 @@ export function curveChart(
     },
   } as const;
   const line = (field: string, curve: string, width: number) => ({
-    transform: [{ calculate: `'${curve}'`, as: 'curve' }],
+    transform: [{ calculate: JSON.stringify(curve), as: 'curve' }],
     mark: { type: 'line' as const, strokeWidth: width },
     encoding: {
       x: x(null),

@@ -63,8 +63,64 @@ describe('approx', () => {
     expect(json.coefficients).toHaveLength(4);
   });
 
+  test('when it is an expression then terminal, picture and JSON show it', async () => {
+    const text = 'x / (1 + exp(-1.702 x))';
+    const [svg, json] = [join(folder, 'expression.svg'), join(folder, 'expression.json')];
+    const { code, stdout } = await blindbeat(
+      ...['approx', text, '--degree', '7', '--range', '-4,4', '--svg', svg, '--json', json],
+    );
+    expect(code).toBe(0);
+    expect(stdout).toContain(`${text} by minimax, degree 7 on [-4, 4]`);
+    expect(stdout).toMatch(/largest error +0\.0334643 at/);
+    const picture = readFileSync(svg, 'utf8');
+    expect(picture).toContain(`>${text} by minimax, degree 7<`);
+    expect(picture).toContain(`>${text}<`); // the legend
+    expect(picture).not.toMatch(/NaN|undefined/);
+    expect(JSON.parse(readFileSync(json, 'utf8'))).toMatchObject({ activation: text, degree: 7 });
+  });
+
+  test('when it is a long expression then lines and titles have its beginning, and JSON all of it', async () => {
+    const text = Array.from({ length: 20 }, (_, k) => `${k / 10} x^${k}`).join(' + ');
+    const svg = join(folder, 'long.svg');
+    const args = ['approx', text, '--degree', '12', '--range', '-1.25,1.25', '--method', 'least-squares'];
+    const { stdout } = await blindbeat(...args, '--svg', svg);
+    for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+    expect(stdout).toMatch(/^ {2}0 x\^0 \+ 0\.1 x\^1 .*… by least-squares, degree 12 on \[-1\.25, 1\.25\]$/m);
+    expect(readFileSync(svg, 'utf8')).toMatch(/>0 x\^0 \+ .{30,40}… by least-squares, degree 12</);
+    expect((await blindbeatJson(...args)).json.activation).toBe(text);
+  });
+
+  test('when an expression begins with a minus then it goes after --', async () => {
+    const { code, stdout } = await blindbeat(
+      'approx',
+      '--degree',
+      '3',
+      '--range',
+      '-1,2',
+      '--',
+      '-x exp(-x)',
+    );
+    expect(code).toBe(0);
+    expect(stdout).toContain('-x exp(-x) by minimax');
+  });
+
+  test('when an expression ends at an end of the range that floats do not hit then the curve is drawn', async () => {
+    const { stdout } = await blindbeat('approx', 'sqrt(0.7 - x)', '--degree', '3', '--range', '-3,0.7');
+    expect(stdout).not.toContain('NaN');
+    expect(stdout).toMatch(/[\u2801-\u28ff]{8}/);
+  });
+
+  test('when help is asked for then it has an expression as an example', async () => {
+    const { stdout } = await blindbeat('approx', '--help');
+    expect(stdout).toContain('blindbeat approx "x / (1 + exp(-1.702 x))" --degree 7 --range -4,4');
+  });
+
   test.each([
     [['rleu', '--degree', '3', '--range', '-1,1'], /Known are relu, leaky-relu/],
+    [['x +', '--degree', '3', '--range', '-1,1'], /"x \+" cannot be read at character 4/],
+    [['2 t', '--degree', '3', '--range', '-1,1'], /"t" in it: the only variable is x/],
+    [['log(x)', '--degree', '3', '--range', '-1,1'], /NaN at -1, and no finite number as far as 0/],
+    [['x = \u001b[31m', '--degree', '3', '--range', '-1,1'], /^error: "x = \?\[31m" has "=" as character 3/],
     [['relu', '--degree', '64', '--range', '-1,1'], /1 to 63/],
     [['relu', '--degree', '3', '--range', '1,-1'], /lower one/],
     [['relu', '--degree', '3', '--range', '1'], /two numbers/],

@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { ACTIVATIONS, activation } from '../../approx/activations.ts';
+import { ACTIVATIONS } from '../../approx/activations.ts';
 import { type Approximation, isComposite, METHODS, type Method } from '../../approx/approximation.ts';
 import { monomials } from '../../approx/chebyshev.ts';
 import type { Distribution } from '../../approx/distribution.ts';
+import { parseActivation } from '../../approx/expressions.ts';
 import { type EvaluationScheme, evaluationScheme } from '../../approx/paterson-stockmeyer.ts';
 import { type Curves, curveChart } from '../../charts/approximation.ts';
 import { drawSvg } from '../../charts/svg.ts';
@@ -24,6 +25,9 @@ import {
 } from '../terminal/io.ts';
 import { table } from '../terminal/table.ts';
 
+/** As many characters of an expression as there is room for in the title of a picture. */
+const PICTURE_CHARACTERS = 48;
+
 interface ApproxOptions {
   degree: number[];
   range?: [number, number];
@@ -40,12 +44,16 @@ interface ApproxOptions {
 export function addApprox(program: Command, io: Io): void {
   const command = program
     .command('approx')
-    .summary('approximate an activation by a polynomial')
+    .summary('approximate an activation or an expression by a polynomial')
     .description(
-      'Approximate an activation by a polynomial: its coefficients, how far it is from the function, and the levels ' +
-        'and multiplications that evaluating it on ciphertexts takes.',
+      'Approximate an activation, or any expression of x, by a polynomial: its coefficients, how far it is ' +
+        'from the function, and the levels and multiplications that evaluating it on ciphertexts takes.',
     )
-    .argument('<activation>', ACTIVATIONS.join(', '))
+    .argument(
+      '<activation>',
+      `${ACTIVATIONS.join(', ')}; or an expression of x in quotation marks ` +
+        '(one that begins with - goes last, after --)',
+    )
     .requiredOption('--degree <n>', '1 to 63; for composite the odd degrees of its stages, as 7,15', degrees)
     .option('--range <low,high>', 'inputs for which it is to hold (default: those of --samples)', range)
     .addOption(
@@ -63,7 +71,9 @@ export function addApprox(program: Command, io: Io): void {
     .action((name: string, options: ApproxOptions) => approx(name, options, io));
   examples(command, [
     'blindbeat approx relu --degree 7 --range -4,4',
-    'blindbeat approx gelu --degree 4 --range -6,6 --method least-squares \\\n      --deviation 1.5 --svg gelu.svg',
+    'blindbeat approx "x / (1 + exp(-1.702 x))" --degree 7 --range -4,4',
+    'blindbeat approx gelu --degree 4 --range -6,6 --method least-squares \\\n' +
+      '      --deviation 1.5 --svg gelu.svg',
     'blindbeat approx relu --degree 7,15 --range -10,10 --method composite',
     'blindbeat approx silu --degree 8 --samples inputs.txt --json silu.json',
   ]);
@@ -73,7 +83,7 @@ async function approx(name: string, options: ApproxOptions, io: Io): Promise<voi
   const { json, svg } = options;
   const jsonFile = typeof json === 'string' ? json : undefined;
   for (const file of [jsonFile, svg]) if (file !== undefined) await requireWritable(file);
-  const target = activation(name);
+  const target = await parseActivation(name);
   // Loaded here: what it solves equations with takes 11 ms, which other commands should not pay.
   const { approximate, evaluateApproximation } = await import('../../approx/approximate.ts');
   const samples = options.samples === undefined ? undefined : await readSamples(options.samples);
@@ -99,12 +109,12 @@ async function approx(name: string, options: ApproxOptions, io: Io): Promise<voi
     return;
   }
   const colours = coloursOf(io.stdout);
-  const { exact, approximation } = namesOf(found, scheme);
+  const width = widthOf(io.stdout);
   printLines(io.stdout, [
     '',
-    `  ${colours.bold(exact)} by ${colours.bold(approximation)} on [${found.range.join(', ')}]`,
+    titleLine(found, width, colours),
     '',
-    ...drawCurves(curves, widthOf(io.stdout), colours),
+    ...drawCurves(curves, width, colours),
     '',
     ...figureLines(found, scheme, weightedBy(options), colours),
     '',
@@ -113,21 +123,42 @@ async function approx(name: string, options: ApproxOptions, io: Io): Promise<voi
   ]);
 }
 
+/** What is approximated, how and where, on one line. */
+function titleLine(found: Approximation, width: number, colours: Colours): string {
+  const how = methodOf(found);
+  const where = ` on [${found.range.join(', ')}]`;
+  const left = width - `   by ${how}${where}`.length;
+  return `  ${colours.bold(clipped(found.activation, left))} by ${colours.bold(how)}${where}`;
+}
+
+function methodOf(found: Approximation): string {
+  return isComposite(found)
+    ? `${found.method}, stages of degree ${found.degrees.join(', ')}`
+    : `${found.method}, degree ${found.degree}`;
+}
+
+/** At most so many characters of a text, at least 20 of a longer one. */
+function clipped(text: string, most: number): string {
+  const shown = printable(text);
+  return shown.length <= most ? shown : `${shown.slice(0, Math.max(20, most) - 1)}…`;
+}
+
+/** The names in a picture: of the two curves, and of what they are. */
 function namesOf(found: Approximation, scheme: EvaluationScheme) {
-  const degree = isComposite(found)
-    ? `stages of degree ${found.degrees.join(', ')}`
-    : `degree ${found.degree}`;
   return {
-    exact: found.activation,
+    exact: clipped(found.activation, PICTURE_CHARACTERS),
     method: found.method,
-    approximation: `${found.method}, ${degree}`,
-    subtitle: `[${found.range.join(', ')}]; largest error ${short(found.maxError)}, rms ${short(found.rmsError)}; ${costOf(scheme)}`,
+    approximation: methodOf(found),
+    subtitle:
+      `[${found.range.join(', ')}]; largest error ${short(found.maxError)}, ` +
+      `rms ${short(found.rmsError)}; ${costOf(scheme)}`,
   };
 }
 
 function costOf({ levels, multiplications, scalarMultiplications }: EvaluationScheme): string {
   const count = (n: number, what: string) => `${n} ${what}${n === 1 ? '' : 's'}`;
-  return `${count(levels, 'level')}, ${count(multiplications, 'multiplication')}, ${scalarMultiplications} by numbers`;
+  const products = count(multiplications, 'multiplication');
+  return `${count(levels, 'level')}, ${products}, ${scalarMultiplications} by numbers`;
 }
 
 function figureLines(
@@ -232,9 +263,10 @@ async function readSamples(path: string): Promise<number[]> {
   const samples = words.map(Number);
   const wrong = samples.findIndex((v) => !Number.isFinite(v));
   if (samples.length > 0 && wrong < 0) return samples;
+  const got = samples.length === 0 ? 'none' : `"${words[wrong].slice(0, 20)}" as number ${wrong + 1}`;
   throw new BlindbeatError(
     'USAGE',
-    `${path}: expected numbers between blanks, commas or line breaks, got ${samples.length === 0 ? 'none' : `"${words[wrong].slice(0, 20)}" as number ${wrong + 1}`}.`,
+    `${path}: expected numbers between blanks, commas or line breaks, got ${got}.`,
   );
 }
 

@@ -8,7 +8,10 @@ const ERROR_ROWS = 4;
 const MARGIN = 11;
 const DOTS_PER_COLUMN = 8;
 
-/** A function, its approximation over it and their difference below, in lines of braille dots `width` columns wide. */
+/**
+ * A function, its approximation over it and their difference below, in lines of braille dots `width` columns
+ * wide.
+ */
 export function drawCurves(
   { range, exact, approximation, maxError }: Curves,
   width: number,
@@ -17,7 +20,7 @@ export function drawCurves(
   const columns = width - MARGIN;
   const [from, to] = range;
   const count = DOTS_PER_COLUMN * columns;
-  const x = Array.from({ length: count + 1 }, (_, i) => from + ((to - from) * i) / count);
+  const x = Array.from({ length: count + 1 }, (_, i) => Math.min(to, from + ((to - from) * i) / count));
   const wanted = x.map(exact);
   const got = x.map(approximation);
   const low = Math.min(...wanted, ...got);
