@@ -20,6 +20,8 @@ const POOL = 2;
 const CELL = 34;
 const COLOURS = ['#9ecae1', '#fdae6b', '#a1d99b', '#bcbddc', '#fc9272', '#d9d9d9', '#fee391', '#c7e9c0'];
 
+type Panel = Extract<TopLevelSpec, { vconcat: unknown }>['vconcat'][number];
+
 interface Cell {
   row: string;
   column: number;
@@ -67,11 +69,11 @@ export function packingPicture(): Promise<string> {
   return drawSvg(spec);
 }
 
-function panel(title: string, cells: Cell[], xTitle: string, yTitle: string | null = null) {
+function panel(title: string, cells: Cell[], xTitle: string, yTitle: string | null = null): Panel {
   const columns = Math.max(...cells.map(({ column }) => column)) + 1;
   const rows = new Set(cells.map(({ row }) => row)).size;
   return {
-    title: { text: title, anchor: 'start', fontSize: 12, fontWeight: 'normal', offset: 8 } as const,
+    title: { text: title, anchor: 'start', fontSize: 12, fontWeight: 'normal', offset: 8 },
     width: CELL * columns,
     height: 26 * rows,
     data: { values: cells },
@@ -102,7 +104,10 @@ function panel(title: string, cells: Cell[], xTitle: string, yTitle: string | nu
           },
         },
       },
-      { mark: { type: 'text', fontSize: 10 }, encoding: { text: { field: 'text', type: 'nominal' } } },
+      {
+        mark: { type: 'text', fontSize: 10 },
+        encoding: { text: { field: 'text', type: 'nominal' } },
+      },
     ],
   };
 }
