@@ -131,11 +131,11 @@ function operations(limbs: number): Row[] {
   const rows = Array.from({ length: 4 }, () => new Array<typeof plain>(columns).fill(plain));
   const sealColumns = new Array<Ciphertext>(columns).fill(v);
   const fastColumns = Array.from({ length: columns }, () => toFast(v));
-  fastBackend.multiplySum(fastColumns, rows); // packs the weights
+  fastBackend.multiplyPlainSum(fastColumns, rows); // packs the weights
   const row = (
     what: string,
     ofSeal: () => Ciphertext | (Ciphertext | null)[],
-    ofFast: () => ReturnType<typeof toFast> | ReturnType<typeof fastBackend.multiplySum>,
+    ofFast: () => ReturnType<typeof toFast> | ReturnType<typeof fastBackend.multiplyPlainSum>,
     share = 1,
   ): Row => {
     const sealMs = time(sealBackend, ofSeal, what === 'multiply-add' ? 1 : REPEATS).median / share;
@@ -169,8 +169,8 @@ function operations(limbs: number): Row[] {
     ),
     row(
       'multiply-add',
-      () => sealBackend.multiplySum(sealColumns, rows),
-      () => fastBackend.multiplySum(fastColumns, rows),
+      () => sealBackend.multiplyPlainSum(sealColumns, rows),
+      () => fastBackend.multiplyPlainSum(fastColumns, rows),
       4 * columns,
     ),
     row(

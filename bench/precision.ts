@@ -89,12 +89,12 @@ const pairs: Backend<Pair, PlainPair> = {
     ciphertext: encrypted.addPlain(v.ciphertext, p.residues),
     slots: clear.addPlain(v.slots, p.values),
   }),
-  multiplySum: (vs, rows) => {
-    const ciphertexts = encrypted.multiplySum(
+  multiplyPlainSum: (vs, rows) => {
+    const ciphertexts = encrypted.multiplyPlainSum(
       vs.map((v) => v.ciphertext),
       rows.map((row) => row.map((p) => p?.residues ?? null)),
     );
-    const slots = clear.multiplySum(
+    const slots = clear.multiplyPlainSum(
       vs.map((v) => v.slots),
       rows.map((row) => row.map((p) => p?.values ?? null)),
     );
@@ -105,9 +105,9 @@ const pairs: Backend<Pair, PlainPair> = {
     ciphertext: encrypted.multiply(a.ciphertext, b.ciphertext, times),
     slots: clear.multiply(a.slots, b.slots, times),
   }),
-  drop: (v, limbs, times) => ({
-    ciphertext: encrypted.drop(v.ciphertext, limbs, times),
-    slots: clear.drop(v.slots, limbs, times),
+  dropLevel: (v, limbs, times) => ({
+    ciphertext: encrypted.dropLevel(v.ciphertext, limbs, times),
+    slots: clear.dropLevel(v.slots, limbs, times),
   }),
   relinearise: (v) => ({ ciphertext: encrypted.relinearise(v.ciphertext), slots: v.slots }),
   rescale: (v, scale) => {

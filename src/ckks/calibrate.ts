@@ -94,7 +94,7 @@ export function measureOperations<V, P>(
   const columns = Array.from({ length: COLUMNS }, () => make(limbs));
   const convolution = (count: number) => {
     const rows = Array.from({ length: CIPHERTEXTS }, () => new Array<P>(count).fill(plain));
-    return time(() => backend.multiplySum(columns.slice(0, count), rows), CIPHERTEXTS);
+    return time(() => backend.multiplyPlainSum(columns.slice(0, count), rows), CIPHERTEXTS);
   };
   const few = convolution(FEW_COLUMNS);
   const multiplyPlain = Math.max(0, (convolution(COLUMNS) - few) / (COLUMNS - FEW_COLUMNS));

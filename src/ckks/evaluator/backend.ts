@@ -38,21 +38,21 @@ export interface Backend<V, P> {
    * null stands for zero, and a column of nothing but nulls in the terms gives `plus` itself. For a backend that divides
    * the sum once instead of every rotation.
    */
-  rotateSum?(terms: RotationTerm<V>[], plus: (V | null)[]): (V | null)[];
+  rotateAndSum?(terms: RotationTerm<V>[], plus: (V | null)[]): (V | null)[];
   add(a: V, b: V): V;
   addPlain(v: V, p: P): V;
   /**
    * Row o of the result is sum_k values[k] * rows[o][k], where null stands for zero weights.
    * A row of nothing but nulls gives null.
    */
-  multiplySum(values: V[], rows: (P | null)[][]): (V | null)[];
+  multiplyPlainSum(values: V[], rows: (P | null)[][]): (V | null)[];
   /** The same for several matrices at once, where a backend can do that in one pass over the values. */
-  multiplySums?(values: V[], matrices: (P | null)[][][]): (V | null)[][];
+  multiplyPlainSums?(values: V[], matrices: (P | null)[][][]): (V | null)[][];
   square(v: V): V;
   /** The product counts `times` (a whole number) times: its scale is that fraction of the product of both. */
   multiply(a: V, b: V, times: number): V;
   /** The first `limbs` limbs; the result counts `times` times, at that fraction of the scale. */
-  drop(v: V, limbs: number, times: number): V;
+  dropLevel(v: V, limbs: number, times: number): V;
   /** Brings a product of three polynomials back to two: one key switch. */
   relinearise(v: V): V;
   /** Divides by the last prime and drops it; the result has exactly the planned `scale`. */
@@ -62,7 +62,7 @@ export interface Backend<V, P> {
    * Independent computations without rotations, which a backend that has several threads carries out side by side; what they
    * give exists when all are done.
    */
-  together?<R>(computations: (() => R)[]): R[];
+  parallel?<R>(computations: (() => R)[]): R[];
 }
 
 /** The backends that compute on ciphertexts; with keys of SEAL's kind they give the same results, residue by residue. */

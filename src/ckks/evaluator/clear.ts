@@ -40,7 +40,7 @@ export class ClearBackend implements Backend<ClearValue, ClearValue> {
     return { ...v, real: v.real.map((x, j) => x + real[j % real.length]) };
   }
 
-  multiplySum(values: ClearValue[], rows: (ClearValue | null)[][]): (ClearValue | null)[] {
+  multiplyPlainSum(values: ClearValue[], rows: (ClearValue | null)[][]): (ClearValue | null)[] {
     return rows.map((row) => {
       let total: ClearValue | null = null;
       row.forEach((p, k) => {
@@ -67,10 +67,10 @@ export class ClearBackend implements Backend<ClearValue, ClearValue> {
 
   multiply(a: ClearValue, b: ClearValue, times: number): ClearValue {
     const { real } = a === b ? this.square(a) : { real: a.real.map((x, j) => x * b.real[j]) };
-    return this.drop({ real, imaginary: null }, 0, times);
+    return this.dropLevel({ real, imaginary: null }, 0, times);
   }
 
-  drop({ real }: ClearValue, _limbs: number, times: number): ClearValue {
+  dropLevel({ real }: ClearValue, _limbs: number, times: number): ClearValue {
     return { real: real.map((x) => times * x), imaginary: null };
   }
 

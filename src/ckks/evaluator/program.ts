@@ -151,11 +151,11 @@ function runLinear<V, P>(
     for (const [k, { amount }] of steps.entries()) rotated.set(amount, turned[k]);
   }
   const columns = babyAmounts.flatMap((amount) => rotated.get(amount)!);
-  const products = backend.multiplySums?.(columns, rows);
+  const products = backend.multiplyPlainSums?.(columns, rows);
   let sums: (V | null)[] = new Array<V | null>(accumulators).fill(null);
   let terms: RotationTerm<V>[] = [];
   giantSteps.forEach((giant, g) => {
-    const added = products?.[g] ?? backend.multiplySum(columns, rows[g]);
+    const added = products?.[g] ?? backend.multiplyPlainSum(columns, rows[g]);
     if (giant.step > 0) {
       terms.push({ values: added, step: giant.step });
       return;
@@ -163,14 +163,14 @@ function runLinear<V, P>(
     const turned = rotateBy(backend, sums, giant.accumulatorSteps.slice(0, -1));
     if (giant.accumulatorSteps.length > 0)
       terms.push({ values: turned, step: giant.accumulatorSteps.at(-1)! });
-    sums = rotateSum(backend, terms, added);
+    sums = rotateAndSum(backend, terms, added);
     terms = [];
   });
   for (const vs of rotated.values()) if (vs !== inputs) for (const v of vs) backend.free(v);
   const complete = sums.map((sum, a) => sum ?? emptySum(stage, a));
   const outputs = separation ? separate(backend, stage, complete, separation) : complete;
   if (bias.length === 0) return outputs;
-  return together(
+  return parallel(
     backend,
     outputs.map((product, o) => () => {
       const rescaled = backend.rescale(product, stage.scaleOut);
@@ -186,7 +186,7 @@ function runLinear<V, P>(
 function addRotations<V, P>(backend: Backend<V, P>, values: V[], steps: number[]): V[] {
   return steps.reduce((current, step) => {
     const [turned] = backend.rotateAll(current, [step]);
-    return together(
+    return parallel(
       backend,
       current.map((v, k) => () => {
         const sum = backend.add(v, turned[k]);
@@ -199,18 +199,18 @@ function addRotations<V, P>(backend: Backend<V, P>, values: V[], steps: number[]
 }
 
 /** Independent computations, side by side where the backend can do that. */
-function together<V, P, R>(backend: Backend<V, P>, computations: (() => R)[]): R[] {
-  return backend.together?.(computations) ?? computations.map((compute) => compute());
+function parallel<V, P, R>(backend: Backend<V, P>, computations: (() => R)[]): R[] {
+  return backend.parallel?.(computations) ?? computations.map((compute) => compute());
 }
 
 /** The outputs of accumulators that hold two each, consumed; of an odd number of outputs the last is alone. */
 function separate<V, P>(backend: Backend<V, P>, { outputs }: LinearStage, sums: V[], separation: P[][]): V[] {
   const pairs = sums.slice(0, Math.floor(outputs / 2));
   const [conjugates] = backend.rotateAll(pairs, [CONJUGATION]);
-  const separated = together(
+  const separated = parallel(
     backend,
     pairs.map((sum, a) => () => {
-      const both = backend.multiplySum([sum, conjugates[a]], separation) as V[];
+      const both = backend.multiplyPlainSum([sum, conjugates[a]], separation) as V[];
       backend.free(sum);
       backend.free(conjugates[a]);
       return both;
@@ -234,18 +234,22 @@ function rotateBy<V, P>(backend: Backend<V, P>, values: (V | null)[], steps: num
   }, values);
 }
 
-/** `Backend.rotateSum` on any backend, all values consumed. */
-function rotateSum<V, P>(backend: Backend<V, P>, terms: RotationTerm<V>[], plus: (V | null)[]): (V | null)[] {
-  if (!backend.rotateSum) {
+/** `Backend.rotateAndSum` on any backend, all values consumed. */
+function rotateAndSum<V, P>(
+  backend: Backend<V, P>,
+  terms: RotationTerm<V>[],
+  plus: (V | null)[],
+): (V | null)[] {
+  if (!backend.rotateAndSum) {
     return terms.reduce((sums, { values, step }) => {
       const turned = rotateBy(backend, values, [step]);
-      return together(
+      return parallel(
         backend,
         sums.map((sum, a) => () => addInto(backend, turned[a], sum)),
       );
     }, plus);
   }
-  const sums = backend.rotateSum(terms, plus);
+  const sums = backend.rotateAndSum(terms, plus);
   for (const { values } of terms) for (const v of values) if (v !== null) backend.free(v);
   for (const [a, v] of plus.entries()) if (v !== null && v !== sums[a]) backend.free(v);
   return sums;
@@ -261,7 +265,7 @@ function addInto<V, P>(backend: Backend<V, P>, a: V | null, b: V | null): V | nu
 }
 
 function runSquare<V, P>(backend: Backend<V, P>, stage: SquareStage, inputs: V[]): V[] {
-  return together(
+  return parallel(
     backend,
     inputs.map((v) => () => {
       const squared = backend.square(v);
@@ -286,7 +290,7 @@ function runActivation<V, P>(
   const limbsOf = [stage.limbs];
   for (const encoded of steps) {
     nodes.push(
-      together(
+      parallel(
         backend,
         inputs.map((_, c) => () => {
           const values = nodes.map((of) => of[c]);
@@ -316,7 +320,7 @@ function runStep<V, P>(
   /** A node cut to the limbs of the products. */
   const cut = (node: number) => {
     if (limbsOf[node] === step.limbs) return values[node];
-    const v = cuts.get(node) ?? keep(backend.drop(values[node], step.limbs, 1));
+    const v = cuts.get(node) ?? keep(backend.dropLevel(values[node], step.limbs, 1));
     cuts.set(node, v);
     return v;
   };
@@ -327,14 +331,14 @@ function runStep<V, P>(
   if (products.length > 0)
     parts.push(keep(backend.relinearise(products.reduce((sum, v) => keep(backend.add(sum, v))))));
   if (rows.length > 0) {
-    const [sum] = backend.multiplySum(
+    const [sum] = backend.multiplyPlainSum(
       step.terms.map(({ node }) => cut(node)),
       rows,
     );
     parts.push(keep(sum!));
   }
   const after = step.added.map(({ node, times }) =>
-    keep(backend.drop(values[node], limbsAfter(step), times)),
+    keep(backend.dropLevel(values[node], limbsAfter(step), times)),
   );
   if (parts.length > 0) {
     const sum = parts.reduce((a, b) => keep(backend.add(a, b)));

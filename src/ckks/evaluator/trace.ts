@@ -35,14 +35,14 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
   counts: OperationCounts = emptyCounts();
 
   /** With grouped keys only. */
-  readonly rotateSum?: (
+  readonly rotateAndSum?: (
     terms: RotationTerm<TracedValue>[],
     plus: (TracedValue | null)[],
   ) => (TracedValue | null)[];
 
   constructor(parameters: Parameters, switching: KeySwitching = 'seal') {
     this.#parameters = parameters;
-    if (switching === 'grouped') this.rotateSum = (terms, plus) => this.#rotateSum(terms, plus);
+    if (switching === 'grouped') this.rotateAndSum = (terms, plus) => this.#rotateAndSum(terms, plus);
   }
 
   input(scale: number): TracedValue {
@@ -78,7 +78,7 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
     return this.#make(v, 'addPlain');
   }
 
-  multiplySum(values: TracedValue[], rows: (TracedPlain | null)[][]): (TracedValue | null)[] {
+  multiplyPlainSum(values: TracedValue[], rows: (TracedPlain | null)[][]): (TracedValue | null)[] {
     return rows.map((row) => {
       let sum: TracedValue | null = null;
       row.forEach((p, k) => {
@@ -110,8 +110,8 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
     return this.#make({ ...a, scale, size: 3 }, a === b ? 'square' : 'multiply');
   }
 
-  drop(v: TracedValue, limbs: number, times: number): TracedValue {
-    this.#require(limbs <= v.limbs, `drop cannot give ${limbs} limbs of ${v.limbs}`);
+  dropLevel(v: TracedValue, limbs: number, times: number): TracedValue {
+    this.#require(limbs <= v.limbs, `dropLevel cannot give ${limbs} limbs of ${v.limbs}`);
     return this.#make({ ...v, limbs, scale: v.scale / times });
   }
 
@@ -143,7 +143,7 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
     return counts;
   }
 
-  #rotateSum(terms: RotationTerm<TracedValue>[], plus: (TracedValue | null)[]): (TracedValue | null)[] {
+  #rotateAndSum(terms: RotationTerm<TracedValue>[], plus: (TracedValue | null)[]): (TracedValue | null)[] {
     return plus.map((sum, a) => {
       const turned = terms.flatMap(({ values, step }) => {
         const v = values[a];

@@ -525,7 +525,7 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
   #released: number[] | null = null;
 
   /** With grouped keys only: SEAL divides every rotation. */
-  readonly rotateSum?: (
+  readonly rotateAndSum?: (
     terms: RotationTerm<FastCiphertext>[],
     plus: (FastCiphertext | null)[],
   ) => (FastCiphertext | null)[];
@@ -535,7 +535,7 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     this.#engine = engine;
     this.#keys = keys;
     if (keys && [...keys.galois.values()].some(([key]) => key.switching === 'grouped'))
-      this.rotateSum = (terms, plus) => this.#rotateSum(terms, plus);
+      this.rotateAndSum = (terms, plus) => this.#rotateAndSum(terms, plus);
   }
 
   /** Frees everything that it made and that was not freed yet: the outcome, and after an error the rest. */
@@ -548,11 +548,11 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     return { residues: this.#engine.encoder.encode(real, scale, limbs, imaginary), limbs, scale };
   }
 
-  together<R>(computations: (() => R)[]): R[] {
+  parallel<R>(computations: (() => R)[]): R[] {
     const released: number[] = [];
     this.#released = released;
     try {
-      return this.#engine.threads.together(computations);
+      return this.#engine.threads.parallel(computations);
     } finally {
       this.#released = null;
       for (const address of released) this.#engine.memory.free(address);
@@ -565,7 +565,7 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
 
   /**
    * Hoisted: digits are taken and transformed once for all steps; keys are turned back, so that only the outcome is turned. It must
-   * run, so it cannot be part of `together`.
+   * run, so it cannot be part of `parallel`.
    */
   rotateAll(values: FastCiphertext[], steps: number[]): FastCiphertext[][] {
     if (this.#released) throw new BlindbeatError('INTERNAL', 'a rotation cannot be noted down with others');
@@ -590,7 +590,7 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
   }
 
   /** Products with keys are turned and added up modulo the special primes too; the sum is divided. */
-  #rotateSum(
+  #rotateAndSum(
     terms: RotationTerm<FastCiphertext>[],
     plus: (FastCiphertext | null)[],
   ): (FastCiphertext | null)[] {
@@ -784,11 +784,11 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     return out;
   }
 
-  multiplySum(values: FastCiphertext[], rows: (PeriodicPlain | null)[][]): (FastCiphertext | null)[] {
+  multiplyPlainSum(values: FastCiphertext[], rows: (PeriodicPlain | null)[][]): (FastCiphertext | null)[] {
     return this.#multiply(values, rows, rows);
   }
 
-  multiplySums(
+  multiplyPlainSums(
     values: FastCiphertext[],
     matrices: (PeriodicPlain | null)[][][],
   ): (FastCiphertext | null)[][] {
@@ -825,7 +825,7 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
     return out;
   }
 
-  drop(v: FastCiphertext, limbs: number, _times: number): FastCiphertext {
+  dropLevel(v: FastCiphertext, limbs: number, _times: number): FastCiphertext {
     const engine = this.#engine;
     const out = this.#make(v.polynomials, limbs);
     this.#eachLimb(out, (k, i) => {

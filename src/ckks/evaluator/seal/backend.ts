@@ -94,7 +94,7 @@ export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
     return this.#make('addPlain', (out) => this.#evaluator.addPlain(v, this.#load(p), out));
   }
 
-  multiplySum(values: Ciphertext[], rows: (PeriodicPlain | null)[][]): (Ciphertext | null)[] {
+  multiplyPlainSum(values: Ciphertext[], rows: (PeriodicPlain | null)[][]): (Ciphertext | null)[] {
     const sums = rows.map(() => null as Ciphertext | null);
     rows.forEach((row, o) => {
       row.forEach((p, k) => {
@@ -128,8 +128,8 @@ export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
     });
   }
 
-  drop(v: Ciphertext, limbs: number, times: number): Ciphertext {
-    return this.#make('drop', (out) => {
+  dropLevel(v: Ciphertext, limbs: number, times: number): Ciphertext {
+    return this.#make('dropLevel', (out) => {
       out.assign(v);
       while (out.coeffModulusSize() > limbs) this.#evaluator.cipherModSwitchToNextInplace(out);
       out.setScale(out.scale() / times);

@@ -234,7 +234,7 @@ describe.each<[string, Parameters, number, number, number[]]>([
           { values: [a, null, null], step: 1 },
           { values: [b, c, null], step: 8 },
         ];
-        return backend.rotateSum!(terms, [c, null, b]);
+        return backend.rotateAndSum!(terms, [c, null, b]);
       });
       const add = (...all: Uint32Array[][]) =>
         all.reduce((x, y) =>

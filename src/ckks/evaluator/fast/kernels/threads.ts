@@ -126,7 +126,7 @@ export class Threads implements Disposable {
    * Independent computations side by side: the first phases of all, then the second ones, and so on. What they `run` is
    * carried out at the end, so they must neither look at it nor give back memory that it uses.
    */
-  together<R>(computations: (() => R)[]): R[] {
+  parallel<R>(computations: (() => R)[]): R[] {
     const all: number[][] = [];
     this.#collecting = true;
     try {
