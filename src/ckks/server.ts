@@ -1,9 +1,9 @@
 import { BlindbeatError } from '../errors.ts';
 import type { OnStage } from './circuit/circuit.ts';
-import type { Host, HostKeys, Polynomials } from './evaluator/executor.ts';
-import { FastHost } from './evaluator/fast/executor.ts';
+import type { Executor, LoadedEvaluationKeys, Polynomials } from './evaluator/executor.ts';
+import { FastExecutor } from './evaluator/fast/executor.ts';
 import { allCores, requireThreads } from './evaluator/fast/kernels/threads.ts';
-import { SealHost } from './evaluator/seal/executor.ts';
+import { SealExecutor } from './evaluator/seal/executor.ts';
 import { type Gadget, moduli, primesOf, sealGadget } from './keyswitch/gadget.ts';
 import { keyCount, plannedKeys } from './keyswitch/key-set.ts';
 import { switchingKeySize } from './keyswitch/key-size.ts';
@@ -21,7 +21,7 @@ import type { Manifest } from './wire/manifest.ts';
 export interface EvaluationKeys extends Disposable {
   keyId: string;
   /** The keys as the server's backend holds them. */
-  loaded: HostKeys;
+  loaded: LoadedEvaluationKeys;
 }
 
 /** What a server may choose. */
@@ -50,12 +50,12 @@ function requireMemory({ estimate, backend }: Plan) {
  */
 export class Server {
   readonly plan: Plan;
-  readonly #host: Host;
+  readonly #executor: Executor;
   readonly #encoder: PeriodicEncoder;
 
-  private constructor(plan: Plan, host: Host) {
+  private constructor(plan: Plan, executor: Executor) {
     this.plan = plan;
-    this.#host = host;
+    this.#executor = executor;
     const { n, primes } = plan.manifest.parameters;
     this.#encoder = new PeriodicEncoder(n, [primes[0]]);
   }
@@ -70,8 +70,8 @@ export class Server {
     const { threads = allCores() } = options;
     requireThreads(threads);
     requireMemory(plan);
-    const host = plan.backend === 'seal' ? SealHost.open(circuit) : FastHost.open(circuit, threads);
-    return new Server(plan, await host);
+    const executor = plan.backend === 'seal' ? SealExecutor.open(circuit) : FastExecutor.open(circuit, threads);
+    return new Server(plan, await executor);
   }
 
   /** What clients get. */
@@ -81,16 +81,16 @@ export class Server {
 
   /** How many threads compute. */
   get threads(): number {
-    return this.#host.threads;
+    return this.#executor.threads;
   }
 
   /** SEAL objects alive on behalf of this server. */
   get liveHandles(): number {
-    return this.#host.liveHandles;
+    return this.#executor.liveHandles;
   }
 
   [Symbol.dispose](): void {
-    this.#host[Symbol.dispose]();
+    this.#executor[Symbol.dispose]();
   }
 
   /**
@@ -105,7 +105,7 @@ export class Server {
       bodyBytes: bodySizes(this.manifest).evaluationKeys,
     });
     const total = keyCount(keys);
-    const loaded = this.#host.createKeys();
+    const loaded = this.#executor.createKeys();
     try {
       let at = 0;
       let done = 0;
@@ -133,7 +133,7 @@ export class Server {
    */
   evaluate(request: Uint8Array, keys: EvaluationKeys, onStage?: OnStage): Uint8Array {
     const input = this.#readRequest(request, keys.keyId);
-    const { scores, map } = this.#host.evaluate(input, keys.loaded, onStage);
+    const { scores, map } = this.#executor.evaluate(input, keys.loaded, onStage);
     return this.#writeReply(scores, map, keys.keyId);
   }
 
@@ -148,7 +148,7 @@ export class Server {
     const words = new Uint32Array(2 * primes.length * n);
     const at = unpackLimbs(body, n, primes, words, 2);
     return {
-      parmsId: this.#host.parmsIds.get(primes.length)!,
+      parmsId: this.#executor.parmsIds.get(primes.length)!,
       polynomials: 2,
       n,
       limbs: primes.length,
@@ -165,7 +165,7 @@ export class Server {
   *#unpackDigits(bytes: Uint8Array, gadget: Gadget): Generator<RawCiphertext> {
     const { parameters } = this.manifest;
     const { n, primes } = parameters;
-    const parmsId = this.#host.parmsIds.get(primes.length + 1)!;
+    const parmsId = this.#executor.parmsIds.get(primes.length + 1)!;
     const indices = moduli(gadget);
     const used = primesOf(parameters, indices);
     let at = 0;

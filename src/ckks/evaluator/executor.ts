@@ -3,7 +3,7 @@ import type { PlannedKey } from '../keyswitch/key-set.ts';
 import type { RawCiphertext } from '../seal/bytes.ts';
 
 /** A client's evaluation keys as one backend holds them; public data. Fill them, use them, dispose them. */
-export interface HostKeys extends Disposable {
+export interface LoadedEvaluationKeys extends Disposable {
   /** @throws BlindbeatError FORMAT for what is no key */
   setSwitchingKey(key: PlannedKey, digits: Iterable<RawCiphertext>): void;
   /** @throws BlindbeatError FORMAT for what is no key */
@@ -17,13 +17,13 @@ export interface Polynomials {
 }
 
 /** What leaves an evaluation: scores, and when planned the map, re-randomised. */
-export interface Answer {
+export interface EncryptedResult {
   scores: Polynomials;
   map?: Polynomials;
 }
 
 /** One plan's circuit on one backend, with all that a server needs around it. Holds no secret. */
-export interface Host extends Disposable {
+export interface Executor extends Disposable {
   /** How many threads compute. */
   readonly threads: number;
   /** SEAL objects alive on its behalf. */
@@ -31,12 +31,12 @@ export interface Host extends Disposable {
   /** SEAL's identifiers of fresh ciphertexts and of keys, by number of limbs. */
   readonly parmsIds: Map<number, Uint8Array>;
   /** Empty keys, to be filled. */
-  createKeys(): HostKeys;
+  createKeys(): LoadedEvaluationKeys;
   /**
    * Runs the network on a request and adds a fresh encryption of zero to what comes out, so that the reply's polynomials
    * are those of no intermediate ciphertext.
    *
    * @throws BlindbeatError FORMAT for a request that SEAL refuses, MISMATCH for keys of another backend
    */
-  evaluate(request: RawCiphertext, keys: HostKeys, onStage?: OnStage): Answer;
+  evaluate(request: RawCiphertext, keys: LoadedEvaluationKeys, onStage?: OnStage): EncryptedResult;
 }

@@ -103,7 +103,7 @@ function separation<V, P>(backend: Backend<V, P>, limbs: number): P[][] {
 }
 
 /** What one evaluation gives: the scores and, when planned, the map, each one ciphertext. */
-export interface Outcome<V> {
+export interface ProgramResult<V> {
   scores: V;
   map?: V;
 }
@@ -117,9 +117,9 @@ export function run<V, P>(
   program: Program<P>,
   input: V,
   onStage?: OnStage,
-): Outcome<V> {
+): ProgramResult<V> {
   let values = [input];
-  let outcome: Outcome<V> | null = null;
+  let outcome: ProgramResult<V> | null = null;
   program.stages.forEach((encoded, index) => {
     const before = values;
     if (encoded.stage.kind === 'linear') values = runLinear(backend, encoded as LinearProgram<P>, before);
@@ -130,7 +130,7 @@ export function run<V, P>(
     for (const v of before) if (v !== input) backend.free(v);
     onStage?.(encoded.stage, index, program.stages.length);
   });
-  return outcome as unknown as Outcome<V>;
+  return outcome as unknown as ProgramResult<V>;
 }
 
 type LinearProgram<P> = Extract<EncodedStage<P>, { rows: unknown }>;
@@ -354,7 +354,7 @@ function runSum<V, P>(
   backend: Backend<V, P>,
   { stage, bias, windowBias }: SumProgram<P>,
   input: V,
-): Outcome<V> {
+): ProgramResult<V> {
   const foldTime = (value: V, steps: number[]): V =>
     steps.reduce((sum, step) => {
       const rotated = backend.rotate(sum, step);
@@ -371,7 +371,7 @@ function runSum<V, P>(
     backend.free(rescaled);
     return out;
   };
-  const outcome: Outcome<V> = { scores: finish(total, bias) };
+  const outcome: ProgramResult<V> = { scores: finish(total, bias) };
   if (windowBias !== null) outcome.map = finish(windows, windowBias);
   if (total !== windows) backend.free(total);
   if (windows !== input) backend.free(windows);

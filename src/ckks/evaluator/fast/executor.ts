@@ -13,7 +13,7 @@ import {
   type Seal,
   type ServerModule,
 } from '../../seal/seal.ts';
-import type { Answer, Host, HostKeys, Polynomials } from '../executor.ts';
+import type { EncryptedResult, Executor, LoadedEvaluationKeys, Polynomials } from '../executor.ts';
 import { encodeProgram, type Program, run } from '../program.ts';
 import { FastBackend, type FastCiphertext, FastEngine, type FastKey, type FastKeys } from './backend.ts';
 
@@ -88,7 +88,7 @@ export function rotationLevels(circuit: Circuit): Map<number, Set<number>> {
 }
 
 /** Keys in the kernels' memory: only the digits and limbs that the plan uses. */
-class LoadedKeys implements HostKeys {
+class LoadedKeys implements LoadedEvaluationKeys {
   readonly switching: FastKeys = { relinearisation: [], galois: new Map() };
   #encryptor: Encryptor | null = null;
   readonly #engine: FastEngine;
@@ -146,7 +146,7 @@ class LoadedKeys implements HostKeys {
 }
 
 /** The server's work by our own kernels. */
-export class FastHost implements Host {
+export class FastExecutor implements Executor {
   readonly #engine: FastEngine;
   readonly #rest: SealRest;
   readonly #program: Program<PeriodicPlain>;
@@ -160,7 +160,7 @@ export class FastHost implements Host {
   }
 
   /** @throws BlindbeatError ENVIRONMENT where WebAssembly has no SIMD or not enough memory, or threads cannot be started */
-  static async open(circuit: Circuit, threads: number): Promise<FastHost> {
+  static async open(circuit: Circuit, threads: number): Promise<FastExecutor> {
     const engine = await FastEngine.open(circuit.parameters, threads);
     using backend = new FastBackend(engine, null);
     const program = encodeProgram(backend, circuit);
@@ -173,7 +173,7 @@ export class FastHost implements Host {
       if (separation) engine.pack(separation, separation, stage.limbs);
     }
     const rest = new SealRest(await loadSeal<ServerModule>(), circuit.parameters);
-    return new FastHost(engine, rest, program, circuit);
+    return new FastExecutor(engine, rest, program, circuit);
   }
 
   get threads(): number {
@@ -193,11 +193,11 @@ export class FastHost implements Host {
     this.#engine[Symbol.dispose]();
   }
 
-  createKeys(): HostKeys {
+  createKeys(): LoadedEvaluationKeys {
     return new LoadedKeys(this.#engine, this.#rest, this.#circuit);
   }
 
-  evaluate(request: RawCiphertext, keys: HostKeys, onStage?: OnStage): Answer {
+  evaluate(request: RawCiphertext, keys: LoadedEvaluationKeys, onStage?: OnStage): EncryptedResult {
     if (!(keys instanceof LoadedKeys)) {
       throw new BlindbeatError('MISMATCH', 'the evaluation keys were loaded for another backend');
     }

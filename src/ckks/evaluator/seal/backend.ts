@@ -14,7 +14,7 @@ import type {
 import type { Backend } from '../backend.ts';
 
 /** The keys that a server evaluates with, as SEAL holds them: public data. */
-export interface SwitchingKeys {
+export interface SealSwitchingKeys {
   relinearisation: RelinKeys;
   /** By rotation step. */
   galois: Map<number, GaloisKeys>;
@@ -45,7 +45,7 @@ export class SealEngine {
 export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
   readonly #engine: SealEngine;
   readonly #seal: Seal<ServerModule>;
-  readonly #keys: SwitchingKeys | null;
+  readonly #keys: SealSwitchingKeys | null;
   readonly #evaluator;
   readonly #plain: Plaintext;
   readonly #product: Ciphertext;
@@ -53,7 +53,7 @@ export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
   readonly #buffers = new Map<number, ReturnType<typeof plaintextBuffer>>();
 
   /** @param keys null for encoding weights only */
-  constructor(engine: SealEngine, keys: SwitchingKeys | null) {
+  constructor(engine: SealEngine, keys: SealSwitchingKeys | null) {
     this.#engine = engine;
     this.#seal = engine.seal;
     this.#keys = keys;

@@ -19,12 +19,12 @@ import {
   type SEALContext,
   type ServerModule,
 } from '../../seal/seal.ts';
-import type { Answer, Host, HostKeys, Polynomials } from '../executor.ts';
+import type { EncryptedResult, Executor, LoadedEvaluationKeys, Polynomials } from '../executor.ts';
 import { encodeProgram, type Program, run } from '../program.ts';
-import { SealBackend, SealEngine, type SwitchingKeys } from './backend.ts';
+import { SealBackend, SealEngine, type SealSwitchingKeys } from './backend.ts';
 
 /** Keys as SEAL holds them. */
-class SealKeys implements HostKeys {
+class SealEvaluationKeys implements LoadedEvaluationKeys {
   relinearisation: RelinKeys | null = null;
   readonly galois = new Map<number, GaloisKeys>();
   /** Encrypts under the client's public key: for re-randomising replies. */
@@ -62,7 +62,7 @@ class SealKeys implements HostKeys {
   }
 
   /** The keys for evaluating. */
-  get switching(): SwitchingKeys {
+  get switching(): SealSwitchingKeys {
     return { relinearisation: this.relinearisation!, galois: this.galois };
   }
 
@@ -87,7 +87,7 @@ class SealKeys implements HostKeys {
 }
 
 /** The server's work by node-seal. */
-export class SealHost implements Host {
+export class SealExecutor implements Executor {
   /** node-seal computes on one. */
   readonly threads = 1;
   readonly #engine: SealEngine;
@@ -98,10 +98,10 @@ export class SealHost implements Host {
     this.#program = program;
   }
 
-  static async open(circuit: Circuit): Promise<SealHost> {
+  static async open(circuit: Circuit): Promise<SealExecutor> {
     const engine = new SealEngine(await loadSeal<ServerModule>(), circuit.parameters);
     using backend = new SealBackend(engine, null);
-    return new SealHost(engine, encodeProgram(backend, circuit));
+    return new SealExecutor(engine, encodeProgram(backend, circuit));
   }
 
   get liveHandles(): number {
@@ -116,12 +116,12 @@ export class SealHost implements Host {
     this.#engine[Symbol.dispose]();
   }
 
-  createKeys(): HostKeys {
-    return new SealKeys(this.#engine);
+  createKeys(): LoadedEvaluationKeys {
+    return new SealEvaluationKeys(this.#engine);
   }
 
-  evaluate(request: RawCiphertext, keys: HostKeys, onStage?: OnStage): Answer {
-    if (!(keys instanceof SealKeys)) {
+  evaluate(request: RawCiphertext, keys: LoadedEvaluationKeys, onStage?: OnStage): EncryptedResult {
+    if (!(keys instanceof SealEvaluationKeys)) {
       throw new BlindbeatError('MISMATCH', 'the evaluation keys were loaded for another backend');
     }
     const { seal } = this.#engine;

@@ -7,7 +7,11 @@ import {
 } from '../../../../src/ckks/evaluator/fast/backend.ts';
 import { rotationLevels } from '../../../../src/ckks/evaluator/fast/executor.ts';
 import { encodeProgram, run } from '../../../../src/ckks/evaluator/program.ts';
-import { SealBackend, SealEngine, type SwitchingKeys } from '../../../../src/ckks/evaluator/seal/backend.ts';
+import {
+  SealBackend,
+  SealEngine,
+  type SealSwitchingKeys,
+} from '../../../../src/ckks/evaluator/seal/backend.ts';
 import { sealGadget } from '../../../../src/ckks/keyswitch/gadget.ts';
 import type { KeySet } from '../../../../src/ckks/keyswitch/key-set.ts';
 import { compile } from '../../../../src/ckks/planner/compile.ts';
@@ -50,7 +54,7 @@ class Pair implements Disposable {
   readonly seal: Seal<ClientModule>;
   readonly sealEngine: SealEngine;
   readonly fastEngine: FastEngine;
-  readonly sealKeys: SwitchingKeys;
+  readonly sealKeys: SealSwitchingKeys;
   readonly fastKeys: FastKeys;
   readonly sealBackend: SealBackend;
   readonly fastBackend: FastBackend;
