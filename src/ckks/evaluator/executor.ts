@@ -2,6 +2,12 @@ import type { OnStage } from '../circuit/circuit.ts';
 import type { PlannedKey } from '../keyswitch/key-set.ts';
 import type { RawCiphertext } from '../seal/bytes.ts';
 
+/**
+ * Rotation steps, each with the limbs of the ciphertexts that it rotates, as a dry run found them
+ * (`TraceBackend.rotated`); step 0 is the complex conjugation.
+ */
+export type RotationLevels = ReadonlyMap<number, ReadonlySet<number>>;
+
 /** A client's evaluation keys as one backend holds them; public data. Fill them, use them, dispose them. */
 export interface LoadedEvaluationKeys extends Disposable {
   /** @throws BlindbeatError FORMAT for what is no key */

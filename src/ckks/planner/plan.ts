@@ -5,6 +5,7 @@ import type { Model } from '../../model/model.ts';
 import type { Circuit, Stage, SumStage } from '../circuit/circuit.ts';
 import type { ActivationStep } from '../circuit/polynomial.ts';
 import type { BackendName } from '../evaluator/backend.ts';
+import type { RotationLevels } from '../evaluator/executor.ts';
 import { type OperationCounts, type Operations, totals } from '../evaluator/operations.ts';
 import { encodeProgram, run } from '../evaluator/program.ts';
 import { TraceBackend } from '../evaluator/trace.ts';
@@ -24,7 +25,7 @@ export interface Plan {
   /** Operations of the whole network. */
   operations: Operations;
   /** The limbs at which ciphertexts are rotated, by key step (0 is the complex conjugation). */
-  rotated: ReadonlyMap<number, ReadonlySet<number>>;
+  rotated: RotationLevels;
   /** Bytes on the wire. */
   bytes: WireSizes;
   estimate: {

@@ -1,7 +1,6 @@
 import { BlindbeatError } from '../../../errors.ts';
 import type { Circuit, OnStage } from '../../circuit/circuit.ts';
 import type { PlannedKey } from '../../keyswitch/key-set.ts';
-import { CONJUGATION } from '../../ring/galois.ts';
 import { allPrimes, type Parameters } from '../../ring/parameters.ts';
 import type { PeriodicPlain } from '../../ring/periodic-encoder.ts';
 import { type RawCiphertext, readCiphertext, writeCiphertext } from '../../seal/bytes.ts';
@@ -13,7 +12,13 @@ import {
   type Seal,
   type ServerModule,
 } from '../../seal/seal.ts';
-import type { EncryptedResult, Executor, LoadedEvaluationKeys, Polynomials } from '../executor.ts';
+import type {
+  EncryptedResult,
+  Executor,
+  LoadedEvaluationKeys,
+  Polynomials,
+  RotationLevels,
+} from '../executor.ts';
 import { encodeProgram, type Program, run } from '../program.ts';
 import { FastBackend, type FastCiphertext, FastEngine, type FastKey, type FastKeys } from './backend.ts';
 
@@ -66,27 +71,6 @@ class SealRest implements Disposable {
   }
 }
 
-/** The levels at which a circuit rotates, by step. */
-export function rotationLevels(circuit: Circuit): Map<number, Set<number>> {
-  const levels = new Map<number, Set<number>>();
-  for (const stage of circuit.stages) {
-    if (stage.kind === 'square' || stage.kind === 'activation') continue;
-    const steps =
-      stage.kind === 'sum'
-        ? [...stage.windowSteps, ...stage.totalSteps]
-        : [
-            ...stage.schedule.babySteps.flatMap((group) => group.steps.map(({ step }) => step)),
-            ...stage.schedule.giantSteps.flatMap((giant) => [
-              ...giant.accumulatorSteps,
-              ...(giant.step > 0 ? [giant.step] : []),
-            ]),
-            ...(stage.schedule.paired ? [CONJUGATION] : []),
-          ];
-    for (const step of steps) levels.set(step, (levels.get(step) ?? new Set()).add(stage.limbs));
-  }
-  return levels;
-}
-
 /** Keys in the kernels' memory: only the digits and limbs that the plan uses. */
 class LoadedKeys implements LoadedEvaluationKeys {
   readonly switching: FastKeys = { relinearisation: [], galois: new Map() };
@@ -97,13 +81,13 @@ class LoadedKeys implements LoadedEvaluationKeys {
   readonly #made: FastKey[] = [];
 
   readonly #circuit: Circuit;
-  readonly #levels: Map<number, Set<number>>;
+  readonly #rotated: RotationLevels;
 
-  constructor(engine: FastEngine, rest: SealRest, circuit: Circuit) {
+  constructor(engine: FastEngine, rest: SealRest, circuit: Circuit, rotated: RotationLevels) {
     this.#engine = engine;
     this.#rest = rest;
     this.#circuit = circuit;
-    this.#levels = rotationLevels(circuit);
+    this.#rotated = rotated;
   }
 
   setSwitchingKey({ step, gadget }: PlannedKey, digits: Iterable<RawCiphertext>): void {
@@ -120,7 +104,7 @@ class LoadedKeys implements LoadedEvaluationKeys {
     }
     galois.set(step, [...(galois.get(step) ?? []), key]);
     if (key.switching === 'grouped') return;
-    for (const level of this.#levels.get(step) ?? []) this.#engine.starts(key, level);
+    for (const level of this.#rotated.get(step) ?? []) this.#engine.starts(key, level);
   }
 
   setPublicKey(raw: RawCiphertext): void {
@@ -151,16 +135,24 @@ export class FastExecutor implements Executor {
   readonly #rest: SealRest;
   readonly #program: Program<PeriodicPlain>;
   readonly #circuit: Circuit;
+  readonly #rotated: RotationLevels;
 
-  private constructor(engine: FastEngine, rest: SealRest, program: Program<PeriodicPlain>, circuit: Circuit) {
+  private constructor(
+    engine: FastEngine,
+    rest: SealRest,
+    program: Program<PeriodicPlain>,
+    circuit: Circuit,
+    rotated: RotationLevels,
+  ) {
     this.#engine = engine;
     this.#rest = rest;
     this.#program = program;
     this.#circuit = circuit;
+    this.#rotated = rotated;
   }
 
   /** @throws BlindbeatError ENVIRONMENT where WebAssembly has no SIMD or not enough memory, or threads cannot be started */
-  static async open(circuit: Circuit, threads: number): Promise<FastExecutor> {
+  static async open(circuit: Circuit, rotated: RotationLevels, threads: number): Promise<FastExecutor> {
     const engine = await FastEngine.open(circuit.parameters, threads);
     using backend = new FastBackend(engine, null);
     const program = encodeProgram(backend, circuit);
@@ -173,11 +165,16 @@ export class FastExecutor implements Executor {
       if (separation) engine.pack(separation, separation, stage.limbs);
     }
     const rest = new SealRest(await loadSeal<ServerModule>(), circuit.parameters);
-    return new FastExecutor(engine, rest, program, circuit);
+    return new FastExecutor(engine, rest, program, circuit, rotated);
   }
 
   get threads(): number {
     return this.#engine.threads.count;
+  }
+
+  /** Bytes of the kernels' memory that are in use. */
+  get memoryInUse(): number {
+    return this.#engine.memory.used;
   }
 
   get liveHandles(): number {
@@ -194,7 +191,7 @@ export class FastExecutor implements Executor {
   }
 
   createKeys(): LoadedEvaluationKeys {
-    return new LoadedKeys(this.#engine, this.#rest, this.#circuit);
+    return new LoadedKeys(this.#engine, this.#rest, this.#circuit, this.#rotated);
   }
 
   evaluate(request: RawCiphertext, keys: LoadedEvaluationKeys, onStage?: OnStage): EncryptedResult {

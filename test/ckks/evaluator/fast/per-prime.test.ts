@@ -5,7 +5,6 @@ import {
   FastEngine,
   type FastKeys,
 } from '../../../../src/ckks/evaluator/fast/backend.ts';
-import { rotationLevels } from '../../../../src/ckks/evaluator/fast/executor.ts';
 import { encodeProgram, run } from '../../../../src/ckks/evaluator/program.ts';
 import {
   SealBackend,
@@ -250,17 +249,17 @@ test.each([
   'when %i threads evaluate a whole network %j, then all residues of what comes out are the same',
   async (threads, options) => {
     const model = randomModel({ ...options, seed: 11 });
-    const { parameters, keys } = compile(model, { outputs: 'scores+map', keySwitching: 'seal' }).plan
-      .manifest;
+    const { circuit, plan } = compile(model, { outputs: 'scores+map', keySwitching: 'seal' });
+    const { rotated } = plan;
+    const { parameters, keys } = plan.manifest;
     using pair = await Pair.open(parameters, keys, threads);
-    const circuit = compile(model, { outputs: 'scores+map', keySwitching: 'seal' }).circuit;
     const request = pair.encrypt(parameters.primes.length);
     request.setScale(circuit.inputScale);
     const { sealBackend, fastBackend, fastEngine } = pair;
     const input = pair.toFast(request);
     const expected = run(sealBackend, encodeProgram(sealBackend, circuit), request);
     const program = encodeProgram(fastBackend, circuit);
-    for (const [step, levels] of rotationLevels(circuit))
+    for (const [step, levels] of rotated)
       for (const level of levels) fastEngine.starts(pair.fastKeys.galois.get(step)![0], level);
     const first = run(fastBackend, program, input);
     fastBackend.free(first.scores);
