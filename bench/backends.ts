@@ -8,7 +8,9 @@
  * minute for it). The times of node-seal's network are from one run.
  */
 import { parseArgs } from 'node:util';
-import { FastBackend, FastEngine } from '../src/ckks/evaluator/fast/backend.ts';
+import { FastBackend } from '../src/ckks/evaluator/fast/backend.ts';
+import { FastEngine } from '../src/ckks/evaluator/fast/engine.ts';
+import { loadKey } from '../src/ckks/evaluator/fast/keys.ts';
 import { encodeProgram, run } from '../src/ckks/evaluator/program.ts';
 import { SealBackend, SealEngine } from '../src/ckks/evaluator/seal/backend.ts';
 import { sealGadget } from '../src/ckks/keyswitch/gadget.ts';
@@ -69,7 +71,8 @@ const kind = (limbs: number) => ({ switching: 'seal', gadget: sealGadget(paramet
 using sealBackend = new SealBackend(sealEngine, { relinearisation, galois });
 using fastBackend = new FastBackend(fastEngine, {
   relinearisation: [
-    fastEngine.loadKey(
+    loadKey(
+      fastEngine,
       readSwitchingKey(relinearisation.saveToArray(none)),
       kind(keys.relinearisation[0].limbs),
       null,
@@ -78,7 +81,7 @@ using fastBackend = new FastBackend(fastEngine, {
   galois: new Map(
     keys.galois.map(({ step, limbs }) => [
       step,
-      [fastEngine.loadKey(readSwitchingKey(galois.get(step)!.saveToArray(none)), kind(limbs), step)],
+      [loadKey(fastEngine, readSwitchingKey(galois.get(step)!.saveToArray(none)), kind(limbs), step)],
     ]),
   ),
 });

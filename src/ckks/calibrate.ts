@@ -10,7 +10,9 @@ import {
   wholeNumber,
 } from '../schema.ts';
 import type { Backend } from './evaluator/backend.ts';
-import { FastBackend, FastEngine } from './evaluator/fast/backend.ts';
+import { FastBackend } from './evaluator/fast/backend.ts';
+import { FastEngine } from './evaluator/fast/engine.ts';
+import { loadKey } from './evaluator/fast/keys.ts';
 import { OPERATIONS } from './evaluator/operations.ts';
 import { sealGadget } from './keyswitch/gadget.ts';
 import type { Costs } from './planner/cost.ts';
@@ -169,8 +171,8 @@ export async function calibrate(
   const digits = Array.from({ length: primes.length }, () => random(all, [...primes, parameters.special]));
   const kind = { switching: 'seal', gadget: sealGadget(parameters, primes.length) } as const;
   using backend = new FastBackend(engine, {
-    relinearisation: [engine.loadKey(digits, kind, null)],
-    galois: new Map(STEPS.map((step) => [step, [engine.loadKey(digits, kind, step)]])),
+    relinearisation: [loadKey(engine, digits, kind, null)],
+    galois: new Map(STEPS.map((step) => [step, [loadKey(engine, digits, kind, step)]])),
   });
   const measured: Measurement[] = [];
   levels.forEach((limbs, k) => {

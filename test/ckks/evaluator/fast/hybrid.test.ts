@@ -1,10 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  FastBackend,
-  type FastCiphertext,
-  FastEngine,
-  type FastKeys,
-} from '../../../../src/ckks/evaluator/fast/backend.ts';
+import { FastBackend } from '../../../../src/ckks/evaluator/fast/backend.ts';
+import { type FastCiphertext, FastEngine } from '../../../../src/ckks/evaluator/fast/engine.ts';
+import { type LoadedSwitchingKeys, loadKey } from '../../../../src/ckks/evaluator/fast/keys.ts';
 import {
   type Gadget,
   GadgetSchema,
@@ -81,9 +78,9 @@ class Subject {
     const engines = await Promise.all([1, 3].map((threads) => FastEngine.open(parameters, threads)));
     const kind = { switching: 'grouped', gadget } as const;
     const backends = engines.map((engine) => {
-      const keys: FastKeys = {
-        relinearisation: [engine.loadKey(relinearisation, kind, null)],
-        galois: new Map(galois.map(({ step, digits }) => [step, [engine.loadKey(digits, kind, step)]])),
+      const keys: LoadedSwitchingKeys = {
+        relinearisation: [loadKey(engine, relinearisation, kind, null)],
+        galois: new Map(galois.map(({ step, digits }) => [step, [loadKey(engine, digits, kind, step)]])),
       };
       return new FastBackend(engine, keys);
     });

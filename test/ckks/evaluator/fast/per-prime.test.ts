@@ -1,10 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  FastBackend,
-  type FastCiphertext,
-  FastEngine,
-  type FastKeys,
-} from '../../../../src/ckks/evaluator/fast/backend.ts';
+import { FastBackend } from '../../../../src/ckks/evaluator/fast/backend.ts';
+import { type FastCiphertext, FastEngine } from '../../../../src/ckks/evaluator/fast/engine.ts';
+import { type LoadedSwitchingKeys, loadKey, productStart } from '../../../../src/ckks/evaluator/fast/keys.ts';
 import { encodeProgram, run } from '../../../../src/ckks/evaluator/program.ts';
 import {
   SealBackend,
@@ -54,7 +51,7 @@ class Pair implements Disposable {
   readonly sealEngine: SealEngine;
   readonly fastEngine: FastEngine;
   readonly sealKeys: SealSwitchingKeys;
-  readonly fastKeys: FastKeys;
+  readonly fastKeys: LoadedSwitchingKeys;
   readonly sealBackend: SealBackend;
   readonly fastBackend: FastBackend;
   readonly encryptor: Encryptor;
@@ -84,7 +81,7 @@ class Pair implements Disposable {
     ) => {
       const digits = [...readSwitchingKey(key.saveToArray(none))];
       const gadget = sealGadget(parameters, Math.min(limbs, digits.length));
-      return fastEngine.loadKey(digits, { switching: 'seal', gadget }, step);
+      return loadKey(fastEngine, digits, { switching: 'seal', gadget }, step);
     };
     this.fastKeys = {
       relinearisation: [convert(relinearisation, keys.relinearisation[0].limbs, null)],
@@ -260,7 +257,7 @@ test.each([
     const expected = run(sealBackend, encodeProgram(sealBackend, circuit), request);
     const program = encodeProgram(fastBackend, circuit);
     for (const [step, levels] of rotated)
-      for (const level of levels) fastEngine.starts(pair.fastKeys.galois.get(step)![0], level);
+      for (const level of levels) productStart(fastEngine, pair.fastKeys.galois.get(step)![0], level);
     const first = run(fastBackend, program, input);
     fastBackend.free(first.scores);
     fastBackend.free(first.map!);

@@ -1,0 +1,74 @@
+import { galoisElement } from '../../ring/galois.ts';
+import { bitReversal } from '../../ring/modular.ts';
+import type { WasmMemory } from './kernels/memory.ts';
+
+/** What rotating by a number of slots needs: addresses in the kernels' memory. */
+export interface RotationTables {
+  /** The automorphism in NTT form, see `placeKey` in ./kernels/assembly. */
+  table: number;
+  /** The inverse automorphism in NTT form. */
+  inverse: number;
+  /** n words: 1 where the automorphism changes a coefficient's sign. */
+  marks: number;
+}
+
+/** Bytes of an automorphism's four patterns, before its entries. */
+const PATTERNS = 64;
+
+/** The tables of the automorphisms X -> X^element of Z[X] / (X^n + 1), by the rotation that each is. */
+export class Automorphisms {
+  readonly #memory: WasmMemory;
+  readonly #n: number;
+  readonly #rotations = new Map<number, RotationTables>();
+
+  constructor(memory: WasmMemory, n: number) {
+    this.#memory = memory;
+    this.#n = n;
+  }
+
+  /** Tables of the rotation by `step` slots, or of the conjugation (step 0); made once. */
+  rotation(step: number): RotationTables {
+    let rotation = this.#rotations.get(step);
+    if (!rotation) {
+      const n = this.#n;
+      const element = galoisElement(step, n);
+      let inverse = 1;
+      while ((inverse * element) % (2 * n) !== 1) inverse = (inverse * element) % (2 * n);
+      const marks = this.#memory.allocate(4 * n);
+      const { words } = this.#memory;
+      for (let m = 0; m < n; m++) words[marks / 4 + m] = (element * m) % (2 * n) < n ? 0 : 1;
+      rotation = { table: this.#write(element), inverse: this.#write(inverse), marks };
+      this.#rotations.set(step, rotation);
+    }
+    return rotation;
+  }
+
+  /**
+   * Address of a new table of X -> X^element in NTT form (SEAL native/src/seal/util/galois.cpp). Place i holds the
+   * value at root^(2 reversed(i) + 1), so the four of an aligned group have exponents that are equal modulo n / 2, and
+   * still are when multiplied by the element: groups of four move as wholes.
+   */
+  #write(element: number): number {
+    const n = this.#n;
+    const address = this.#memory.allocate(PATTERNS + n);
+    const { words } = this.#memory;
+    const reversed = bitReversal(n);
+    const patterns: number[] = [];
+    for (let group = 0; group < n; group += 4) {
+      const sources = [0, 1, 2, 3].map((lane) => {
+        const exponent = (element * (2 * reversed[group + lane] + 1)) % (2 * n);
+        return reversed[(exponent - 1) / 2];
+      });
+      const sourceGroup = sources[0] & ~3;
+      // Lanes as 16 byte indices, four to a word.
+      const pattern = sources.map((i) => (i & 3) * 0x04040404 + 0x03020100);
+      let index = 0;
+      while (index < patterns.length && pattern.some((word, lane) => patterns[index + lane] !== word))
+        index += 4;
+      if (index === patterns.length) patterns.push(...pattern);
+      words[(address + PATTERNS + sourceGroup) / 4] = 4 * group + index / 4;
+    }
+    words.set(patterns, address / 4);
+    return address;
+  }
+}

@@ -1,0 +1,145 @@
+import { BlindbeatError } from '../../../errors.ts';
+import { moduli, serving } from '../../keyswitch/gadget.ts';
+import type { RawCiphertext } from '../../seal/bytes.ts';
+import type { FastEngine } from './engine.ts';
+import type { KeyKind } from './prepared-gadget.ts';
+
+/**
+ * A key-switching key in the engine's memory: `[limbs and special primes][n / 4][digit][2 polynomials][4]` residues, in
+ * the order in which they are used: modulo a prime of a digit, that digit comes first. Keys of rotations are stored
+ * under the inverse automorphism, so that digits need none.
+ */
+export interface LoadedKey extends KeyKind {
+  address: number;
+  /** Rotation step, 0 for the conjugation, or null for relinearisation. */
+  step: number | null;
+  /** By limbs of a ciphertext: the address of what its inner products start with, see `productStart`. */
+  starts: Map<number, number>;
+}
+
+/** The keys of one client, each freed with `freeKey`. */
+export interface LoadedSwitchingKeys {
+  relinearisation: LoadedKey[];
+  /** By rotation step. */
+  galois: Map<number, LoadedKey[]>;
+}
+
+/**
+ * Loads the first digits of a key as SEAL saves them, modulo all primes, without the limbs that they are not used at.
+ *
+ * @param step what the key rotates by, 0 for the conjugation, or null for relinearisation
+ * @throws BlindbeatError INTERNAL for fewer digits than the gadget has
+ */
+export function loadKey(
+  engine: FastEngine,
+  digits: Iterable<RawCiphertext>,
+  kind: KeyKind,
+  step: number | null,
+): LoadedKey {
+  const { memory } = engine;
+  const count = kind.gadget.digits.length;
+  const address = memory.allocate(moduli(kind.gadget).length * limbBytes(engine, kind));
+  const key: LoadedKey = { ...kind, address, step, starts: new Map() };
+  const scratch = memory.allocate(8 * engine.parameters.n);
+  let digit = 0;
+  try {
+    for (const { words } of digits) if (digit < count) placeDigit(engine, key, digit++, words, scratch);
+    if (digit < count) throw new BlindbeatError('INTERNAL', `a key has ${digit} digits instead of ${count}`);
+    return key;
+  } catch (error) {
+    freeKey(engine, key);
+    throw error;
+  } finally {
+    memory.free(scratch);
+  }
+}
+
+/** Frees a key and what was made of it. */
+export function freeKey({ memory }: FastEngine, key: LoadedKey): void {
+  for (const address of [key.address, ...key.starts.values()]) memory.free(address);
+}
+
+/** Address of a key's part for one limb of a ciphertext of `limbs` limbs, after which come the special primes'. */
+export function keyLimb(engine: FastEngine, key: LoadedKey, limb: number, limbs: number): number {
+  const place = limb < limbs ? limb : key.gadget.limbs + limb - limbs;
+  return key.address + place * limbBytes(engine, key);
+}
+
+/**
+ * The key for ciphertexts of a number of limbs.
+ *
+ * @throws BlindbeatError INTERNAL where none was planned
+ */
+export function servingKey(keys: LoadedKey[] | undefined, limbs: number): LoadedKey {
+  const key = serving(keys ?? [], limbs, ({ gadget }) => gadget.limbs);
+  if (key) return key;
+  throw new BlindbeatError('INTERNAL', `no key for a ciphertext of ${limbs} limbs was planned`);
+}
+
+/**
+ * Address of what the inner products of a rotation with a per-prime key start with,
+ * `[limbs and special][n / 4][2 polynomials][4]` residues; made once, 0 for relinearisation.
+ *
+ * SEAL's digits are those of the rotated polynomial, in [0, q_j): under the inverse automorphism they are the
+ * polynomial's own digits less q_j wherever the automorphism changes a sign, zeros aside. So hoisting leaves out
+ * -f sum_j q_j key_j, where f has coefficient 1 at those places.
+ */
+export function productStart(engine: FastEngine, key: LoadedKey, limbs: number): number {
+  const known = key.starts.get(limbs);
+  if (known !== undefined || key.step === null) return known ?? 0;
+  const { memory, threads, rings } = engine;
+  const { n, primes } = engine.parameters;
+  const address = memory.allocate((limbs + 1) * 8 * n);
+  const factors = memory.allocate((limbs + 1) * 4 * limbs);
+  const { marks } = engine.automorphisms.rotation(key.step);
+  for (let i = 0; i <= limbs; i++) {
+    const ring = rings[i < limbs ? i : primes.length];
+    const { q, one, carry } = ring;
+    const residues = primes.slice(0, limbs).map((prime) => prime % q);
+    if (i < limbs) residues.unshift(...residues.splice(i, 1)); // the order of the key's digits
+    const list = factors + i * 4 * limbs;
+    memory.words.set(residues, list / 4);
+    threads.task();
+    const f = threads.local(0);
+    ring.forward(marks, f, ring.lazy(2));
+    const part = keyLimb(engine, key, i, limbs);
+    threads.kernels.switchStart(
+      ...([part, list, f, address + i * 8 * n, n, limbs, key.gadget.limbs, ring.group(q), q, one] as const),
+      ...carry,
+    );
+  }
+  threads.run();
+  memory.free(factors);
+  key.starts.set(limbs, address);
+  return address;
+}
+
+/** Bytes of one limb of a key. */
+function limbBytes({ parameters }: FastEngine, { gadget }: KeyKind): number {
+  return 8 * parameters.n * gadget.digits.length;
+}
+
+/** @param scratch address of room for 2 n words */
+function placeDigit(
+  engine: FastEngine,
+  key: LoadedKey,
+  digit: number,
+  words: Uint32Array,
+  scratch: number,
+): void {
+  const { memory, threads, automorphisms } = engine;
+  const { n, primes } = engine.parameters;
+  const { digits } = key.gadget;
+  const limbs = primes.length + 1;
+  const table = key.step === null ? 0 : automorphisms.rotation(key.step).inverse;
+  moduli(key.gadget).forEach((prime, limb) => {
+    const owner = digits.findIndex((group) => group.includes(prime));
+    const position = owner === digit ? 0 : digit < owner ? digit + 1 : digit;
+    for (let k = 0; k < 2; k++) {
+      const start = 2 * n * (k * limbs + prime);
+      memory.words.set(words.subarray(start, start + 2 * n), scratch / 4);
+      const place = key.address + limb * limbBytes(engine, key) + 32 * position + 16 * k;
+      threads.module.placeKey(scratch, place, n, digits.length, table);
+    }
+  });
+}
