@@ -154,7 +154,7 @@ export class BaseConversions {
       return;
     }
     const { kernels } = this.#threads;
-    kernels.convert(coefficients, this.#stride, factors, count, start, out, ring.n, ring.q);
+    kernels.convertBase(coefficients, this.#stride, factors, count, start, out, ring.n, ring.q);
     ring.forward(out, out, lazy);
   }
 
@@ -176,7 +176,7 @@ export class BaseConversions {
         const ring = this.#rings[i];
         threads.task();
         this.convertBase(remainder, conversion, ring, converted);
-        threads.kernels.divide(
+        threads.kernels.modDown(
           ...([values(i), converted, addend ? addend(i) : 0, table, out(i)] as const),
           ...([ring.n, ring.q, conversion.bound] as const),
           ...conversion.inverse,

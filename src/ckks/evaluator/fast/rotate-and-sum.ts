@@ -99,7 +99,14 @@ function sumKeyProducts(
         present.forEach((column, half) => {
           for (let k = 0; k < 2; k++) {
             const sum = engine.limb(sums, 2 * columns.indexOf(column) + k, i);
-            threads.kernels.turn(products[2 * half + k], table, begun.has(column) ? sum : 0, sum, n, q);
+            threads.kernels.automorphism(
+              products[2 * half + k],
+              table,
+              begun.has(column) ? sum : 0,
+              sum,
+              n,
+              q,
+            );
           }
           begun.add(column);
         });
@@ -125,7 +132,7 @@ function sumFirsts(
       let added = plus[column] ? engine.limb(plus[column], 0, i) : 0;
       for (const { values, table } of terms) {
         if (values[column] === null) continue;
-        threads.kernels.turn(engine.limb(values[column], 0, i), table, added, sum, n, q);
+        threads.kernels.automorphism(engine.limb(values[column], 0, i), table, added, sum, n, q);
         added = sum;
       }
     }

@@ -80,7 +80,7 @@ export interface Kernels {
   add(a: Pointer, b: Pointer, out: Pointer, n: number, q: number): void;
   addPeriodic(a: Pointer, values: Pointer, out: Pointer, n: number, run: number, q: number): void;
   shift(data: Pointer, n: number, value: number, q: number): void;
-  divide(
+  modDown(
     a: Pointer,
     b: Pointer,
     addend: Pointer,
@@ -123,8 +123,8 @@ export interface Kernels {
     carry: number,
     carryShoup: number,
   ): void;
-  turn(a: Pointer, table: Pointer, plus: Pointer, out: Pointer, n: number, q: number): void;
-  convert(
+  automorphism(a: Pointer, table: Pointer, plus: Pointer, out: Pointer, n: number, q: number): void;
+  convertBase(
     src: Pointer,
     step: number,
     factors: Pointer,
@@ -153,14 +153,14 @@ export const KERNELS = [
   'add',
   'addPeriodic',
   'shift',
-  'divide',
+  'modDown',
   'findZero',
   'fillZeros',
   'switchStart',
   'copy',
   'multiplyPairs',
-  'convert',
-  'turn',
+  'convertBase',
+  'automorphism',
 ] as const satisfies (keyof Kernels)[];
 
 type Pointer = number;

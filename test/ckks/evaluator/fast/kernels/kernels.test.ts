@@ -277,9 +277,9 @@ describe.each(['called', 'noted down'])('products, %s', (how) => {
       const lazy = put(c.map((v) => Math.min(v, bound)));
       const [f, fs] = factor(q - 2, q);
       const difference = (i: number) => (big(a[i]) + big(bound) - big(Math.min(c[i], bound))) * big(f);
-      kernels.divide(pa, lazy, 0, 0, x, n, q, bound, f, fs);
+      kernels.modDown(pa, lazy, 0, 0, x, n, q, bound, f, fs);
       expectWords(x, difference);
-      kernels.divide(pa, lazy, pb, 0, x, n, q, bound, f, fs);
+      kernels.modDown(pa, lazy, pb, 0, x, n, q, bound, f, fs);
       expectWords(x, (i) => big(b[i]) + difference(i));
       // Groups of four go to a third of the way on, some of them reversed.
       const group = (i: number) => (3 * (i >> 2) + 1) % (n / 4);
@@ -294,13 +294,13 @@ describe.each(['called', 'noted down'])('products, %s', (how) => {
         ...new Array<number>(8).fill(0),
         ...Array.from({ length: n / 4 }, (_, g) => 16 * group(4 * g) + (g % 3 === 0 ? 1 : 0)),
       ]);
-      kernels.divide(pa, lazy, 0, table, x, n, q, bound, f, fs);
+      kernels.modDown(pa, lazy, 0, table, x, n, q, bound, f, fs);
       expectWords(x, (i) => difference(from[i]));
-      kernels.divide(pa, lazy, pb, table, x, n, q, bound, f, fs);
+      kernels.modDown(pa, lazy, pb, table, x, n, q, bound, f, fs);
       expectWords(x, (i) => big(b[from[i]]) + difference(from[i]));
-      kernels.turn(pa, table, 0, x, n, q);
+      kernels.automorphism(pa, table, 0, x, n, q);
       expectWords(x, (i) => big(a[from[i]]));
-      kernels.turn(pb, table, x, x, n, q);
+      kernels.automorphism(pb, table, x, x, n, q);
       expectWords(x, (i) => big(a[from[i]]) + big(b[from[i]]));
       const keyAt = memory.allocate(3 * 8 * n);
       kernels.placeKey(put(Uint32Array.from({ length: 2 * n }, (_, i) => a[i >> 1])), keyAt, n, 3, table);
@@ -312,7 +312,7 @@ describe.each(['called', 'noted down'])('products, %s', (how) => {
         const shares = values(count, q, seed && seed + 20);
         const factors = put(Array.from(shares, (share) => factor(share, q)).flat());
         const src = put(sources.flatMap((of) => [...of]));
-        kernels.convert(src, 4 * n, factors, count, q - 1, x, n, q);
+        kernels.convertBase(src, 4 * n, factors, count, q - 1, x, n, q);
         const sums = take(x, n);
         expect(sums.every((sum) => sum < 2 * q)).toBe(true);
         memory.words.set(

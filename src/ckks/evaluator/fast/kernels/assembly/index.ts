@@ -2,9 +2,9 @@ export { forwardLoose, forwardTight, inverse } from './ntt';
 export {
   add,
   addPeriodic,
-  convert,
+  convertBase,
   copy,
-  divide,
+  modDown,
   fillZeros,
   findZero,
   multiplyPairs,
@@ -14,6 +14,6 @@ export {
   square,
   switchProducts,
   switchStart,
-  turn,
+  automorphism,
 } from './products';
 export { lead, serve } from './work';

@@ -284,7 +284,7 @@ export function addPeriodic(a: usize, values: usize, out: usize, n: u32, run: u3
  * Residues modulo another prime q: out[i] = start + sum_k src_k[i] w_k mod q in [0, 2q), for `count` polynomials `step` bytes apart,
  * whose values may be any words; `factors` points to pairs w_k, w_k'. `start` is below q, n a multiple of 16.
  */
-export function convert(
+export function convertBase(
   src: usize, step: usize, factors: usize, count: u32, start: u32, out: usize, n: u32, modulus: u32,
 ): void {
   const q = i32x4.splat(modulus), q2 = i32x4.splat(2 * modulus), first = i32x4.splat(start);
@@ -318,20 +318,20 @@ export function shift(data: usize, n: u32, value: u32, modulus: u32): void {
  * with q + bound <= 2^32. `addend` may be 0 for nothing; with a `table` (see `placeKey`; 0 for none) an automorphism is
  * applied to the outcome.
  */
-export function divide(
+export function modDown(
   a: usize, b: usize, addend: usize, table: usize, out: usize, n: u32, modulus: u32, bound: u32, f: u32, fs: u32,
 ): void {
   if (addend) {
-    if (table) divideInto(true, true, a, b, addend, table, out, n, modulus, bound, f, fs);
-    else divideInto(true, false, a, b, addend, table, out, n, modulus, bound, f, fs);
-  } else if (table) divideInto(false, true, a, b, addend, table, out, n, modulus, bound, f, fs);
-  else divideInto(false, false, a, b, addend, table, out, n, modulus, bound, f, fs);
+    if (table) modDownInto(true, true, a, b, addend, table, out, n, modulus, bound, f, fs);
+    else modDownInto(true, false, a, b, addend, table, out, n, modulus, bound, f, fs);
+  } else if (table) modDownInto(false, true, a, b, addend, table, out, n, modulus, bound, f, fs);
+  else modDownInto(false, false, a, b, addend, table, out, n, modulus, bound, f, fs);
 }
 
 // @ts-ignore: decorator
 @inline
-function divideInto(
-  adds: bool, turns: bool, a: usize, b: usize, addend: usize, table: usize, out: usize, n: u32,
+function modDownInto(
+  adds: bool, permutes: bool, a: usize, b: usize, addend: usize, table: usize, out: usize, n: u32,
   modulus: u32, bound: u32, f: u32, fs: u32,
 ): void {
   const q = i32x4.splat(modulus), q2 = i32x4.splat(2 * modulus);
@@ -342,7 +342,7 @@ function divideInto(
     let x = multiply(difference, w, ws, q);
     if (adds) x = below(i32x4.add(v128.load(addend + at), x), q2);
     x = below(x, q);
-    if (turns) {
+    if (permutes) {
       v128.store(out + place(entry), v128.swizzle(x, pattern(table, entry)));
       entry += 4;
     } else v128.store(out + at, x);
@@ -366,8 +366,8 @@ function pattern(table: usize, entry: usize): v128 {
   return v128.load(table + ((<usize>load<u32>(entry) & 15) << 4));
 }
 
-/** out = plus + a turned by the automorphism of a `table`, mod q, all in [0, q); `plus` may be 0 for nothing, or `out`. */
-export function turn(a: usize, table: usize, plus: usize, out: usize, n: u32, modulus: u32): void {
+/** out = plus + a under the automorphism of a `table`, mod q, all in [0, q); `plus` may be 0 for nothing, or `out`. */
+export function automorphism(a: usize, table: usize, plus: usize, out: usize, n: u32, modulus: u32): void {
   const q = i32x4.splat(modulus);
   let entry = table + PATTERNS;
   for (const end = a + <usize>n * 4; a < end; a += 16, entry += 4) {

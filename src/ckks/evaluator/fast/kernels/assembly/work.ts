@@ -1,7 +1,7 @@
 import { forwardLoose, forwardTight, inverse } from './ntt';
 import {
-  add, addPeriodic, convert, copy, divide, fillZeros, findZero, multiplyPairs, periodicProducts, shift, square,
-  switchProducts, switchStart, turn,
+  add, addPeriodic, automorphism, convertBase, copy, fillZeros, findZero, modDown, multiplyPairs, periodicProducts,
+  shift, square, switchProducts, switchStart,
 } from './products';
 
 // Several threads on one program. A program is phases, one after another; a phase is tasks, which threads take from a counter;
@@ -149,7 +149,7 @@ function execute(c: usize, s: usize): void {
         c += 5 * 4;
         break;
       case 10:
-        divide(
+        modDown(
           pointer(c, 1, s), pointer(c, 2, s), word(c, 3), word(c, 4), word(c, 5), word(c, 6), word(c, 7), word(c, 8),
           word(c, 9), word(c, 10),
         );
@@ -182,13 +182,13 @@ function execute(c: usize, s: usize): void {
         c += 13 * 4;
         break;
       case 16:
-        convert(
+        convertBase(
           pointer(c, 1, s), word(c, 2), word(c, 3), word(c, 4), word(c, 5), pointer(c, 6, s), word(c, 7), word(c, 8),
         );
         c += 9 * 4;
         break;
       case 17:
-        turn(pointer(c, 1, s), word(c, 2), word(c, 3), word(c, 4), word(c, 5), word(c, 6));
+        automorphism(pointer(c, 1, s), word(c, 2), word(c, 3), word(c, 4), word(c, 5), word(c, 6));
         c += 7 * 4;
         break;
       default:
