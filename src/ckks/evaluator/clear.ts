@@ -8,8 +8,8 @@ export interface ClearValue {
 }
 
 /**
- * The packed computation on floats: the oracle in tests, and `--simulate`. Plaintexts are one period of their slots; scales
- * and levels do not exist.
+ * The packed computation on floats: the oracle in tests, and `--simulate`. Plaintexts are one period of their
+ * slots; scales and levels do not exist.
  */
 export class ClearBackend implements Backend<ClearValue, ClearValue> {
   encode(

@@ -10,13 +10,21 @@ export type RotationLevels = ReadonlyMap<number, ReadonlySet<number>>;
 
 /** A client's evaluation keys as one backend holds them; public data. Fill them, use them, dispose them. */
 export interface LoadedEvaluationKeys extends Disposable {
-  /** @throws BlindbeatError FORMAT for what is no key */
+  /**
+   * Loads a key from its digits as SEAL saves them.
+   *
+   * @throws BlindbeatError FORMAT for what is no key
+   */
   setSwitchingKey(key: PlannedKey, digits: Iterable<RawCiphertext>): void;
-  /** @throws BlindbeatError FORMAT for what is no key */
+  /**
+   * Loads the key under which replies are re-randomised.
+   *
+   * @throws BlindbeatError FORMAT for what is no key
+   */
   setPublicKey(publicKey: RawCiphertext): void;
 }
 
-/** A ciphertext of one limb, in NTT form. */
+/** A ciphertext of one limb in NTT form: n residues each. */
 export interface Polynomials {
   c0: Uint32Array;
   c1: Uint32Array;
@@ -32,15 +40,15 @@ export interface EncryptedResult {
 export interface Executor extends Disposable {
   /** How many threads compute. */
   readonly threads: number;
-  /** SEAL objects alive on its behalf. */
+  /** SEAL objects that are alive on its behalf. */
   readonly liveHandles: number;
   /** SEAL's identifiers of fresh ciphertexts and of keys, by number of limbs. */
   readonly parmsIds: Map<number, Uint8Array>;
   /** Empty keys, to be filled. */
   createKeys(): LoadedEvaluationKeys;
   /**
-   * Runs the network on a request and adds a fresh encryption of zero to what comes out, so that the reply's polynomials
-   * are those of no intermediate ciphertext.
+   * Runs the network on a request and adds a fresh encryption of zero to what comes out, so that the reply's
+   * polynomials are those of no intermediate ciphertext.
    *
    * @throws BlindbeatError FORMAT for a request that SEAL refuses, MISMATCH for keys of another backend
    */

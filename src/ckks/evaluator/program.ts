@@ -67,13 +67,13 @@ function encodeSteps<V, P>(backend: Backend<V, P>, { steps }: ActivationStage): 
   });
   return steps.map((step, k) => {
     const { limbs, terms, constant, scaleOut } = step;
-    const encode = (value: number, scale: number, at: number) =>
-      backend.encode(Float64Array.of(value), scale, at);
+    const encode = (value: number, scale: number, level: number) =>
+      backend.encode(Float64Array.of(value), scale, level);
     return {
       step,
       rows: terms.length === 0 ? [] : [terms.map(({ scalar, scale }) => encode(scalar, scale, limbs))],
       constant: constant === 0 ? null : encode(constant, scaleOut, limbsAfter(step)),
-      last: [...lastUse].filter(([node, at]) => node > 0 && at === k).map(([node]) => node),
+      last: [...lastUse].filter(([node, use]) => node > 0 && use === k).map(([node]) => node),
     };
   });
 }
@@ -90,8 +90,8 @@ function limbsAfter({ limbs, scale }: ActivationStep): number {
 }
 
 /**
- * Takes an accumulator y / 2 + X^(N/2) y' / 2 and its conjugate y / 2 - X^(N/2) y' / 2 to y and y': the factors are 1 and
- * +-X^(N/2), exact at scale 1.
+ * Takes an accumulator y / 2 + X^(N/2) y' / 2 and its conjugate y / 2 - X^(N/2) y' / 2 to y and y': the
+ * factors are 1 and +-X^(N/2), exact at scale 1.
  */
 function separation<V, P>(backend: Backend<V, P>, limbs: number): P[][] {
   const one = backend.encode(Float64Array.of(1), 1, limbs);
@@ -109,8 +109,8 @@ export interface ProgramResult<V> {
 }
 
 /**
- * Runs the whole network on one packed input. The same code computes in the clear, counts operations and works on
- * ciphertexts. The input stays the caller's; everything else is freed.
+ * Runs the whole network on one packed input. The same code computes in the clear, counts operations and
+ * works on ciphertexts. The input stays the caller's; everything else is freed.
  */
 export function run<V, P>(
   backend: Backend<V, P>,
@@ -119,18 +119,18 @@ export function run<V, P>(
   onStage?: OnStage,
 ): ProgramResult<V> {
   let values = [input];
-  let outcome: ProgramResult<V> | null = null;
+  let result: ProgramResult<V> | null = null;
   program.stages.forEach((encoded, index) => {
     const before = values;
     if (encoded.stage.kind === 'linear') values = runLinear(backend, encoded as LinearProgram<P>, before);
     else if (encoded.stage.kind === 'square') values = runSquare(backend, encoded.stage, before);
     else if (encoded.stage.kind === 'activation')
       values = runActivation(backend, encoded as ActivationProgram<P>, before);
-    else outcome = runSum(backend, encoded as SumProgram<P>, before[0]);
+    else result = runSum(backend, encoded as SumProgram<P>, before[0]);
     for (const v of before) if (v !== input) backend.free(v);
     onStage?.(encoded.stage, index, program.stages.length);
   });
-  return outcome as unknown as ProgramResult<V>;
+  return result as unknown as ProgramResult<V>;
 }
 
 type LinearProgram<P> = Extract<EncodedStage<P>, { rows: unknown }>;
@@ -182,7 +182,7 @@ function runLinear<V, P>(
   );
 }
 
-/** Each value plus its rotation by the first step, that plus its rotation by the second, and so on; the values stay the caller's. */
+/** Adds to each value its rotation by the first step, to that sum its rotation by the second, and so on. */
 function addRotations<V, P>(backend: Backend<V, P>, values: V[], steps: number[]): V[] {
   return steps.reduce((current, step) => {
     const [turned] = backend.rotateAll(current, [step]);
@@ -203,7 +203,7 @@ function parallel<V, P, R>(backend: Backend<V, P>, computations: (() => R)[]): R
   return backend.parallel?.(computations) ?? computations.map((compute) => compute());
 }
 
-/** The outputs of accumulators that hold two each, consumed; of an odd number of outputs the last is alone. */
+/** The outputs of accumulators that hold two each, consumed; the last of an odd number is alone. */
 function separate<V, P>(backend: Backend<V, P>, { outputs }: LinearStage, sums: V[], separation: P[][]): V[] {
   const pairs = sums.slice(0, Math.floor(outputs / 2));
   const [conjugates] = backend.rotateAll(pairs, [CONJUGATION]);
@@ -293,7 +293,7 @@ function runActivation<V, P>(
       parallel(
         backend,
         inputs.map((_, c) => () => {
-          const values = nodes.map((of) => of[c]);
+          const values = nodes.map((ciphertexts) => ciphertexts[c]);
           return runStep(backend, encoded, values, limbsOf);
         }),
       ),
@@ -371,9 +371,9 @@ function runSum<V, P>(
     backend.free(rescaled);
     return out;
   };
-  const outcome: ProgramResult<V> = { scores: finish(total, bias) };
-  if (windowBias !== null) outcome.map = finish(windows, windowBias);
+  const result: ProgramResult<V> = { scores: finish(total, bias) };
+  if (windowBias !== null) result.map = finish(windows, windowBias);
   if (total !== windows) backend.free(total);
   if (windows !== input) backend.free(windows);
-  return outcome;
+  return result;
 }

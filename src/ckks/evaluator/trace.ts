@@ -17,8 +17,8 @@ interface TracedPlain {
 }
 
 /**
- * The dry run: checks that levels and scales fit together exactly as SEAL would, and counts operations, keys and live
- * ciphertexts. What it accepts never fails inside SEAL for level or scale reasons.
+ * The dry run: checks that levels and scales fit together exactly as SEAL would, and counts operations, keys
+ * and live ciphertexts. What it accepts never fails inside SEAL for level or scale reasons.
  */
 export class TraceBackend implements Backend<TracedValue, TracedPlain> {
   readonly #parameters: Parameters;

@@ -2,7 +2,7 @@ import type { PeriodicPlain } from '../../ring/periodic-encoder.ts';
 import type { FastCiphertext } from './engine.ts';
 import type { Workspace } from './workspace.ts';
 
-/** a + b, of equal limbs and polynomials. */
+/** Adds two ciphertexts of equal limbs and polynomials. */
 export function add(workspace: Workspace, a: FastCiphertext, b: FastCiphertext): FastCiphertext {
   const { engine } = workspace;
   const { rings, threads } = engine;
@@ -15,7 +15,7 @@ export function add(workspace: Workspace, a: FastCiphertext, b: FastCiphertext):
   return out;
 }
 
-/** v + p: the plaintext is added to the first polynomial, the others are copied. */
+/** Adds a plaintext of as many limbs: to the first polynomial; the others are copied. */
 export function addPlain(workspace: Workspace, v: FastCiphertext, p: PeriodicPlain): FastCiphertext {
   const { engine } = workspace;
   const { memory, rings, threads } = engine;
@@ -34,7 +34,7 @@ export function addPlain(workspace: Workspace, v: FastCiphertext, p: PeriodicPla
   return out;
 }
 
-/** v^2, of three polynomials. */
+/** Squares a ciphertext of two polynomials; the square has three. */
 export function square(workspace: Workspace, v: FastCiphertext): FastCiphertext {
   const { engine } = workspace;
   const { threads } = engine;
@@ -50,7 +50,7 @@ export function square(workspace: Workspace, v: FastCiphertext): FastCiphertext 
   return out;
 }
 
-/** a b, of equal limbs and two polynomials each; the product has three. */
+/** Multiplies two ciphertexts of equal limbs and two polynomials; the product has three. */
 export function multiply(workspace: Workspace, a: FastCiphertext, b: FastCiphertext): FastCiphertext {
   if (a === b) return square(workspace, a);
   const { engine } = workspace;
@@ -67,7 +67,7 @@ export function multiply(workspace: Workspace, a: FastCiphertext, b: FastCiphert
   return out;
 }
 
-/** The first `limbs` limbs of v. */
+/** Copies the first `limbs` limbs. */
 export function dropLevel(workspace: Workspace, v: FastCiphertext, limbs: number): FastCiphertext {
   const { engine } = workspace;
   const { rings, threads } = engine;
@@ -80,8 +80,8 @@ export function dropLevel(workspace: Workspace, v: FastCiphertext, limbs: number
 }
 
 /**
- * (c - [c + q/2]_q + q/2) / q for the last prime q, as SEAL does it (native/src/seal/util/rns.cpp,
- * divide_and_round_q_last_ntt_inplace).
+ * Divides by the last prime q, rounding, and drops it: (c - [c + q/2]_q + q/2) / q, as SEAL does it
+ * (native/src/seal/util/rns.cpp, divide_and_round_q_last_ntt_inplace).
  */
 export function rescale(workspace: Workspace, v: FastCiphertext): FastCiphertext {
   const { engine } = workspace;

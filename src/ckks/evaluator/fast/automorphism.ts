@@ -44,9 +44,9 @@ export class Automorphisms {
   }
 
   /**
-   * Address of a new table of X -> X^element in NTT form (SEAL native/src/seal/util/galois.cpp). Place i holds the
-   * value at root^(2 reversed(i) + 1), so the four of an aligned group have exponents that are equal modulo n / 2, and
-   * still are when multiplied by the element: groups of four move as wholes.
+   * Address of a new table of X -> X^element in NTT form (SEAL native/src/seal/util/galois.cpp). Place i
+   * holds the value at root^(2 reversed(i) + 1), so the four of an aligned group have exponents that are
+   * equal modulo n / 2, and still are when multiplied by the element: groups of four move as wholes.
    */
   #write(element: number): number {
     const n = this.#n;

@@ -10,8 +10,8 @@ import { rotateAll } from './rotation.ts';
 import { Workspace } from './workspace.ts';
 
 /**
- * The network on real ciphertexts, by our own kernels: with per-prime keys bit for bit what node-seal's Evaluator
- * computes; with hybrid keys the same but for low-order noise. Scales are the plan's business.
+ * The network on real ciphertexts, by our own kernels: with per-prime keys bit for bit what node-seal's
+ * Evaluator computes; with hybrid keys the same but for low-order noise. Scales are the plan's business.
  */
 export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disposable {
   readonly #workspace: Workspace;

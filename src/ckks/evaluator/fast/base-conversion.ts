@@ -4,10 +4,10 @@ import { type Factor, factor, type Lazy, type Ring } from './kernels/ring.ts';
 import type { Threads } from './kernels/threads.ts';
 
 /**
- * How residues modulo some primes p_k are made one representative x modulo another prime: with
- * y_k = x (P / p_k)^-1 mod p_k, for P = p_1 p_2 ..., x is sum_k y_k P / p_k less a multiple of P (fast base conversion:
- * Bajard et al. 2016, eprint 2016/510). Each y_k is centred, so x is, and |x| is at most half the number of primes
- * times P. Of one prime x is y.
+ * How residues modulo some primes p_k are made one representative x modulo another prime (fast base
+ * conversion: Bajard et al. 2016, eprint 2016/510). For P = p_1 p_2 ... let y_k = x (P / p_k)^-1 mod p_k;
+ * then x is sum_k y_k P / p_k less a multiple of P. Each y_k is centred, so x is, and |x| is at most half the
+ * number of primes times P. Of one prime x is y.
  */
 export interface Conversion {
   /** Address of P / p_k for each k, factors; 0 where there is one prime only. */

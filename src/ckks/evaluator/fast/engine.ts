@@ -10,7 +10,8 @@ import { PreparedGadgets } from './prepared-gadget.ts';
 import { PackedWeights } from './weights.ts';
 
 /**
- * A ciphertext in NTT form in the engine's memory: `[polynomials][limbs]` slots of n residues below their primes.
+ * A ciphertext in NTT form in the engine's memory: `[polynomials][limbs]` slots of n residues below their
+ * primes.
  */
 export interface FastCiphertext {
   address: number;
@@ -19,8 +20,8 @@ export interface FastCiphertext {
 }
 
 /**
- * What evaluating one plan needs, keys aside: the kernels on their threads, and ciphertexts, tables and packed weights
- * in one memory. Made once per plan.
+ * What evaluating one plan needs, keys aside: the kernels on their threads, and ciphertexts, tables and
+ * packed weights in one memory. Made once per plan.
  */
 export class FastEngine implements Disposable {
   readonly parameters: Parameters;
@@ -29,8 +30,8 @@ export class FastEngine implements Disposable {
   /** One for each data prime, then the special one; their transforms are noted down for the threads. */
   readonly rings: Ring[];
   /**
-   * Bytes from one limb to the next: a cache line more than it needs, so that equal places fall in different cache
-   * sets.
+   * Bytes from one limb to the next: a cache line more than it needs, so that equal places fall in different
+   * cache sets.
    */
   readonly stride: number;
   readonly encoder: PeriodicEncoder;
@@ -55,8 +56,8 @@ export class FastEngine implements Disposable {
 
   /**
    * @param threads how many compute, this one included; the results are the same
-   * @throws BlindbeatError USAGE for what is no number of threads, ENVIRONMENT where WebAssembly has no SIMD or not
-   * enough memory
+   * @throws BlindbeatError USAGE for what is no number of threads, ENVIRONMENT where WebAssembly has no SIMD
+   * or not enough memory
    */
   static async open(parameters: Parameters, threads = 1): Promise<FastEngine> {
     const memory = new WasmMemory();

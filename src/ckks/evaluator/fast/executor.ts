@@ -100,8 +100,8 @@ export class FastExecutor implements Executor {
    *
    * @param rotated what the circuit rotates: for these limbs everything is made when keys are loaded
    * @param threads how many compute, this one included
-   * @throws BlindbeatError USAGE for what is no number of threads, ENVIRONMENT where WebAssembly has no SIMD or not
-   * enough memory, or threads cannot be started
+   * @throws BlindbeatError USAGE for what is no number of threads, ENVIRONMENT where WebAssembly has no SIMD
+   * or not enough memory, threads cannot be started, or node-seal cannot be loaded
    */
   static async open(circuit: Circuit, rotated: RotationLevels, threads: number): Promise<FastExecutor> {
     const engine = await FastEngine.open(circuit.parameters, threads);

@@ -5,9 +5,9 @@ import type { FastEngine } from './engine.ts';
 import type { KeyKind } from './prepared-gadget.ts';
 
 /**
- * A key-switching key in the engine's memory: `[limbs and special primes][n / 4][digit][2 polynomials][4]` residues, in
- * the order in which they are used: modulo a prime of a digit, that digit comes first. Keys of rotations are stored
- * under the inverse automorphism, so that digits need none.
+ * A key-switching key in the engine's memory: `[limbs and special primes][n / 4][digit][2 polynomials][4]`
+ * residues, in the order in which they are used: modulo a prime of a digit, that digit comes first. Keys of
+ * rotations are stored under the inverse automorphism, so that digits need none.
  */
 export interface LoadedKey extends KeyKind {
   address: number;
@@ -25,7 +25,8 @@ export interface LoadedSwitchingKeys {
 }
 
 /**
- * Loads the first digits of a key as SEAL saves them, modulo all primes, without the limbs that they are not used at.
+ * Loads the first digits of a key as SEAL saves them, modulo all primes, without the limbs that they are not
+ * used at.
  *
  * @param step what the key rotates by, 0 for the conjugation, or null for relinearisation
  * @throws BlindbeatError INTERNAL for fewer digits than the gadget has
@@ -59,7 +60,7 @@ export function freeKey({ memory }: FastEngine, key: LoadedKey): void {
   for (const address of [key.address, ...key.starts.values()]) memory.free(address);
 }
 
-/** Address of a key's part for one limb of a ciphertext of `limbs` limbs, after which come the special primes'. */
+/** Address of a key's part for one limb of a ciphertext of `limbs` limbs, then for the special primes. */
 export function keyLimb(engine: FastEngine, key: LoadedKey, limb: number, limbs: number): number {
   const place = limb < limbs ? limb : key.gadget.limbs + limb - limbs;
   return key.address + place * limbBytes(engine, key);
@@ -81,8 +82,8 @@ export function servingKey(keys: LoadedKey[] | undefined, limbs: number): Loaded
  * `[limbs and special][n / 4][2 polynomials][4]` residues; made once, 0 for relinearisation.
  *
  * SEAL's digits are those of the rotated polynomial, in [0, q_j): under the inverse automorphism they are the
- * polynomial's own digits less q_j wherever the automorphism changes a sign, zeros aside. So hoisting leaves out
- * -f sum_j q_j key_j, where f has coefficient 1 at those places.
+ * polynomial's own digits less q_j wherever the automorphism changes a sign, zeros aside. So hoisting leaves
+ * out -f sum_j q_j key_j, where f has coefficient 1 at those places.
  */
 export function productStart(engine: FastEngine, key: LoadedKey, limbs: number): number {
   const known = key.starts.get(limbs);

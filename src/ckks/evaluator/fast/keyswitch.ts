@@ -66,10 +66,11 @@ export function decompose(
 }
 
 /**
- * Switches every source to every target's key. With per-prime keys as SEAL does it (native/src/seal/evaluator.cpp,
- * switch_key_inplace): digits of one prime each in [0, q), division by the special prime with rounding. Hybrid keys
- * (Han and Ki 2020, eprint 2019/688): digits and the division's remainders are centred, and up to half as many times
- * their modulus as they have primes. All targets have one gadget. Runs what was noted.
+ * Switches every source to every target's key. With per-prime keys as SEAL does it
+ * (native/src/seal/evaluator.cpp, switch_key_inplace): digits of one prime each in [0, q), division by the
+ * special prime with rounding. Hybrid keys (Han and Ki 2020, eprint 2019/688): digits and the division's
+ * remainders are centred, and up to half as many times their modulus as they have primes. All targets have
+ * one gadget. Runs what was noted.
  */
 export function switchKeys(workspace: Workspace, sources: Source[], targets: Target[], limbs: number): void {
   const { engine } = workspace;
@@ -139,7 +140,13 @@ export function digitsModulo(
   });
 }
 
-/** Notes down the products of one or two polynomials' digits with a key, modulo the i-th of the gadget's primes. */
+/**
+ * Notes down the inner products of one or two polynomials' digits with a key, modulo the i-th of the gadget's
+ * primes.
+ *
+ * @param digits what `digitsModulo` gave
+ * @param outputs addresses of two products for each polynomial
+ */
 export function keyProducts(
   engine: FastEngine,
   digits: [number, number][],

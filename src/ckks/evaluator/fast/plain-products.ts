@@ -7,8 +7,9 @@ import type { Workspace } from './workspace.ts';
 const CACHED_WORDS = 65536;
 
 /**
- * Row r of the result is sum_k values[k] * rows[r][k], null for a row of nothing but nulls. Computed in chunks of all
- * values that fit the cache, so that they are read from memory once for all rows.
+ * Sums up products with periodic plaintexts: row r of the result is sum_k values[k] * rows[r][k], null for a
+ * row of nothing but nulls. The values are taken in chunks that fit the cache, so that they are read from
+ * memory once for all rows.
  *
  * @param owner what the packed weights belong to, see `PackedWeights.pack`
  */

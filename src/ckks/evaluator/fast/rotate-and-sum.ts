@@ -17,8 +17,9 @@ interface DecomposedTerm {
 }
 
 /**
- * Of each column the sum of `values[column]` rotated by `step` over all terms, and `plus[column]`; hybrid keys only.
- * Products with keys are rotated and added up modulo the special primes too; the sum is divided once.
+ * Adds up, for each column, `values[column]` rotated by `step` over all terms, and `plus[column]`; with
+ * hybrid keys only. Products with keys are rotated and added up modulo the special primes too; the sum is
+ * divided once.
  *
  * @returns for a column of nothing but nulls in the terms `plus[column]` itself
  * @throws BlindbeatError INTERNAL within `Workspace.parallel`, and for a step without a key

@@ -4,9 +4,9 @@ import { decompose, type Source, switchKeys, type Target } from './keyswitch.ts'
 import type { Workspace } from './workspace.ts';
 
 /**
- * Every value rotated by every step, `[step][value]`. Hoisted: digits are taken and transformed once for all steps; keys
- * are stored under the inverse automorphism, so that only the outcome is rotated. It runs, so it cannot be part of
- * `Workspace.parallel`.
+ * Rotates every value by every step: `[step][value]`. Hoisted: digits are taken and transformed once for all
+ * steps; keys are stored under the inverse automorphism, so that only the outcome is rotated. It runs, so it
+ * cannot be part of `Workspace.parallel`.
  *
  * @throws BlindbeatError INTERNAL within `Workspace.parallel`, and for a step without a key
  */
@@ -38,8 +38,8 @@ export function rotateAll(
 }
 
 /**
- * Hoisted, and yet bit for bit as SEAL: `productStart` makes up for the signs. A zero digit keeps its value under a
- * change of sign, which is rare: such a value's digits are taken anew for each step.
+ * Rotates hoisted, and yet bit for bit as SEAL: `productStart` makes up for the signs. A zero digit keeps its
+ * value under a change of sign, which is rare: such a value's digits are taken anew for each step.
  */
 function rotateAsSeal(
   workspace: Workspace,
@@ -83,7 +83,7 @@ function rotateAsSeal(
   memory.free(digits.address);
 }
 
-/** One value that has a zero digit, the `c`-th of the targets' outputs: its zeros become primes where signs change. */
+/** Rotates one value that has a zero digit, the `c`-th output: its zeros become primes where signs change. */
 function rotateZeros(
   workspace: Workspace,
   source: Source,

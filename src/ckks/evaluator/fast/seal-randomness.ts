@@ -40,9 +40,9 @@ export class ReplyEncryptor implements Disposable {
 }
 
 /**
- * What is random beside the kernels, and SEAL's: polynomials that were sent as seeds, expanded by its generator, and
- * fresh encryptions of zero. Its contexts have the top of the chain, and the first prime with the special one, and no
- * other level. Dispose it.
+ * What is random beside the kernels, and SEAL's: polynomials that were sent as seeds, expanded by its
+ * generator, and fresh encryptions of zero. Its contexts have the top of the chain, and the first prime with
+ * the special one, and no other level. Dispose it.
  */
 export class SealRandomness implements Disposable {
   readonly seal: Seal<ServerModule>;

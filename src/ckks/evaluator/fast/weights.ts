@@ -14,7 +14,7 @@ export interface RowGroup {
   run: number;
 }
 
-/** Plaintext matrices in the kernels' memory, in the order in which the kernel of periodic products reads them. */
+/** Weights in the kernels' memory, in the order in which the kernel of periodic products reads them. */
 export class PackedWeights {
   readonly #memory: WasmMemory;
   readonly #n: number;
@@ -26,7 +26,7 @@ export class PackedWeights {
   }
 
   /**
-   * Rows of weights, `GROUP_ROWS` at a time; made once for each `owner`. A group of nothing but nulls is null.
+   * Packs rows of weights, `GROUP_ROWS` to a group, once for each `owner`; a group of only nulls is null.
    *
    * @throws BlindbeatError INTERNAL for periods whose blocks are shorter than a vector of the kernels
    */

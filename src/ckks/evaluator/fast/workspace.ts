@@ -1,7 +1,7 @@
 import { BlindbeatError } from '../../../errors.ts';
 import type { FastCiphertext, FastEngine } from './engine.ts';
 
-/** The ciphertexts that one evaluation makes in an engine's memory. Dispose it to free those that are left. */
+/** The ciphertexts that one evaluation makes in an engine's memory. Disposing frees those that are left. */
 export class Workspace implements Disposable {
   readonly engine: FastEngine;
   readonly #made = new Set<FastCiphertext>();

@@ -20,8 +20,8 @@ export interface SealSwitchingKeys {
   galois: Map<number, GaloisKeys>;
 }
 
-/** Everything of SEAL that evaluating one plan needs, keys aside: made once per plan. */
-export class SealEngine {
+/** What of SEAL evaluating one plan needs, keys aside; made once per plan, disposed with it. */
+export class SealEngine implements Disposable {
   readonly seal: Seal<ServerModule>;
   readonly parameters: Parameters;
   readonly context: SEALContext;
@@ -42,7 +42,7 @@ export class SealEngine {
 }
 
 /** The network on real ciphertexts, by node-seal. */
-export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
+export class SealBackend implements Backend<Ciphertext, PeriodicPlain>, Disposable {
   readonly #engine: SealEngine;
   readonly #seal: Seal<ServerModule>;
   readonly #keys: SealSwitchingKeys | null;
@@ -164,8 +164,8 @@ export class SealBackend implements Backend<Ciphertext, PeriodicPlain> {
     }
     buffer.setScale(scale);
     const run = (n * limbs) / residues.length;
-    for (let b = 0, at = 0; b < residues.length; b++, at += run)
-      buffer.residues.fill(BigInt(residues[b]), at, at + run);
+    for (let b = 0, start = 0; b < residues.length; b++, start += run)
+      buffer.residues.fill(BigInt(residues[b]), start, start + run);
     this.#plain.loadFromArray(this.#engine.context, buffer.bytes);
     return this.#plain;
   }

@@ -98,6 +98,11 @@ export class SealExecutor implements Executor {
     this.#program = program;
   }
 
+  /**
+   * Encodes a circuit's weights.
+   *
+   * @throws BlindbeatError ENVIRONMENT where node-seal cannot be loaded
+   */
   static async open(circuit: Circuit): Promise<SealExecutor> {
     const engine = new SealEngine(await loadSeal<ServerModule>(), circuit.parameters);
     using backend = new SealBackend(engine, null);
@@ -128,9 +133,9 @@ export class SealExecutor implements Executor {
     const input = this.#load(request);
     const backend = new SealBackend(this.#engine, keys.switching);
     try {
-      const outcome = run(backend, this.#program, input, onStage);
-      const scores = this.#rerandomise(outcome.scores, keys.encryptor!);
-      return outcome.map ? { scores, map: this.#rerandomise(outcome.map, keys.encryptor!) } : { scores };
+      const result = run(backend, this.#program, input, onStage);
+      const scores = this.#rerandomise(result.scores, keys.encryptor!);
+      return result.map ? { scores, map: this.#rerandomise(result.map, keys.encryptor!) } : { scores };
     } finally {
       backend[Symbol.dispose]();
       seal.free(input);

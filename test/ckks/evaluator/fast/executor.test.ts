@@ -70,7 +70,7 @@ async function bytesLeft(files: ClientFiles, rotated: RotationLevels): Promise<n
   });
 }
 
-test('when keys of one prime a digit are loaded, then an evaluation has nothing left to make of them', async () => {
+test('when per-prime keys are loaded, then an evaluation has nothing left to make of them', async () => {
   const files = await clientFiles(plan);
   expect(pooling).not.toEqual([]);
   expect(await bytesLeft(files, plan.rotated)).toEqual([0, 0]);

@@ -136,7 +136,9 @@ class Subject {
     });
   }
 
-  /** What a ciphertext holds beyond what it should, as whole numbers, which must be the same modulo every prime. */
+  /**
+   * What a ciphertext holds beyond what it should: whole numbers, which must be the same modulo every prime.
+   */
   error(v: FastCiphertext, expected: Uint32Array[]): Int32Array {
     const { primes } = this.engines[0].parameters;
     const errors = this.phase(v).map((values, i) =>
@@ -167,7 +169,9 @@ function deviation(errors: Int32Array): number {
   return Math.sqrt(errors.reduce((sum, e) => sum + e * e, 0) / errors.length);
 }
 
-/** Predicted deviation of one key switch: the keys' errors, divided, and what the division rounds, times 1 and s. */
+/**
+ * Predicted deviation of one key switch: the keys' divided errors, and what the division rounds by 1 and s.
+ */
 function predicted(parameters: Parameters, gadget: Gadget): { keys: number; rounding: number } {
   const { n } = parameters;
   return {
@@ -187,7 +191,7 @@ describe.each<[string, Parameters, number, number, number[]]>([
   ['N = 8192, 4 limbs', middle, 4, 3, [4, 2]],
   ['N = 4096, 2 limbs', small, 2, 1, [2]],
 ])('grouped keys at %s', (_, parameters, most, special, levels) => {
-  const gadget = gadgets(parameters, most).find((of) => of.special.length === special)!;
+  const gadget = gadgets(parameters, most).find((listed) => listed.special.length === special)!;
   let subject: Subject;
   beforeAll(async () => {
     subject = await Subject.open(parameters, gadget);
@@ -195,7 +199,7 @@ describe.each<[string, Parameters, number, number, number[]]>([
   afterAll(() => subject[Symbol.dispose]());
 
   test.each(levels)(
-    'when a ciphertext has %i limbs, then rotations and relinearisations add the predicted noise, on any number of threads',
+    'when a ciphertext has %i limbs, then key switches add the predicted noise on any number of threads',
     (limbs) => {
       const used = restrict(gadget, limbs);
       const { keys, rounding } = predicted(parameters, used);
@@ -214,7 +218,7 @@ describe.each<[string, Parameters, number, number, number[]]>([
       );
       STEPS.forEach((step, t) => {
         inputs.forEach((_, c) => {
-          const v = subject.same(turned.map((of) => of[t][c]));
+          const v = subject.same(turned.map((rotations) => rotations[t][c]));
           expectNoise(subject.error(v, subject.turned(phases[c], step)), one);
         });
       });
@@ -233,17 +237,17 @@ describe.each<[string, Parameters, number, number, number[]]>([
         ];
         return backend.rotateAndSum!(terms, [c, null, b]);
       });
-      const add = (...all: Uint32Array[][]) =>
-        all.reduce((x, y) =>
-          x.map((of, i) => of.map((value, k) => (value + y[i][k]) % parameters.primes[i])),
+      const add = (...summands: Uint32Array[][]) =>
+        summands.reduce((x, y) =>
+          x.map((limb, i) => limb.map((value, k) => (value + y[i][k]) % parameters.primes[i])),
         );
-      const first = subject.same(sums.map((of) => of[0]!));
+      const first = subject.same(sums.map((columns) => columns[0]!));
       const expected = add(subject.turned(phases[0], 1), subject.turned(phases[1], 8), phases[2]);
       expectNoise(subject.error(first, expected), 2 * keys ** 2 + rounding ** 2);
-      const second = subject.same(sums.map((of) => of[1]!));
+      const second = subject.same(sums.map((columns) => columns[1]!));
       expectNoise(subject.error(second, subject.turned(phases[2], 8)), one);
-      sums.forEach((of, e) => {
-        expect(of[2]).toBe(inputs[1][e]);
+      sums.forEach((columns, e) => {
+        expect(columns[2]).toBe(inputs[1][e]);
       });
     },
   );
@@ -259,10 +263,10 @@ describe('gadgets', () => {
     (_, parameters) => {
       const { primes, special } = parameters;
       for (let limbs = 1; limbs <= primes.length; limbs++) {
-        const all = gadgets(parameters, limbs);
-        expect(all.map((gadget) => gadget.special.length)).toEqual(all.map((_, k) => k + 1));
+        const listed = gadgets(parameters, limbs);
+        expect(listed.map((gadget) => gadget.special.length)).toEqual(listed.map((_, k) => k + 1));
         const seal = Math.sqrt(primes.slice(0, limbs).reduce((sum, q) => sum + (q / special) ** 2 / 3, 0));
-        for (const gadget of all) {
+        for (const gadget of listed) {
           expect(gadgetProblems(gadget, primes.length)).toEqual([]);
           expect(gadgetNoise(parameters, gadget)).toBeLessThanOrEqual(Math.max(seal, Math.sqrt(1 / 3)));
           for (let fewer = 1; fewer < limbs; fewer++) {

@@ -152,8 +152,8 @@ class Pair implements Disposable {
     for (let k = 0; k < raw.polynomials; k++)
       for (let i = 0; i < raw.limbs; i++) {
         const residues = this.fastEngine.read(fast, k, i);
-        const from = 2 * raw.n * (k * raw.limbs + i);
-        for (let j = 0; j < raw.n; j++) if (residues[j] !== raw.words[from + 2 * j]) count++;
+        const start = 2 * raw.n * (k * raw.limbs + i);
+        for (let j = 0; j < raw.n; j++) if (residues[j] !== raw.words[start + 2 * j]) count++;
       }
     return count;
   }

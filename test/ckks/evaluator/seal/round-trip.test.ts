@@ -61,7 +61,7 @@ describe.each(BACKENDS)('a small network encrypted, backend %s', (backend) => {
   });
   afterAll(() => trip[Symbol.dispose]());
 
-  test('when a segment is classified, then floats, the packed computation and the encrypted one agree', () => {
+  test('when a segment is classified, then floats, packed and encrypted computation agree', () => {
     const exact = forward(model, segment).scores;
     const packed = simulate(compile(model, { outputs: 'scores+map' }), segment);
     const decrypted = trip.client.decrypt(trip.secret, reply);
@@ -110,7 +110,7 @@ describe.each(BACKENDS)('a small network encrypted, backend %s', (backend) => {
   });
 
   describe('damaged and foreign files', () => {
-    const flip = (bytes: Uint8Array, at: number) => bytes.map((b, i) => (i === at ? b ^ 0x40 : b));
+    const flip = (bytes: Uint8Array, index: number) => bytes.map((b, i) => (i === index ? b ^ 0x40 : b));
 
     test.each<[string, (b: Uint8Array) => Uint8Array, RegExp]>([
       ['empty', () => new Uint8Array(), /expected a blindbeat request, but the file does not start like one/],
@@ -135,7 +135,7 @@ describe.each(BACKENDS)('a small network encrypted, backend %s', (backend) => {
       expect(() => trip.client.decrypt(trip.secret, request)).toThrow(/this is a request/);
     });
 
-    test('when evaluation keys are damaged, then the server refuses them and frees what it had loaded', () => {
+    test('when evaluation keys are damaged, then they are refused and what was loaded is freed', () => {
       const before = trip.server.liveHandles;
       expect(() => trip.server.loadKeys(flip(trip.evaluationKeys, 70_000))).toThrow(/checksum/);
       expect(() => trip.server.loadKeys(trip.evaluationKeys.slice(0, 1000))).toThrow(/should have/);

@@ -2,9 +2,9 @@ import { BlindbeatError } from '../../../../errors.ts';
 import { WASM } from './wasm.ts';
 
 /**
- * The kernels of the fast backend as WebAssembly offers them: polynomials of n residues as 32-bit words in one memory,
- * `Pointer`s are byte addresses, all of them multiples of 16. What each computes is written where it is implemented, in
- * ./assembly; property tests are in test/ckks/evaluator/fast/kernels/kernels.test.ts.
+ * The kernels of the fast backend as WebAssembly offers them: polynomials of n residues as 32-bit words in
+ * one memory, `Pointer`s are byte addresses, all of them multiples of 16. What each computes is written where
+ * it is implemented, in ./assembly; property tests are in test/ckks/evaluator/fast/kernels/kernels.test.ts.
  */
 export interface Kernels {
   forwardTight(src: Pointer, dst: Pointer, n: number, table: Pointer, q: number, offset: number): void;
@@ -179,7 +179,8 @@ export async function compileKernels(): Promise<WebAssembly.Module> {
   } catch (cause) {
     throw new BlindbeatError(
       'ENVIRONMENT',
-      'the fast backend could not be loaded: it needs WebAssembly with SIMD and threads, as Node 24 and current browsers have (or use the seal backend)',
+      'the fast backend could not be loaded: it needs WebAssembly with SIMD and threads, as Node 24 and ' +
+        'current browsers have (or use the seal backend)',
       { cause },
     );
   }

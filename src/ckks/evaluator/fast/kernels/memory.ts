@@ -7,8 +7,9 @@ const MAX_PAGES = 65535;
 const GROWTH = 256;
 
 /**
- * One WebAssembly memory, shared by threads, and an allocator: first fit in a list of free ranges, neighbours merged. A server's ciphertexts
- * come and go in the same order every time, so nothing grows from one classification to the next.
+ * One WebAssembly memory, shared by threads, and an allocator: first fit in a list of free ranges, neighbours
+ * merged. A server's ciphertexts come and go in the same order every time, so nothing grows from one
+ * classification to the next.
  */
 export class WasmMemory {
   readonly memory: WebAssembly.Memory;
@@ -36,7 +37,7 @@ export class WasmMemory {
   /**
    * The address of `bytes` new bytes, a multiple of 64.
    *
-   * @throws BlindbeatError ENVIRONMENT when there is no more memory
+   * @throws BlindbeatError ENVIRONMENT when room is no more memory
    */
   allocate(bytes: number): number {
     const size = Math.ceil(bytes / 64) * 64;
@@ -80,8 +81,8 @@ export class WasmMemory {
   #grow(size: number): void {
     const end = this.memory.buffer.byteLength;
     const last = this.#free.at(-1);
-    const there = last && last[1] === end ? last[1] - last[0] : 0;
-    const pages = Math.max(GROWTH, Math.ceil((size - there) / PAGE));
+    const room = last && last[1] === end ? last[1] - last[0] : 0;
+    const pages = Math.max(GROWTH, Math.ceil((size - room) / PAGE));
     try {
       this.memory.grow(pages);
     } catch (cause) {

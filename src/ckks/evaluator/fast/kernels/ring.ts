@@ -23,8 +23,9 @@ export interface Lazy {
 }
 
 /**
- * When a forward transform modulo q < 2^28 whose input is below `start` must reduce: every pass of two layers adds 4q, the
- * odd layer 2q; results stay below 2^32 - 2q, so that a multiple of q above them and another q fit a word.
+ * When a forward transform modulo q < 2^28 whose input is below `start` must reduce: every pass of two layers
+ * adds 4q, the odd layer 2q; results stay below 2^32 - 2q, so that a multiple of q above them and another q
+ * fit a word.
  */
 function lazyPasses(n: number, q: number, start: number): Lazy {
   const layers = Math.log2(n);
@@ -42,7 +43,7 @@ function lazyPasses(n: number, q: number, start: number): Lazy {
   return { reduce, bound };
 }
 
-/** One prime of a ring Z_q[X] / (X^n + 1): its transforms' tables in WebAssembly's memory, and its constants. */
+/** The ring Z_q[X] / (X^n + 1) of one prime: its transforms' tables in the kernels' memory, its constants. */
 export class Ring {
   readonly n: number;
   readonly q: number;
@@ -90,8 +91,8 @@ export class Ring {
   }
 
   /**
-   * Products of a lazy value below `bound` and a residue that one 64-bit sum takes on top of what a fold leaves,
-   * 2^32 (2^32 mod q) + 2^32.
+   * Products of a lazy value below `bound` and a residue that one 64-bit sum takes on top of what a fold
+   * leaves, 2^32 (2^32 mod q) + 2^32.
    */
   group(bound: number): number {
     const [carry] = this.carry;
@@ -118,7 +119,7 @@ function writeTable(memory: WasmMemory, w: Uint32Array, q: number): number {
   const n = w.length;
   const address = memory.allocate(8 * n);
   const { words } = memory;
-  let at = address / 4;
+  let index = address / 4;
   // The floating-point quotient is off by at most one; the remainder modulo 2^32 tells.
   const shoup = (value: number) => {
     let quotient = Math.floor((value * 2 ** 32) / q);
@@ -128,8 +129,8 @@ function writeTable(memory: WasmMemory, w: Uint32Array, q: number): number {
     return quotient;
   };
   for (let i = 0; i < n / 4; i++) {
-    words[at++] = w[i];
-    words[at++] = shoup(w[i]);
+    words[index++] = w[i];
+    words[index++] = shoup(w[i]);
   }
   for (let i = 0; i < n / 4; i += 4) {
     for (const [start, step] of [
@@ -138,10 +139,10 @@ function writeTable(memory: WasmMemory, w: Uint32Array, q: number): number {
       [n / 2 + 2 * i + 1, 2],
     ]) {
       for (let k = 0; k < 4; k++) {
-        words[at + k] = w[start + step * k];
-        words[at + 4 + k] = shoup(w[start + step * k]);
+        words[index + k] = w[start + step * k];
+        words[index + 4 + k] = shoup(w[start + step * k]);
       }
-      at += 8;
+      index += 8;
     }
   }
   return address;

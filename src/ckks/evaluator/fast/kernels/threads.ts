@@ -39,9 +39,10 @@ parent.onmessage = async ({ data: { module, memory, control, scratch } }) => {
 };`;
 
 /**
- * Several threads on one program of kernel calls. Calls of `kernels` are not made at once, but noted down as part of the
- * current task; `run` carries out what was noted, on this thread too. Tasks of a phase go to whichever thread is free and
- * must not depend on each other; the next phase begins when all are done. So results do not depend on the number of threads.
+ * Several threads on one program of kernel calls. Calls of `kernels` are not made at once, but noted down as
+ * part of the current task; `run` carries out what was noted, on this thread too. Tasks of a phase go to
+ * whichever thread is free and must not depend on each other; the next phase begins when all are done. So
+ * results do not depend on the number of threads.
  */
 export class Threads implements Disposable {
   /** Notes calls down. */
@@ -56,7 +57,7 @@ export class Threads implements Disposable {
   readonly #scratch: number;
   #failure: unknown;
   #calls = new Uint32Array(4096);
-  #at = 0;
+  #length = 0;
   /** Where tasks start in the calls, by phase. */
   #phases: number[][] = [[]];
   #collecting = false;
@@ -77,7 +78,8 @@ export class Threads implements Disposable {
   }
 
   /**
-   * @param count threads, this one included; in a page that may not share memory (not cross-origin isolated) there is one
+   * @param count threads, this one included; in a page that may not share memory (not cross-origin isolated)
+   * there is one
    * @param scratch bytes that every thread has for itself, see `local`
    * @throws BlindbeatError USAGE for what is no number of threads, ENVIRONMENT where they cannot be started
    */
@@ -114,7 +116,7 @@ export class Threads implements Disposable {
   /** Begins a task: one thread makes the calls that follow, one after another. */
   task(): void {
     this.#note(0, []); // ends the one before
-    this.#phases.at(-1)!.push(this.#at);
+    this.#phases.at(-1)!.push(this.#length);
   }
 
   /** Ends a phase: what follows begins when all tasks so far are done. */
@@ -123,29 +125,29 @@ export class Threads implements Disposable {
   }
 
   /**
-   * Independent computations side by side: the first phases of all, then the second ones, and so on. What they `run` is
-   * carried out at the end, so they must neither look at it nor give back memory that it uses.
+   * Independent computations side by side: the first phases of all, then the second ones, and so on. What
+   * they `run` is carried out at the end, so they must neither look at it nor give back memory that it uses.
    */
   parallel<R>(computations: (() => R)[]): R[] {
-    const all: number[][] = [];
+    const phases: number[][] = [];
     this.#collecting = true;
     try {
       const results = computations.map((compute) => {
         this.#phases = [[]];
         const result = compute();
         this.#phases.forEach((tasks, k) => {
-          all[k] = [...(all[k] ?? []), ...tasks];
+          phases[k] = [...(phases[k] ?? []), ...tasks];
         });
         return result;
       });
       this.#collecting = false;
-      this.#phases = [...all, []];
+      this.#phases = [...phases, []];
       this.run();
       return results;
     } finally {
       this.#collecting = false;
       this.#phases = [[]];
-      this.#at = 0;
+      this.#length = 0;
     }
   }
 
@@ -159,7 +161,7 @@ export class Threads implements Disposable {
     if (this.#collecting) return;
     this.#note(0, []);
     this.#write(this.#phases.filter((tasks) => tasks.length > 0));
-    this.#at = 0;
+    this.#length = 0;
     this.#phases = [[]];
     try {
       if (this.#failure === undefined && this.module.lead(this.#control, this.#scratch) === 0) return;
@@ -190,13 +192,13 @@ export class Threads implements Disposable {
   }
 
   #note(kernel: number, words: number[]): void {
-    if (this.#at + words.length + 2 > this.#calls.length) {
+    if (this.#length + words.length + 2 > this.#calls.length) {
       const longer = new Uint32Array(2 * this.#calls.length);
       longer.set(this.#calls);
       this.#calls = longer;
     }
-    this.#calls[this.#at++] = kernel;
-    for (const word of words) this.#calls[this.#at++] = word;
+    this.#calls[this.#length++] = kernel;
+    for (const word of words) this.#calls[this.#length++] = word;
   }
 
   /** Writes the program into the shared memory. */
@@ -204,7 +206,7 @@ export class Threads implements Disposable {
     const memory = this.#memory;
     const tasks = HEAD + phases.length * PHASE.words;
     const calls = tasks + phases.reduce((sum, phase) => sum + phase.length, 0);
-    const length = calls + this.#at;
+    const length = calls + this.#length;
     if (this.#program.words < length) {
       if (this.#program.words > 0) memory.free(this.#program.address);
       const words = 2 ** Math.ceil(Math.log2(length));
@@ -218,12 +220,12 @@ export class Threads implements Disposable {
     words[start] = phases.length;
     let task = tasks;
     phases.forEach((starts, k) => {
-      const at = start + HEAD + k * PHASE.words;
-      words[at + PHASE.count] = starts.length;
-      words[at + PHASE.tasks] = address + 4 * task;
-      for (const from of starts) words[start + task++] = address + 4 * (calls + from);
+      const phase = start + HEAD + k * PHASE.words;
+      words[phase + PHASE.count] = starts.length;
+      words[phase + PHASE.tasks] = address + 4 * task;
+      for (const first of starts) words[start + task++] = address + 4 * (calls + first);
     });
-    words.set(this.#calls.subarray(0, this.#at), start + calls);
+    words.set(this.#calls.subarray(0, this.#length), start + calls);
   }
 }
 

@@ -114,14 +114,14 @@ describe.each(['called', 'noted down'])('products, %s', (how) => {
     for (const bits of [30, 27]) {
       const ring = new Ring(kernels, memory, n, primeOf(n, bits));
       const x = values(n, ring.q, 4);
-      const [at, to] = [put(x), memory.allocate(4 * n)];
-      ring.forward(at, to, ring.lazy(ring.q));
+      const [source, out] = [put(x), memory.allocate(4 * n)];
+      ring.forward(source, out, ring.lazy(ring.q));
       memory.words.set(
-        take(to, n).map((v) => v % ring.q),
-        to / 4,
+        take(out, n).map((v) => v % ring.q),
+        out / 4,
       );
-      ring.inverse(to, to);
-      expect(take(to, n)).toEqual(x);
+      ring.inverse(out, out);
+      expect(take(out, n)).toEqual(x);
     }
   });
 
@@ -154,8 +154,8 @@ describe.each(['called', 'noted down'])('products, %s', (how) => {
           Uint32Array.from({ length: 2 * n }, (_, i) => v[(i >> 2) & 1][4 * (i >> 3) + (i & 3)]);
         const startAt = put(interleaved(start));
         const [first, rest] = [
-          digits.map((of) => put(of[0])),
-          digits.map((of) => put(of.slice(1).flatMap((d) => [...d]))),
+          digits.map(([first]) => put(first)),
+          digits.map((polynomials) => put(polynomials.slice(1).flatMap((d) => [...d]))),
         ];
         const out = [0, 1, 2, 3].map(() => memory.allocate(4 * n));
         const group = ring.group(bound);
@@ -199,9 +199,9 @@ describe.each(['called', 'noted down'])('products, %s', (how) => {
           ...ring.carry,
         );
         const constants = Array.from(factors, (v) => new Uint32Array(n).fill(v));
-        const negated = key.map((of) =>
+        const negated = key.map((polynomial) =>
           Uint32Array.from({ length: n }, (_, i) => {
-            const product = BigInt(sumOfProducts(constants, of, i, i, q)) * BigInt(f[i]);
+            const product = BigInt(sumOfProducts(constants, polynomial, i, i, q)) * BigInt(f[i]);
             return Number((BigInt(q) - (product % BigInt(q))) % BigInt(q));
           }),
         );
@@ -233,11 +233,13 @@ describe.each(['called', 'noted down'])('products, %s', (how) => {
           ...ring.carry,
         );
         for (const o of [0, 1, 2, 3]) {
-          const of = columns.map((_, k) =>
+          const rowWeights = columns.map((_, k) =>
             Uint32Array.from({ length: blocks }, (_, b) => weights[(b * count + k) * 4 + o]),
           );
           expect(take(out[o], n)).toEqual(
-            Uint32Array.from({ length: n }, (_, i) => sumOfProducts(columns, of, i, Math.floor(i / run), q)),
+            Uint32Array.from({ length: n }, (_, i) =>
+              sumOfProducts(columns, rowWeights, i, Math.floor(i / run), q),
+            ),
           );
         }
       }
@@ -251,8 +253,8 @@ describe.each(['called', 'noted down'])('products, %s', (how) => {
       const [a, b] = [values(n, q, seed), values(n, q, seed && seed + 9)];
       const [pa, pb] = [put(a), put(b)];
       const [x, y, z] = [0, 1, 2].map(() => memory.allocate(4 * n));
-      const expectWords = (at: number, f: (i: number) => bigint) =>
-        expect(take(at, n)).toEqual(Uint32Array.from({ length: n }, (_, i) => Number(f(i) % BigInt(q))));
+      const expectWords = (address: number, f: (i: number) => bigint) =>
+        expect(take(address, n)).toEqual(Uint32Array.from({ length: n }, (_, i) => Number(f(i) % BigInt(q))));
       const big = (v: number) => BigInt(v);
 
       kernels.square(pa, pb, x, y, z, n, q, ring.one, ...ring.carry);
@@ -285,8 +287,8 @@ describe.each(['called', 'noted down'])('products, %s', (how) => {
       const group = (i: number) => (3 * (i >> 2) + 1) % (n / 4);
       const lane = (i: number) => ((i >> 2) % 3 === 0 ? 3 - (i & 3) : i & 3);
       const moved = (i: number) => 4 * group(i) + lane(i);
-      const from = Uint32Array.from({ length: n }, () => 0);
-      for (let i = 0; i < n; i++) from[moved(i)] = i;
+      const source = Uint32Array.from({ length: n }, () => 0);
+      for (let i = 0; i < n; i++) source[moved(i)] = i;
       const straight = [0x03020100, 0x07060504, 0x0b0a0908, 0x0f0e0d0c];
       const table = put([
         ...straight,
@@ -295,23 +297,23 @@ describe.each(['called', 'noted down'])('products, %s', (how) => {
         ...Array.from({ length: n / 4 }, (_, g) => 16 * group(4 * g) + (g % 3 === 0 ? 1 : 0)),
       ]);
       kernels.modDown(pa, lazy, 0, table, x, n, q, bound, f, fs);
-      expectWords(x, (i) => difference(from[i]));
+      expectWords(x, (i) => difference(source[i]));
       kernels.modDown(pa, lazy, pb, table, x, n, q, bound, f, fs);
-      expectWords(x, (i) => big(b[from[i]]) + difference(from[i]));
+      expectWords(x, (i) => big(b[source[i]]) + difference(source[i]));
       kernels.automorphism(pa, table, 0, x, n, q);
-      expectWords(x, (i) => big(a[from[i]]));
+      expectWords(x, (i) => big(a[source[i]]));
       kernels.automorphism(pb, table, x, x, n, q);
-      expectWords(x, (i) => big(a[from[i]]) + big(b[from[i]]));
+      expectWords(x, (i) => big(a[source[i]]) + big(b[source[i]]));
       const keyAt = memory.allocate(3 * 8 * n);
       kernels.placeKey(put(Uint32Array.from({ length: 2 * n }, (_, i) => a[i >> 1])), keyAt, n, 3, table);
       const placed = take(keyAt, 6 * n);
-      for (let i = 0; i < n; i++) expect(placed[24 * (i >> 2) + (i & 3)]).toBe(a[from[i]]);
+      for (let i = 0; i < n; i++) expect(placed[24 * (i >> 2) + (i & 3)]).toBe(a[source[i]]);
 
       for (const count of [1, 2, 3, 9]) {
         const sources = Array.from({ length: count }, (_, k) => values(n, 2 ** 32, seed && seed + k));
         const shares = values(count, q, seed && seed + 20);
         const factors = put(Array.from(shares, (share) => factor(share, q)).flat());
-        const src = put(sources.flatMap((of) => [...of]));
+        const src = put(sources.flatMap((words) => [...words]));
         kernels.convertBase(src, 4 * n, factors, count, q - 1, x, n, q);
         const sums = take(x, n);
         expect(sums.every((sum) => sum < 2 * q)).toBe(true);
@@ -319,7 +321,9 @@ describe.each(['called', 'noted down'])('products, %s', (how) => {
           sums.map((sum) => sum % q),
           x / 4,
         );
-        expectWords(x, (i) => sources.reduce((sum, of, k) => sum + big(of[i]) * big(shares[k]), big(q - 1)));
+        expectWords(x, (i) =>
+          sources.reduce((sum, words, k) => sum + big(words[i]) * big(shares[k]), big(q - 1)),
+        );
       }
 
       kernels.copy(pb, x, n);
@@ -350,22 +354,23 @@ test('when the kernels are compiled again, then the committed module is the same
   expect(await buildKernels()).toContain(WASM);
 });
 
-test('when memory is taken and given back in any order, then ranges never overlap and all of it comes back', () => {
+test('when memory is taken and given back in any order, then ranges never overlap and all comes back', () => {
   fc.assert(
     fc.property(fc.array(fc.integer({ min: 1, max: 300_000 }), { maxLength: 60 }), (sizes) => {
       const fresh = new WasmMemory();
       const live = new Map<number, number>();
       sizes.forEach((size, i) => {
-        const at = fresh.allocate(size);
-        for (const [other, length] of live) expect(at + size <= other || other + length <= at).toBe(true);
-        live.set(at, size);
+        const address = fresh.allocate(size);
+        for (const [other, length] of live)
+          expect(address + size <= other || other + length <= address).toBe(true);
+        live.set(address, size);
         if (i % 3 === 1) {
           const [first] = live.keys();
           fresh.free(first);
           live.delete(first);
         }
       });
-      for (const at of live.keys()) fresh.free(at);
+      for (const address of live.keys()) fresh.free(address);
       expect(fresh.used).toBe(0);
       const bytes = fresh.memory.buffer.byteLength;
       fresh.allocate(bytes - 64);

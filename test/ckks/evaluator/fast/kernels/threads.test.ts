@@ -30,15 +30,15 @@ async function open(count: number): Promise<{ memory: WasmMemory; threads: Threa
 function compute({ memory, threads }: { memory: WasmMemory; threads: Threads }, programs: number): number[] {
   const ring = new Ring(threads.kernels, memory, N, Q);
   const cells = Array.from({ length: CELLS }, (_, i) => {
-    const at = memory.allocate(4 * N);
-    memory.words.fill(i + 1, at / 4, at / 4 + N);
-    return at;
+    const address = memory.allocate(4 * N);
+    memory.words.fill(i + 1, address / 4, address / 4 + N);
+    return address;
   });
   const scratch = threads.local(0);
   for (let program = 0; program < programs; program++) {
     for (let phase = 0; phase < 5; phase++) {
       for (let i = phase % 2; i < CELLS; i += 2) {
-        // There and back in the thread's own memory, then the sum with a cell that no task of this phase changes.
+        // There and back in the thread's memory, then the sum with a cell that no task of this phase changes.
         threads.task();
         ring.forward(cells[i], scratch, ring.lazy(Q));
         ring.inverse(scratch, cells[i]);
@@ -48,7 +48,7 @@ function compute({ memory, threads }: { memory: WasmMemory; threads: Threads }, 
     }
     threads.run();
   }
-  return cells.map((at) => memory.words[at / 4 + 17]);
+  return cells.map((address) => memory.words[address / 4 + 17]);
 }
 
 function source(i: number, turn: number): number {
