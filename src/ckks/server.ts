@@ -70,7 +70,10 @@ export class Server {
     const { threads = allCores() } = options;
     requireThreads(threads);
     requireMemory(plan);
-    const executor = plan.backend === 'seal' ? SealExecutor.open(circuit) : FastExecutor.open(circuit, plan.rotated, threads);
+    const executor =
+      plan.backend === 'seal'
+        ? SealExecutor.open(circuit)
+        : FastExecutor.open(circuit, plan.rotated, threads);
     return new Server(plan, await executor);
   }
 
