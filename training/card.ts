@@ -1,5 +1,5 @@
 import { degreeOf, type Model } from '../src/model/model.ts';
-import type { ModelMetrics } from './export.ts';
+import type { ModelMetrics } from './model-metrics.ts';
 
 const NAMES: Record<string, string> = {
   N: 'normal rhythm',

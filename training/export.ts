@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { csvFormatRows } from 'd3-dsv';
 import { drawSvg } from '../src/charts/svg.ts';
 import { compile, headroom } from '../src/ckks/planner/compile.ts';
 import type { Preprocessing } from '../src/ecg/preprocess.ts';
@@ -12,46 +13,16 @@ import type { EpochRecord, TrainingState } from './checkpoint.ts';
 import { toModel } from './convert.ts';
 import { trainingCurves } from './curves.ts';
 import { type Corpus, type Parts, rowsOf } from './data.ts';
-import { type Evaluation, evaluateModel } from './evaluate.ts';
+import { evaluateModel } from './evaluate.ts';
 import { hostileSegments } from './hostile.ts';
+import type { Margins, ModelMetrics } from './model-metrics.ts';
 import type { Network } from './network.ts';
-import { checkRanges, measureRanges, type Ranges, unionOf } from './ranges.ts';
-
-/** The content of metrics.json. */
-export interface ModelMetrics {
-  validation: Evaluation;
-  test: Evaluation;
-  ranges: {
-    /** Over every record and its negative. */
-    records: Ranges;
-    hostile: Ranges;
-    /** Of a polynomial network: how many times larger values would have to be to wrap around in the plan. */
-    margins?: Margins;
-    /** And what gradient ascent with the weights in hand reaches from records and hostile inputs: no gate. */
-    ascent?: Ascent;
-  };
-  scoreLimit: number;
-  /** The epoch whose weights these are, of how many, and the hours that they took. */
-  chosenEpoch: number;
-  epochs: number;
-  hours: number;
-  backend: string;
-  node: string;
-  machine: string;
-  /** What else a reader of the figures must know, in sentences; added by hand. */
-  remarks?: string[];
-}
-
-/** Factors between the largest values that were seen and what wraps around under the plan's primes. */
-interface Margins {
-  scores: number;
-  /** Of each block's squares. */
-  squares: number[];
-}
+import { checkRanges, measureRanges, unionOf } from './ranges.ts';
 
 /** The gate: no factor may be smaller. */
 const LEAST_MARGIN = 16;
 
+/** What an export is made of. */
 export interface ExportOptions {
   state: TrainingState;
   corpus: Corpus;
@@ -81,7 +52,8 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
   if (!state.best) {
     throw new BlindbeatError(
       'MODEL',
-      'No epoch of the exact phase stayed in range, so there is nothing to export. Train longer, or raise the range penalty.',
+      'No epoch of the exact phase stayed in range, so there is nothing to export. Train longer, or ' +
+        'raise the range penalty.',
     );
   }
   const { network } = state.best;
@@ -96,7 +68,10 @@ export async function exportModel(options: ExportOptions): Promise<{ model: Mode
     scoreLimit,
     ranges: all.preActivations.map(([low, high]) => [outwards(low), outwards(high)]),
     provenance: {
-      data: `PhysioNet/CinC Challenge 2017 training set (ODC-BY 1.0): ${parts.train.length} records to train on, ${parts.validation.length} to choose by, ${parts.test.length} to report`,
+      data:
+        'PhysioNet/CinC Challenge 2017 training set (ODC-BY 1.0): ' +
+        `${parts.train.length} records to train on, ` +
+        `${parts.validation.length} to choose by, ${parts.test.length} to report`,
       seed: state.seed,
       command: options.command,
       createdAt: new Date().toISOString(),
@@ -180,7 +155,9 @@ function marginsOf(model: Model, largestScore: number): Margins {
   if (least < LEAST_MARGIN) {
     throw new BlindbeatError(
       'MODEL',
-      `The largest values come to 1/${least.toPrecision(3)} of what wraps around under encryption, at most 1/${LEAST_MARGIN} is allowed, so the network is not exported. Train longer in the exact phase, or raise the range penalty.`,
+      `The largest values come to 1/${least.toPrecision(3)} of what wraps around under encryption, at ` +
+        `most 1/${LEAST_MARGIN} is allowed, so the network is not exported. Train longer in the exact ` +
+        'phase, or raise the range penalty.',
     );
   }
   return margins;
@@ -226,6 +203,6 @@ function logOf(history: EpochRecord[]): string {
   ] as const;
   const text = (value: number | string | undefined) =>
     typeof value === 'number' ? String(Number(value.toPrecision(5))) : (value ?? '');
-  const rows = history.map((record) => columns.map((c) => text(record[c])).join(','));
-  return `${[columns.join(','), ...rows].join('\n')}\n`;
+  const rows = history.map((record) => columns.map((c) => text(record[c])));
+  return `${csvFormatRows([[...columns], ...rows])}\n`;
 }

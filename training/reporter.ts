@@ -41,9 +41,9 @@ export function streamReporter(stream: NodeJS.WriteStream): Reporter {
       const averaged =
         record.averageScore === undefined ? '' : `, averaged ${record.averageScore.toFixed(4)}`;
       line(
-        `epoch ${record.epoch}/${epochs} ${record.phase}: loss ${record.loss.toFixed(4)}, score ${record.trainScore.toFixed(4)}; ` +
-          `validation ${record.validationScore.toFixed(4)} (|score| <= ${record.validationLargest.toPrecision(3)})${averaged}; ` +
-          `${duration(record.seconds)}`,
+        `epoch ${record.epoch}/${epochs} ${record.phase}: loss ${record.loss.toFixed(4)}, score ` +
+          `${record.trainScore.toFixed(4)}; validation ${record.validationScore.toFixed(4)} (|score| <= ` +
+          `${record.validationLargest.toPrecision(3)})${averaged}; ${duration(record.seconds)}`,
       );
     },
   };

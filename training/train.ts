@@ -15,10 +15,12 @@ import { type Architecture, loadConfig, type TrainingConfig } from './config.ts'
 import { fromModel } from './convert.ts';
 import { trainingCurves } from './curves.ts';
 import { loadCorpus, partsOf } from './data.ts';
-import { exportModel, type ModelMetrics } from './export.ts';
+import { exportModel } from './export.ts';
+import type { ModelMetrics } from './model-metrics.ts';
 import { initialState, runTraining, type StepProgress, type Teacher } from './loop.ts';
 import { type Network, plainOf } from './network.ts';
 
+/** What a training is asked for. */
 export interface TrainOptions {
   /** The CinC 2017 data set: what `openDataset` takes. */
   data: string;
@@ -57,6 +59,7 @@ export interface Reporter {
 
 const SILENT: Reporter = { note() {}, work() {}, step() {}, epoch() {} };
 
+/** The exported model and the content of its metrics.json. */
 export interface TrainResult {
   model: Model;
   metrics: ModelMetrics;
