@@ -37,7 +37,7 @@ const ROOMS: Record<string, string[]> = {
     'src/ckks/evaluator/seal',
     'src/ckks/evaluator/fast',
   ].concat('src/ckks/planner', 'src/ckks/secret'),
-  'src/measure': ['src/errors.ts', CIRCUIT],
+  'src/measure': ['src/errors.ts'],
   'src/dataset': ['src/errors.ts', 'src/ecg', 'src/files', 'src/measure'],
   'src/client': [
     'src/errors.ts',
@@ -49,14 +49,7 @@ const ROOMS: Record<string, string[]> = {
     'src/service',
   ].concat('src/ckks/planner'),
   'src/service': ['src/errors.ts', 'src/model', 'src/ckks', ...CKKS, 'src/ckks/planner', 'src/measure'],
-  'src/evaluation': [
-    'src/errors.ts',
-    'src/ecg',
-    'src/model',
-    'src/dataset',
-    'src/measure',
-    'src/client',
-  ].concat('src/ckks', ...CKKS, 'src/ckks/planner'),
+  'src/evaluation': ['src/errors.ts', 'src/ecg', 'src/model', 'src/dataset', 'src/measure', 'src/client'],
   'src/charts': ['src/errors.ts', 'src/approx', 'src/model', 'src/evaluation', 'src/measure'],
 };
 const ALL = [...Object.keys(ROOMS), 'src/index.ts', 'src/node.ts'];
@@ -184,6 +177,27 @@ describe('roles', () => {
     expect([...reach('src/ckks/client.ts')].filter((file) => roomOf(file) === 'src/ckks')).toEqual([
       'src/ckks/client.ts',
     ]);
+  });
+
+  test('when a session is followed, then it knows no plan, no weights and no process', () => {
+    const { files, rooms } = reached('src/client/session.ts');
+    expect([...rooms].sort()).toEqual([
+      'src/ckks',
+      KEYSWITCH,
+      RING,
+      SEAL,
+      'src/ckks/secret',
+      WIRE,
+      'src/client',
+      'src/ecg',
+      'src/errors.ts',
+      'src/measure',
+    ]);
+    expect(files.filter((file) => roomOf(file) === 'src/client').sort()).toEqual([
+      'src/client/session.ts',
+      'src/client/transport.ts',
+    ]);
+    expect(files.flatMap(importsOf).filter((target) => target.startsWith('node:'))).toEqual([]);
   });
 
   test('when SEAL as the server sees it is typed, then it has no secret key', () => {

@@ -1,5 +1,7 @@
-import { evaluateSegment, type Outcome, summarise, worstRanges } from '../src/evaluation/evaluate.ts';
 import type { Interval, Metrics } from '../src/evaluation/metrics.ts';
+import { evaluateSegment, type Outcome } from '../src/evaluation/outcome.ts';
+import { worstRanges } from '../src/evaluation/ranges.ts';
+import { summarise } from '../src/evaluation/summary.ts';
 import type { Model } from '../src/model/model.ts';
 import type { Corpus } from './data.ts';
 

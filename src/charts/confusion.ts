@@ -1,12 +1,12 @@
 import type { TopLevelSpec } from 'vega-lite';
-import type { Evaluation } from '../evaluation/evaluate.ts';
+import type { Evaluation } from '../evaluation/summary.ts';
 import { MEANINGS } from '../model/classes.ts';
 import { TITLE_STYLE } from './svg.ts';
 
 const NONE = 'none';
 const CELL = 72;
 
-/** What the picture's title says beside the figures. */
+/** What the title of a confusion matrix says beside the figures. */
 export interface PictureTitle {
   model: string;
   /** Which records, such as "833 records of the test part". */
@@ -14,8 +14,9 @@ export interface PictureTitle {
 }
 
 /**
- * The confusion matrix as a Vega-Lite chart: counts and row shares, colour by row share; beside it F1 of each class
- * with its 95 % bootstrap interval. Records without a class have a column of their own, if there are any.
+ * The confusion matrix as a Vega-Lite chart: counts and row shares, coloured by row share; beside it F1 of
+ * each class with its 95 % bootstrap interval. Records without a class have a column of their own, if there
+ * are any.
  */
 export function confusionChart(evaluation: Evaluation, classes: string[], title: PictureTitle): TopLevelSpec {
   const { confusion, unnamed, f1, intervals, cincScore, ci95, accuracy } = evaluation;
@@ -40,12 +41,15 @@ export function confusionChart(evaluation: Evaluation, classes: string[], title:
     const text = `${f1[c].toFixed(3)}  (${low.toFixed(3)} – ${high.toFixed(3)})`;
     return { label: words(c), f1: f1[c], low, high, text };
   });
+  const interval = ci95.map((x) => x.toFixed(3)).join(' – ');
   const rows = { field: 'label', type: 'nominal', sort: null, title: null } as const;
   const ink = { condition: { test: 'datum.share > 0.5', value: 'white' }, value: '#1f2933' } as const;
   return {
     title: {
-      text: `${title.model}: CinC score ${cincScore.toFixed(3)}, 95 % ${ci95[0].toFixed(3)} – ${ci95[1].toFixed(3)}`,
-      subtitle: `${title.records}; accuracy ${accuracy.toFixed(3)}; intervals by bootstrap. Not a medical device.`,
+      text: `${title.model}: CinC score ${cincScore.toFixed(3)}, 95 % ${interval}`,
+      subtitle:
+        `${title.records}; accuracy ${accuracy.toFixed(3)}; intervals by bootstrap. ` +
+        'Not a medical device.',
       ...TITLE_STYLE,
       offset: 16,
     },

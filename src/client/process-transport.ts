@@ -5,6 +5,7 @@ import type { Plan } from '../ckks/planner/plan.ts';
 import type { ServerOptions } from '../ckks/server.ts';
 import { BlindbeatError } from '../errors.ts';
 import type { FromServer, ToServer } from '../service/server-process.ts';
+import type { CallOptions, ServerReply, Transport } from './transport.ts';
 
 type Answer<T extends FromServer['type']> = Extract<FromServer, { type: T }>;
 
@@ -15,15 +16,15 @@ const SERVER = fileURLToPath(
 /** Last characters of what a child printed before it died; enough for its error. */
 const KEPT_OUTPUT = 2000;
 
-/** The client's end of the server's process (server-process.ts). Disposing ends it. */
-export class RemoteServer implements Disposable {
+/** The client's end of the server's process (server-process.ts). Disposing ends the process. */
+export class ProcessTransport implements Transport {
   readonly #child: ChildProcess;
   #waiting: { resolve(message: FromServer): void; reject(error: Error): void } | null = null;
   #onProgress: (done: number) => void = () => {};
   #failure: Error | null = null;
   #output = '';
 
-  private constructor(child: ChildProcess, signal?: AbortSignal) {
+  private constructor(child: ChildProcess) {
     this.#child = child;
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#output = (this.#output + text).slice(-KEPT_OUTPUT);
@@ -34,46 +35,41 @@ export class RemoteServer implements Disposable {
         new BlindbeatError('INTERNAL', 'the server process cannot be started or reached', { cause }),
       ),
     );
-    child.on('close', (code, by) => this.#fail(this.#death(code, by, signal?.aborted ?? false)));
-    signal?.addEventListener('abort', () => {
-      this.#fail(signal.reason);
-      child.kill('SIGKILL');
-    });
+    child.on('close', (code, by) => this.#fail(this.#death(code, by)));
   }
 
   /** Starts the process, which runs `module`; `open` must follow. */
-  static start(signal?: AbortSignal, module = SERVER): RemoteServer {
+  static start(module = SERVER): ProcessTransport {
     const child = fork(module, {
       execArgv: process.execArgv,
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
-    return new RemoteServer(child, signal);
+    return new ProcessTransport(child);
   }
 
-  /** Loads and plans a model. */
-  async open(model: string, options: ServerOptions): Promise<Plan> {
-    return (await this.#ask({ type: 'open', model, options }, 'opened')).plan;
+  /**
+   * Has the process load and plan a model.
+   *
+   * @param model its name or folder
+   * @throws BlindbeatError what `loadModel` and `Server.open` throw
+   */
+  async open(model: string, options: ServerOptions, call: CallOptions = {}): Promise<Plan> {
+    return (await this.#ask({ type: 'open', model, options }, 'opened', call)).plan;
   }
 
-  /** Sends one piece of the evaluation keys; waits until it is on its way, so that pieces do not pile up. */
-  async sendKeys(piece: Uint8Array): Promise<void> {
-    await this.#send({ type: 'keys', piece, last: false });
+  async sendKeys(piece: Uint8Array, call: CallOptions = {}): Promise<void> {
+    await this.#endedBy(call.signal, this.#send({ type: 'keys', piece, last: false }));
   }
 
-  /** Says that the keys are complete; the server loads them. */
-  async loadKeys(onKey: (done: number) => void): Promise<void> {
-    await this.#ask({ type: 'keys', piece: new Uint8Array(), last: true }, 'loaded', onKey);
+  async loadKeys(call: CallOptions = {}): Promise<void> {
+    await this.#ask({ type: 'keys', piece: new Uint8Array(), last: true }, 'loaded', call);
   }
 
-  /** One classification, with the milliseconds that request and reply were on their way. */
-  async infer(
-    request: Uint8Array,
-    onStage: (done: number) => void,
-  ): Promise<Answer<'reply'> & { upMs: number; downMs: number }> {
+  async infer(request: Uint8Array, call: CallOptions = {}): Promise<ServerReply> {
     const started = performance.now();
     let sent = started;
-    const answer = await this.#ask({ type: 'infer', request }, 'reply', onStage, () => {
+    const { type: _, ...answer } = await this.#ask({ type: 'infer', request }, 'reply', call, () => {
       sent = performance.now();
     });
     const upMs = sent - started;
@@ -82,15 +78,13 @@ export class RemoteServer implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#failure ??= new Error('the server process was ended');
-    if (this.#child.connected) this.#child.disconnect();
-    this.#child.kill('SIGKILL');
+    this.#end(new Error('the server process was ended'));
   }
 
   async #ask<T extends FromServer['type']>(
     message: ToServer,
     type: T,
-    onProgress: (done: number) => void = () => {},
+    { onProgress = () => {}, signal }: CallOptions,
     onSent: () => void = () => {},
   ): Promise<Answer<T>> {
     this.#onProgress = onProgress;
@@ -98,9 +92,13 @@ export class RemoteServer implements Disposable {
       this.#waiting = { resolve, reject };
     });
     answered.catch(() => {}); // if sending fails, that is the error to tell
-    await this.#send(message);
-    onSent();
-    const answer = await answered;
+    const answer = await this.#endedBy(
+      signal,
+      this.#send(message).then(() => {
+        onSent();
+        return answered;
+      }),
+    );
     if (answer.type === type) return answer as Answer<T>;
     throw new Error(`the server process answered ${answer.type} where ${type} was expected`);
   }
@@ -114,6 +112,29 @@ export class RemoteServer implements Disposable {
         else setTimeout(() => reject(this.#failure ?? error), 100);
       });
     });
+  }
+
+  /** A process cannot be called back from a computation: to end a call is to end the process. */
+  async #endedBy<T>(signal: AbortSignal | undefined, call: Promise<T>): Promise<T> {
+    if (!signal) return call;
+    const aborted = Promise.withResolvers<never>();
+    const end = () => {
+      this.#end(signal.reason);
+      aborted.reject(signal.reason);
+    };
+    if (signal.aborted) end();
+    else signal.addEventListener('abort', end, { once: true });
+    try {
+      return await Promise.race([aborted.promise, call]);
+    } finally {
+      signal.removeEventListener('abort', end);
+    }
+  }
+
+  #end(reason: Error): void {
+    this.#fail(reason);
+    if (this.#child.connected) this.#child.disconnect();
+    this.#child.kill('SIGKILL');
   }
 
   #receive(message: FromServer): void {
@@ -131,15 +152,15 @@ export class RemoteServer implements Disposable {
     this.#waiting = null;
   }
 
-  #death(code: number | null, by: NodeJS.Signals | null, aborted: boolean): Error {
-    if (aborted || by === 'SIGINT' || by === 'SIGTERM')
-      return new BlindbeatError('INTERRUPTED', 'interrupted');
+  #death(code: number | null, by: NodeJS.Signals | null): Error {
+    if (by === 'SIGINT' || by === 'SIGTERM') return new BlindbeatError('INTERRUPTED', 'interrupted');
     const output = this.#output.trim();
     const said = output === '' ? '' : `\n${output}`;
     if (by === 'SIGKILL') {
       return new BlindbeatError(
         'ENVIRONMENT',
-        `the server process was killed, perhaps because memory ran out: close other programs, or see \`blindbeat plan\` for what it needs${said}`,
+        'the server process was killed, perhaps because memory ran out: close other programs, or see ' +
+          `\`blindbeat plan\` for what it needs${said}`,
       );
     }
     return new BlindbeatError('INTERNAL', `the server process ended (${by ?? `exit code ${code}`})${said}`);

@@ -1,6 +1,8 @@
 import { BlindbeatError } from '../errors.ts';
 
+/** How good classifications are. */
 export interface Metrics {
+  /** How many there are. */
   records: number;
   /** confusion[i][j]: records of class i that were named class j. */
   confusion: number[][];
@@ -10,6 +12,7 @@ export interface Metrics {
   f1: Record<string, number>;
   /** Mean F1 of N, A and O: the score of the CinC 2017 challenge (Clifford et al. 2017). */
   cincScore: number;
+  /** Share of the records that were named by their class. */
   accuracy: number;
 }
 
@@ -61,14 +64,18 @@ function f1Of(confusion: number[][], unnamed: number[], c: number): number {
   return labelled + named > 0 ? (2 * confusion[c][c]) / (labelled + named) : 0;
 }
 
+/** How intervals are made. */
 export interface BootstrapOptions {
+  /** Draws of all records; default 2000. */
   rounds?: number;
+  /** Share of the draws whose figure an interval encloses; default 0.95. */
   level?: number;
 }
 
 /**
- * Percentile bootstrap intervals (Efron 1979) of all figures: records are drawn with replacement `rounds` times; each
- * interval is that between the quantiles that enclose `level` of the figure's values. `random` gives numbers in [0, 1).
+ * Percentile bootstrap intervals (Efron 1979) of all figures: records are drawn with replacement `rounds`
+ * times; each interval is that between the quantiles that enclose `level` of the figure's values. `random`
+ * gives numbers in [0, 1).
  */
 export function bootstrapIntervals(
   labels: ArrayLike<number>,
@@ -90,8 +97,8 @@ export function bootstrapIntervals(
 }
 
 /**
- * Paired bootstrap interval of the difference of two models' CinC scores, the first's minus the second's, on the same
- * records: every round draws records once for both.
+ * Paired bootstrap interval of the difference of two models' CinC scores, the first's minus the second's, on
+ * the same records: every round draws records once for both.
  */
 export function pairedInterval(
   labels: ArrayLike<number>,
@@ -111,7 +118,10 @@ export function pairedInterval(
   return quantiles(differences, options);
 }
 
-/** What `visit` makes of every round's draw of `n` records; `take` gives the drawn records' values of a column. */
+/**
+ * What `visit` makes of every round's draw of `n` records; `take` gives the drawn records' values of a
+ * column.
+ */
 function resampled<T>(
   n: number,
   random: () => number,

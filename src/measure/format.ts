@@ -1,4 +1,4 @@
-/** 0.0042 s -> 4.2 ms; 0.32 -> 320 ms; 12.34 s; 2 min 5 s */
+/** Milliseconds in the unit that suits them: 4.2 -> "4.2 ms"; 12_340 -> "12.3 s"; 125_000 -> "2 min 5 s". */
 export function formatMs(ms: number): string {
   if (ms < 9.95) return `${ms.toFixed(1)} ms`;
   if (ms < 999.5) return `${ms.toFixed(0)} ms`;
@@ -7,7 +7,7 @@ export function formatMs(ms: number): string {
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
-/** Decimal units, three digits: 61660 -> 61.7 kB */
+/** Bytes in decimal units, to three digits: 61_660 -> "61.7 kB". */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
   let value = bytes;
@@ -19,28 +19,29 @@ export function formatBytes(bytes: number): string {
   return unit === 0 ? `${value} B` : `${value.toPrecision(3)} ${units[unit]}`;
 }
 
-/** 12112 -> 12,112 */
+/** A count with its thousands grouped: 12_112 -> "12,112". */
 export function formatCount(count: number): string {
   return count.toLocaleString('en-US');
 }
 
-/** 0.9987 -> 99.9 % */
+/** A share in per cent: 0.9987 -> "99.9 %". */
 export function formatShare(share: number): string {
   return `${(100 * share).toFixed(1)} %`;
 }
 
-/** A bar of `width` columns, `share` of it filled. */
+/** A bar of block characters: `share` (0 to 1) of `width` columns, to an eighth of a column. */
 export function bar(share: number, width: number): string {
   const eighths = Math.round(Math.max(0, Math.min(1, share)) * width * 8);
   const rest = eighths % 8;
   return '█'.repeat(Math.floor(eighths / 8)) + (rest > 0 ? ' ▏▎▍▌▋▊▉'[rest] : '');
 }
 
+/** A number rounded to decimals. */
 export function round(value: number, digits: number): number {
   return Math.round(value * 10 ** digits) / 10 ** digits;
 }
 
-/** At most three digits. */
+/** A number to three digits, with an exponent below 0.001 and from 100,000 on: 0.81184 -> "0.812". */
 export function short(value: number): string {
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e5)) return value.toExponential(2);

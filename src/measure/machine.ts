@@ -14,7 +14,12 @@ export function machine() {
   };
 }
 
-/** The middle of the sorted values. */
+/** The most memory that this process ever held, in bytes. */
+export function peakMemory(): number {
+  return process.resourceUsage().maxRSS * 1024;
+}
+
+/** The middle of the sorted values; of an even number of them, the mean of the middle two. */
 export function median(values: number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;

@@ -1,4 +1,3 @@
-import type { OnStage } from '../ckks/circuit/circuit.ts';
 import { round } from './format.ts';
 
 /** How long one stage took. */
@@ -7,7 +6,10 @@ export interface StageTime {
   ms: number;
 }
 
-/** Takes the time of every stage of an evaluation. */
+/** Called after each stage of an evaluation, of which there are `count`. */
+type OnStage = (stage: { name: string }, index: number, count: number) => void;
+
+/** Takes the time of every stage of an evaluation, from now until `stop`; milliseconds. */
 export function stageClock(onStage?: OnStage): {
   onStage: OnStage;
   stop(): { ms: number; layers: StageTime[] };
@@ -26,12 +28,7 @@ export function stageClock(onStage?: OnStage): {
   };
 }
 
-/** The most memory that this process ever held, in bytes. */
-export function peakMemory(): number {
-  return process.resourceUsage().maxRSS * 1024;
-}
-
-/** Runs `f`, adding the milliseconds that it takes to `times[name]`. */
+/** Runs `f` and adds the milliseconds that it takes to `times[name]`, whether it fails or not. */
 export async function timed<K extends string, T>(
   times: Partial<Record<K, number>>,
   name: K,
@@ -45,7 +42,7 @@ export async function timed<K extends string, T>(
   }
 }
 
-/** Microseconds are enough. */
+/** Milliseconds to three decimals: microseconds are enough. */
 export function roundMs(ms: number): number {
   return round(ms, 3);
 }

@@ -1,20 +1,25 @@
 import type { Plan } from '../ckks/planner/plan.ts';
 import { type EvaluationKeys, Server, type ServerOptions } from '../ckks/server.ts';
 import { BlindbeatError, type ErrorCode } from '../errors.ts';
-import { peakMemory, type StageTime, stageClock } from '../measure/stages.ts';
+import { peakMemory } from '../measure/machine.ts';
+import { type StageTime, stageClock } from '../measure/stages.ts';
 import { loadModel } from '../model/files.ts';
 
 /**
- * The server's role in a process of its own, for `classify`: what it knows is the model and what its parent, the
- * client, sends: evaluation keys and a request, as they would travel over a network.
+ * What the client's process sends to this one, the server's, which knows the model and nothing else:
+ * evaluation keys and requests, as they would travel over a network.
  */
 export type ToServer =
+  /** The first message. `model` is a name or a folder. */
   | { type: 'open'; model: string; options: ServerOptions }
+  /** A piece of the evaluation keys file; with `last` the keys are loaded. */
   | { type: 'keys'; piece: Uint8Array; last: boolean }
   | { type: 'infer'; request: Uint8Array };
 
+/** What the server's process answers. */
 export type FromServer =
   | { type: 'opened'; plan: Plan }
+  /** Of the work asked for last, so many parts are done: keys loaded, or stages computed. */
   | { type: 'progress'; done: number }
   | { type: 'loaded' }
   | { type: 'reply'; reply: Uint8Array; ms: number; layers: StageTime[]; threads: number; peakMemory: number }

@@ -3,7 +3,7 @@ import { hash } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { RemoteServer } from '../../src/client/process-transport.ts';
+import { ProcessTransport } from '../../src/client/process-transport.ts';
 import { saveSmallModel, temporaryFolder } from '../cli/helpers.ts';
 
 const folder = temporaryFolder();
@@ -20,9 +20,9 @@ async function serverThat(code: string): Promise<string> {
   return path;
 }
 
-describe('RemoteServer', () => {
+describe('ProcessTransport', () => {
   test('when the model is missing then the error is that of the same process', async () => {
-    using server = RemoteServer.start();
+    using server = ProcessTransport.start();
     await expect(server.open(join(folder, 'nobody'), { outputs: 'scores' })).rejects.toMatchObject({
       code: 'FILE',
       message: expect.stringContaining('no model'),
@@ -30,11 +30,11 @@ describe('RemoteServer', () => {
   });
 
   test('when more keys are sent than the plan has then the server refuses', async () => {
-    using server = RemoteServer.start();
+    using server = ProcessTransport.start();
     const plan = await server.open(model, { outputs: 'scores' });
     await server.sendKeys(new Uint8Array(plan.bytes.evaluationKeys));
     await server.sendKeys(new Uint8Array(1));
-    await expect(server.loadKeys(() => {})).rejects.toMatchObject({ code: 'FORMAT' });
+    await expect(server.loadKeys()).rejects.toMatchObject({ code: 'FORMAT' });
   });
 
   test.each([
@@ -48,16 +48,16 @@ describe('RemoteServer', () => {
     ['is interrupted', "process.kill(process.pid, 'SIGINT')", 'INTERRUPTED', /interrupted/],
     ['throws', "throw new Error('no more paper')", 'INTERNAL', /no more paper/],
   ])('when the process %s then its client is told', async (_, code, expected, words) => {
-    using server = RemoteServer.start(undefined, await serverThat(code));
+    using server = ProcessTransport.start(await serverThat(code));
     const opening = server.open(model, { outputs: 'scores' });
     await expect(opening).rejects.toMatchObject({ code: expected, message: expect.stringMatching(words) });
-    await expect(server.infer(new Uint8Array(), () => {})).rejects.toMatchObject({ code: expected });
+    await expect(server.infer(new Uint8Array())).rejects.toMatchObject({ code: expected });
   });
 
   test('when the client is interrupted then the server ends with it', async () => {
     const controller = new AbortController();
-    using server = RemoteServer.start(controller.signal, await serverThat('setInterval(() => {}, 1000)'));
-    const opening = server.open(model, { outputs: 'scores' });
+    using server = ProcessTransport.start(await serverThat('setInterval(() => {}, 1000)'));
+    const opening = server.open(model, { outputs: 'scores' }, { signal: controller.signal });
     const reason = new Error('enough');
     controller.abort(reason);
     await expect(opening).rejects.toBe(reason);

@@ -1,0 +1,51 @@
+import type { Plan } from '../ckks/planner/plan.ts';
+import type { ServerOptions } from '../ckks/server.ts';
+import { type Manifest, parseManifest } from '../ckks/wire/manifest.ts';
+import { BlindbeatError } from '../errors.ts';
+import type { Watch } from '../measure/progress.ts';
+import { timed } from '../measure/stages.ts';
+import { ProcessTransport } from './process-transport.ts';
+import type { Transport } from './transport.ts';
+
+/** Which model a server's process opens, and how. */
+export interface LocalServerOptions extends ServerOptions {
+  /** Name or folder of the model, for the process to load. */
+  model: string;
+  /** The name that the loaded model must have. */
+  name: string;
+}
+
+/** A server on this machine, in a process of its own, that has planned its model and waits for keys. */
+export interface LocalServer extends Disposable {
+  transport: Transport;
+  plan: Plan;
+  /** The plan's manifest, checked as a client checks one from elsewhere. */
+  manifest: Manifest;
+  /** Milliseconds from the start of the process until the model was planned. */
+  startMs: number;
+}
+
+/**
+ * Starts a server's process and has it open a model. Disposing the server ends the process.
+ *
+ * @throws BlindbeatError what `Server.open` throws (PLAN, USAGE, ENVIRONMENT); MISMATCH if the model has
+ * another name; the signal's reason
+ */
+export async function startServer(
+  { model, name, ...options }: LocalServerOptions,
+  { start, signal }: Watch,
+): Promise<LocalServer> {
+  using owned = new DisposableStack();
+  const times = { start: 0 };
+  const { transport, plan } = await timed(times, 'start', async () => {
+    using _task = start('starting the server', { total: 1 });
+    const transport = owned.use(ProcessTransport.start());
+    return { transport, plan: await transport.open(model, options, { signal }) };
+  });
+  const manifest = parseManifest(plan.manifest);
+  if (manifest.model.name !== name) {
+    throw new BlindbeatError('MISMATCH', 'the model changed while it was used: try again');
+  }
+  const held = owned.move();
+  return { transport, plan, manifest, startMs: times.start, [Symbol.dispose]: () => held.dispose() };
+}

@@ -1,0 +1,61 @@
+import { describe, expect, test } from 'vitest';
+import { Session } from '../../src/client/session.ts';
+import { Random } from '../../src/ecg/random.ts';
+import { forward } from '../../src/model/forward.ts';
+import { serverHere, UNWATCHED } from '../helpers/local-server.ts';
+import { randomModel } from '../helpers/random-model.ts';
+
+const model = randomModel({ samples: 256, channels: [4], kernel: 3 });
+const random = new Random(1);
+const segment = Float32Array.from({ length: 256 }, () => random.normal() / 2);
+const watch = { ...UNWATCHED, signal: new AbortController().signal };
+
+describe('Session', () => {
+  test('when a segment goes over any transport then its scores are those of the clear model', async () => {
+    using server = await serverHere(model);
+    const labels: string[] = [];
+    const start = (label: string) => {
+      labels.push(label);
+      return watch.start();
+    };
+    {
+      using session = await Session.open(server.transport, server.manifest, { ...watch, start });
+      expect(labels).toEqual(['making keys', 'making evaluation keys', 'loading the keys']);
+      expect(Object.keys(session.steps)).toEqual(['keygen', 'upKeys', 'loadKeys']);
+      const stages: number[] = [];
+      const onProgress = (done: number) => stages.push(done);
+      const { decrypted, steps, layers, threads, peakMemory } = await session.classify(segment, {
+        onProgress,
+      });
+      const { scores } = forward(model, segment);
+      decrypted.scores.forEach((s, c) => {
+        expect(Math.abs(s - scores[c])).toBeLessThan(1e-2);
+      });
+      expect(stages).toEqual(server.plan.stages.map((_, i) => i + 1));
+      expect(layers.map((layer) => layer.name)).toEqual(server.plan.stages.map((stage) => stage.name));
+      expect(steps).toMatchObject({ upRequest: 1, down: 2, encrypt: expect.any(Number) });
+      expect([threads, peakMemory]).toEqual([1, undefined]);
+    }
+    // The transport is its maker's: the session leaves it open.
+    expect(server.asked).toEqual(['sendKeys', 'loadKeys', 'infer']);
+  });
+
+  test('when it is given up while keys are sent then it ends with the reason', async () => {
+    using server = await serverHere(model);
+    const controller = new AbortController();
+    const reason = new Error('enough');
+    const transport = Object.create(server.transport, {
+      sendKeys: { value: async () => controller.abort(reason) },
+    });
+    const opening = Session.open(transport, server.manifest, { ...watch, signal: controller.signal });
+    await expect(opening).rejects.toBe(reason);
+    expect(server.asked).toEqual([]);
+  });
+
+  test('when a segment has another length then the server is not asked', async () => {
+    using server = await serverHere(model);
+    using session = await Session.open(server.transport, server.manifest, watch);
+    await expect(session.classify(segment.subarray(1))).rejects.toMatchObject({ code: 'ECG' });
+    expect(server.asked).not.toContain('infer');
+  });
+});
