@@ -1,40 +1,43 @@
 import type { TopLevelSpec } from 'vega-lite';
-import type { DegreeRow } from '../../training/degrees/rows.ts';
 import type { Interval } from '../evaluation/metrics.ts';
 import { CURVE_STYLE, TITLE_STYLE } from './svg.ts';
 
 const COLOURS = ['#b8c4d0', '#7f93a8', '#4b5f73', '#1f6fb2', '#c2571a', '#3a8f5c'];
 const BASELINE = '#52606d';
 
-/** Name of a cell's line: the mode, and of a mode that was tried by several methods also the method. */
-function lineOf({ mode, method }: DegreeRow, rows: DegreeRow[]): string {
-  const methods = new Set(rows.filter((r) => r.mode === mode).map((r) => r.method));
-  return methods.size > 1 ? `${mode}, ${method}` : mode;
+/** A CinC score and its 95 % interval. */
+interface Score {
+  cincScore: number;
+  ci95: Interval;
+}
+
+/** A network whose activations are polynomials of one degree, and what was measured of it. */
+export interface DegreePoint {
+  /** How it was trained, and how its polynomials were chosen. */
+  mode: string;
+  method: string;
+  degree: number;
+  clear?: Score;
+  /** Median milliseconds of the server's work on one record. */
+  encrypted?: { medianMs: number };
 }
 
 /**
- * CinC score with its 95 % interval against the polynomials' degree, a line for each mode and method, and the ReLU
- * network's score; below, if records were encrypted, the server's median time.
+ * CinC score with its 95 % interval against the polynomials' degree, a line for each mode and method, and the
+ * ReLU network's score; below, if records were encrypted, the server's median time.
+ *
+ * @param baseline the ReLU network's score
+ * @param records how many the scores are of
  */
-export function degreesChart(
-  rows: DegreeRow[],
-  baseline: { name: string; cincScore: number; ci95: Interval },
-  records: number,
-): TopLevelSpec {
+export function degreesChart(rows: DegreePoint[], baseline: Score, records: number): TopLevelSpec {
   const points = rows.flatMap((row) => {
     if (!row.clear) return [];
     const { cincScore, ci95 } = row.clear;
     return [{ degree: row.degree, line: lineOf(row, rows), score: cincScore, low: ci95[0], high: ci95[1] }];
   });
   const times = rows.flatMap((row) =>
-    row.encrypted && row.plan
-      ? [
-          {
-            degree: row.degree,
-            line: lineOf(row, rows),
-            seconds: row.encrypted.medianMs / 1000,
-          },
-        ]
+    row.encrypted
+      ? [{ degree: row.degree, line: lineOf(row, rows), seconds: row.encrypted.medianMs / 1000 }]
       : [],
   );
   const lines = [...new Set(points.map((p) => p.line))];
@@ -60,7 +63,9 @@ export function degreesChart(
   return {
     title: {
       text: 'CinC score against the degree of the polynomials in place of ReLU',
-      subtitle: `${records} records of the test part, in the clear; bars: 95 % by bootstrap. Not a medical device.`,
+      subtitle:
+        `${records} records of the test part, in the clear; bars: 95 % by bootstrap. ` +
+        'Not a medical device.',
       ...TITLE_STYLE,
     },
     padding: 14,
@@ -103,6 +108,12 @@ export function degreesChart(
     ],
     config: CURVE_STYLE,
   };
+}
+
+/** Name of a network's line: the mode, and of a mode that was tried by several methods also the method. */
+function lineOf({ mode, method }: DegreePoint, rows: DegreePoint[]): string {
+  const methods = new Set(rows.filter((r) => r.mode === mode).map((r) => r.method));
+  return methods.size > 1 ? `${mode}, ${method}` : mode;
 }
 
 function timesPanel<X, C>(times: object[], x: (title: string) => X, color: C) {

@@ -2,15 +2,19 @@ import type { TopLevelSpec } from 'vega-lite';
 import { formatMs } from '../measure/format.ts';
 import type { StageTime } from '../measure/stages.ts';
 
-/** What the picture's title says beside the times. */
+/** What the title of a profile says. */
 export interface ProfileTitle {
   model: string;
   /** How it was computed, such as "backend fast, 2 threads". */
   how: string;
+  /** Of all stages together. */
   ms: number;
 }
 
-/** The time of every stage as a Vega-Lite bar chart, in the order in which they run; activations have a colour of their own. */
+/**
+ * Milliseconds of every stage as a Vega-Lite bar chart, in the order in which they run; activations have
+ * their colour.
+ */
 export function profileChart(layers: StageTime[], title: ProfileTitle): TopLevelSpec {
   const activations = layers.some(({ name }) => name.startsWith('polynomial')) ? 'polynomials' : 'squares';
   const rows = layers.map(({ name, ms }) => ({

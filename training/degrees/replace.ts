@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { approximate } from '../../src/approx/approximate.ts';
-import { isComposite, type Method } from '../../src/approx/approximation.ts';
+import { isComposite } from '../../src/approx/approximation.ts';
 import type { ChebyshevSeries } from '../../src/approx/chebyshev.ts';
 import type { Distribution } from '../../src/approx/distribution.ts';
 import { BlindbeatError } from '../../src/errors.ts';
@@ -12,9 +12,7 @@ import {
   parameterTensors,
   preActivations,
 } from '../network.ts';
-
-/** Methods that `evaluate-degrees` takes. */
-export type CellMethod = Extract<Method, 'chebyshev' | 'least-squares' | 'minimax'>;
+import type { CellMethod } from './cells.ts';
 
 /** A polynomial in each ReLU's place: of one degree, by one method. */
 export interface Replacement {
@@ -33,8 +31,8 @@ interface Seen {
 }
 
 /**
- * Where every channel's pre-activations lie after scaling; their deviation is near 1 then. On a symmetric range the best
- * polynomials of ReLU of degrees 2k and 2k + 1 would be the same.
+ * Where every channel's pre-activations lie after scaling; their deviation is near 1 then. On a symmetric
+ * range the best polynomials of ReLU of degrees 2k and 2k + 1 would be the same.
  */
 const TARGET = [-7, 9] as const;
 /** So many times that range at most, before scaling: beyond it the polynomials have lost the network. */
@@ -48,12 +46,17 @@ const FINEST = 9.1;
 const EVEN = 1e-3;
 
 /**
- * The network with a polynomial in place of each ReLU, for all channels of a block, chosen block after block for the
- * pre-activations that segments [records * samples] cause through the blocks replaced so far. Least squares are weighted
- * by their histogram. Before that a block's channels are scaled to equal largest pre-activations and the next block's
- * weights by the inverse, which no ReLU network notices (ReLU(s x) = s ReLU(x), s > 0): one range then suits them all.
+ * The network with a polynomial in place of each ReLU, one for all channels of a block. Polynomials are
+ * chosen block after block, for the pre-activations that the segments cause through the blocks replaced so
+ * far; least squares are weighted by their histogram. Before that a block's channels are scaled to equal
+ * largest pre-activations and the next block's weights by the inverse, which no ReLU network notices (ReLU(s
+ * x) = s ReLU(x), s > 0): one range then suits all channels.
  *
- * @throws BlindbeatError MODEL if the pre-activations of a block grow beyond every bound, or its polynomial cannot be made
+ * @param segments [records * samples]
+ * @param onBlock told how many blocks are done
+ *
+ * @throws BlindbeatError MODEL if the pre-activations of a block grow beyond every bound, or its polynomial
+ * cannot be made
  */
 export function replaceRelu(
   network: Network,
@@ -107,7 +110,9 @@ function scalesOf(values: tf.Tensor3D[], block: number): Float32Array {
   if (most > LIMIT) {
     throw new BlindbeatError(
       'MODEL',
-      `the pre-activations of block ${block + 1} reach ${(9 * most).toPrecision(3)}, at most ${9 * LIMIT} is allowed: the polynomials before it lead them out of every range. Take another degree or method.`,
+      `the pre-activations of block ${block + 1} reach ${(9 * most).toPrecision(3)}, at most ` +
+        `${9 * LIMIT} is allowed: the polynomials before it lead them out of every range. Take another ` +
+        'degree or method.',
     );
   }
   return largest.map((x) => 1 / Math.max(x, 1e-6 * most, 1e-30));
@@ -160,7 +165,7 @@ function polynomialOf(seen: Seen, { degree, method, margin }: Replacement): Cheb
   return polynomialFor(range, degree, method, counts);
 }
 
-/** Polynomials in place of every ReLU of a network whose pre-activations are to be as after batch norm: normal, deviation 1. */
+/** A polynomial in place of ReLU for pre-activations as after batch norm: normal, mean 0, deviation 1. */
 export function normalSeries(degree: number, method: CellMethod): ChebyshevSeries {
   const width = (TARGET[1] - TARGET[0]) / BINS;
   const counts = Array.from({ length: BINS }, (_, k) =>
@@ -169,7 +174,9 @@ export function normalSeries(degree: number, method: CellMethod): ChebyshevSerie
   return polynomialFor(TARGET, degree, method, counts);
 }
 
-/** ReLU by one polynomial; least squares are weighted by `counts` in bins of equal width, and a little evenly. */
+/**
+ * ReLU by one polynomial; least squares are weighted by `counts` in bins of equal width, and a little evenly.
+ */
 function polynomialFor(
   range: readonly [number, number],
   degree: number,

@@ -4,22 +4,21 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { keySwitches, multiplications, rotations } from '../../src/ckks/evaluator/operations.ts';
 import { type Plan, plan } from '../../src/ckks/planner/plan.ts';
+import { startServer } from '../../src/client/local-server.ts';
 import type { DatasetRecord } from '../../src/dataset/cinc2017.ts';
 import { BlindbeatError } from '../../src/errors.ts';
-import { inTheClear, underEncryption } from '../../src/evaluation/encrypted.ts';
-import {
-  type Agreement,
-  compareModels,
-  type Evaluation,
-  type Outcome,
-  summarise,
-} from '../../src/evaluation/evaluate.ts';
+import type { Agreement } from '../../src/evaluation/agreement.ts';
+import { compareModels, type Difference } from '../../src/evaluation/compare.ts';
+import { evaluateEncrypted } from '../../src/evaluation/encrypted.ts';
 import { type Interval, UNNAMED } from '../../src/evaluation/metrics.ts';
+import { evaluateRecords, type Outcome } from '../../src/evaluation/outcome.ts';
+import { type Evaluation, summarise } from '../../src/evaluation/summary.ts';
 import { writeOutput } from '../../src/files/output.ts';
-import type { StartTask } from '../../src/measure/progress.ts';
+import type { Watch } from '../../src/measure/progress.ts';
 import { loadModel } from '../../src/model/files.ts';
 import type { Model } from '../../src/model/model.ts';
-import type { Cell, CellResult, FailedCell } from './study.ts';
+import type { Cell } from './cells.ts';
+import type { CellResult, FailedCell, Study } from './study.ts';
 
 /** One cell of the report. What it lacks has its reason in `problem`. */
 export interface DegreeRow extends Cell {
@@ -35,7 +34,7 @@ export interface DegreeRow extends Cell {
 interface Clear extends Pick<Evaluation, 'cincScore' | 'ci95' | 'accuracy' | 'f1'> {
   records: number;
   /** CinC score minus the ReLU network's, paired. */
-  difference: { cincScore: number; ci95: Interval };
+  difference: Difference;
   /** Records without a class: a score is beyond the model's limit. */
   refused: number;
   /** Records with a pre-activation outside of its polynomial's range. */
@@ -70,7 +69,7 @@ interface EncryptedFigures
 }
 
 /** The accuracy of a cell beside the baseline's on the same records. */
-export function clearRow(
+function clearRow(
   cell: CellResult | FailedCell,
   baseline: Outcome[],
   classes: string[],
@@ -128,24 +127,47 @@ export function planFigures(model: Model): Pick<DegreeRow, 'plan' | 'problem'> &
   }
 }
 
-interface EncryptionSetting {
+interface RowsOptions extends Watch {
   /** Folder of the cells. */
   work: string;
-  records: DatasetRecord[];
   seed: number;
   threads?: number;
-  start: StartTask;
-  signal: AbortSignal;
+  /** The records that go through encryption, and the cells of which they do. */
+  records: DatasetRecord[];
+  isEncrypted(cell: Cell): boolean;
 }
 
 /**
- * Records under encryption by the path of `evaluate --encrypted`, or what an earlier run measured of the same plan and
- * records.
+ * Every cell with its figures, its plan and, if asked for, what encryption gave.
+ *
+ * @param baseline the ReLU network
+ * @throws BlindbeatError FILE for a cell whose files are gone; the signal's reason
  */
-export async function encryptedFigures(
+export async function rowsOf(study: Study, baseline: Model, options: RowsOptions): Promise<DegreeRow[]> {
+  const { work, seed, records, isEncrypted, start, signal } = options;
+  const rows: DegreeRow[] = [];
+  using task = start('plans', { total: study.cells.length });
+  for (const cell of study.cells) {
+    const row = clearRow(cell, study.baseline, baseline.classes, seed);
+    if (!('failed' in cell)) {
+      const { planned, ...figures } = planFigures(await loadModel(join(work, cell.model)));
+      Object.assign(row, figures);
+      if (planned && records.length > 0 && isEncrypted(cell))
+        row.encrypted = await encryptedFigures(cell, planned.manifest.planHash, options);
+    }
+    rows.push(row);
+    task.update(rows.length);
+    await new Promise((next) => setImmediate(next)); // lets Ctrl-C in
+    signal.throwIfAborted();
+  }
+  return rows;
+}
+
+/** Records under encryption, or what an earlier run measured of the same plan and records. */
+async function encryptedFigures(
   cell: CellResult,
   planHash: string,
-  { work, records, seed, threads, start, signal }: EncryptionSetting,
+  { work, records, seed, threads, start, signal }: RowsOptions,
 ): Promise<EncryptedFigures> {
   const ids = records.map((r) => r.id);
   const settings = JSON.stringify([cell.key, planHash, ids, threads]);
@@ -153,17 +175,13 @@ export async function encryptedFigures(
   const file = join(work, 'encrypted', `${cell.key}-${hash}.json`);
   if (existsSync(file)) return JSON.parse(await readFile(file, 'utf8')) as EncryptedFigures;
   const folder = join(work, cell.model);
+  const watch = { start, signal };
   const model = await loadModel(folder);
-  const outcomes = await inTheClear(model, records, { start, signal });
-  const { json } = await underEncryption(model, records, outcomes, {
-    model: folder,
-    backend: 'fast',
-    threads,
-    seed,
-    start,
-    signal,
-  });
-  const { compared, sameClass, maxError, rmsError, precisionBits, medianMs, minMs } = json;
+  const outcomes = await evaluateRecords(model, records, watch);
+  const opened = { model: folder, name: model.name, outputs: 'scores', backend: 'fast', threads } as const;
+  using server = await startServer(opened, watch);
+  const { agreement, times } = await evaluateEncrypted(model, records, outcomes, { server, seed, ...watch });
+  const { compared, sameClass, maxError, rmsError, precisionBits } = agreement;
   const figures: EncryptedFigures = {
     records: ids,
     compared,
@@ -171,9 +189,7 @@ export async function encryptedFigures(
     maxError,
     rmsError,
     precisionBits,
-    medianMs,
-    minMs,
-    threads: json.threads,
+    ...times,
     planHash,
   };
   await mkdir(join(work, 'encrypted'), { recursive: true });

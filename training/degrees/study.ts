@@ -8,7 +8,7 @@ import split from '../../src/dataset/splits/cinc2017.json' with { type: 'json' }
 import { DEFAULT_PREPROCESSING } from '../../src/ecg/preprocess.ts';
 import { Random } from '../../src/ecg/random.ts';
 import { BlindbeatError } from '../../src/errors.ts';
-import { nameClass, type Outcome } from '../../src/evaluation/evaluate.ts';
+import { nameClass, type Outcome } from '../../src/evaluation/outcome.ts';
 import { writeOutput } from '../../src/files/output.ts';
 import { saveModel } from '../../src/model/files.ts';
 import { serialiseModel } from '../../src/model/format.ts';
@@ -22,23 +22,15 @@ import { type Corpus, loadCorpus, partsOf, rowsOf } from '../data.ts';
 import { initialState, type LoopOptions, runTraining } from '../loop.ts';
 import { forwardTensors, type Network, parameterTensors } from '../network.ts';
 import type { Reporter } from '../train.ts';
-import { type CellMethod, normalSeries, replaceRelu } from './replace.ts';
-
-/**
- * `replace`: polynomials in place of a trained network's ReLUs, and nothing else; `finetune`: trained on from there;
- * `retrain`: trained with polynomials from random weights on.
- */
-export type Mode = 'replace' | 'finetune' | 'retrain';
-
-export interface Cell {
-  mode: Mode;
-  method: CellMethod;
-  degree: number;
-}
+import type { Cell } from './cells.ts';
+import { normalSeries, replaceRelu } from './replace.ts';
 
 /** The choices that all cells share. */
 const RECIPE = {
-  /** Training records, drawn by the seed, whose pre-activations choose the polynomials' ranges, and their margin. */
+  /**
+   * Training records, drawn by the seed, whose pre-activations choose the polynomials' ranges, and their
+   * margin.
+   */
   records: 2048,
   margin: 0.05,
   /** In units of a polynomial's range: 1 is its end. */
@@ -52,6 +44,7 @@ const RECIPE = {
 /** Raised whenever the same settings would give another result. */
 const CACHE_VERSION = 1;
 
+/** What a study is made of. */
 export interface StudyOptions {
   /** The CinC 2017 data set: what `openDataset` takes. */
   data: string;
@@ -96,7 +89,9 @@ export interface FailedCell extends Cell {
   failed: string;
 }
 
+/** The networks of all cells, measured. */
 export interface Study {
+  /** Of the ReLU network, one per record of the test part. */
   baseline: Outcome[];
   cells: (CellResult | FailedCell)[];
   records: { train: number; validation: number; test: number };
@@ -105,11 +100,12 @@ export interface Study {
 }
 
 /**
- * The network of every cell, measured on the test part. Finished cells are taken from `work` if their settings,
- * the data and the baseline are the same; an interrupted training goes on after its last finished epoch.
+ * The network of every cell, measured on the test part. Finished cells are taken from `work` if their
+ * settings, the data and the baseline are the same; an interrupted training goes on after its last finished
+ * epoch.
  *
- * @throws BlindbeatError ENVIRONMENT without data or a backend, MODEL if the baseline is no ReLU network with average
- * pooling, USAGE for a config that does not fit it, INTERRUPTED when `signal` is aborted
+ * @throws BlindbeatError ENVIRONMENT without data or a backend, MODEL if the baseline is no ReLU network with
+ * average pooling, USAGE for a config that does not fit it, INTERRUPTED when `signal` is aborted
  */
 export async function studyDegrees(options: StudyOptions): Promise<Study> {
   const { baseline, cells, reporter, work, seed, signal } = options;
@@ -117,7 +113,8 @@ export async function studyDegrees(options: StudyOptions): Promise<Study> {
   if (network.architecture.activation !== 'relu' || network.architecture.pooling !== 'average') {
     throw new BlindbeatError(
       'MODEL',
-      `${baseline.name} cannot be approximated: expected a network with ReLU and average pooling, such as deepcardio-relu-average.`,
+      `${baseline.name} cannot be approximated: expected a network with ReLU and average pooling, such as ` +
+        'deepcardio-relu-average.',
     );
   }
   const config = await loadConfig(options.config);
@@ -135,7 +132,8 @@ export async function studyDegrees(options: StudyOptions): Promise<Study> {
     if (members.length > 0) continue;
     throw new BlindbeatError(
       'USAGE',
-      `${options.data} holds no record of the ${part} part of src/dataset/splits/cinc2017.json: expected the CinC 2017 training set.`,
+      `${options.data} holds no record of the ${part} part of src/dataset/splits/cinc2017.json: expected ` +
+        'the CinC 2017 training set.',
     );
   }
   mkdirSync(join(work, 'cells'), { recursive: true });
@@ -277,7 +275,8 @@ async function networkOf(
   if (state.best) return { network: state.best.network, seconds };
   throw new BlindbeatError(
     'MODEL',
-    'the scores of some validation records were not finite after every epoch: the network left the range of its polynomials',
+    'the scores of some validation records were not finite after every epoch: the network left the range ' +
+      'of its polynomials',
   );
 }
 
