@@ -1,64 +1,102 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { BACKENDS } from '../ckks/evaluator/backend.ts';
+import { BACKENDS, type BackendName } from '../ckks/evaluator/backend.ts';
 import { MOST_THREADS } from '../ckks/evaluator/fast/kernels/threads.ts';
-import { KEY_SWITCHINGS, type KeySwitching } from '../ckks/keyswitch/gadget.ts';
+import type { KeySwitching } from '../ckks/keyswitch/gadget.ts';
 import type { PlanOptions } from '../ckks/planner/compile.ts';
 import type { Outputs } from '../ckks/wire/manifest.ts';
 import { readCosts } from './files/input.ts';
+import { type Io, warn } from './terminal/io.ts';
 
-/** The model that commands take when none is named. */
-const DEFAULT_MODEL = 'deepcardio-deg2';
-
+/** `--model`; by default the shipped one. */
 export function modelOption(): Option {
   return new Option('-m, --model <name|dir>', 'name of a shipped model, or a folder with one').default(
-    DEFAULT_MODEL,
+    'deepcardio-deg2',
   );
 }
 
+/** `--json`, for commands that print one object. */
 export function jsonOption(): Option {
   return new Option('--json', 'print one JSON object on standard output, errors included');
 }
 
-export function outputsOption(): Option {
-  return new Option('--outputs <what>', 'what the reply carries: the scores, or also where the evidence is')
-    .choices(['scores', 'scores+map'] satisfies Outputs[])
-    .default('scores');
-}
-
-/** What the user may choose about rotations and their keys. It makes another plan, so all commands of a plan need the same. */
-export interface ScheduleOptions {
+/** What the user may choose about a plan. Another choice is another plan: all its commands need the same. */
+export interface PlanChoice {
+  model: string;
+  outputs: Outputs;
   keyBudget?: number;
   keySwitching?: KeySwitching;
   scheduleCosts?: string;
 }
 
-export function keyBudgetOption(): Option {
-  return new Option(
-    '--key-budget <MB>',
-    'evaluation keys at most, in megabytes; fewer are slower. Default: 64, or as few as the network allows',
-  ).argParser(number(1, 1000));
+/**
+ * Adds the options of `PlanChoice`.
+ *
+ * @param without those that the command has not
+ * @param conflict name of an option that cannot be given with any of them
+ */
+export function planOptions(
+  command: Command,
+  io: Io,
+  { without = [], conflict }: { without?: (keyof PlanChoice)[]; conflict?: string } = {},
+): Command {
+  const options: Record<keyof PlanChoice, Option> = {
+    model: modelOption(),
+    outputs: new Option(
+      '--outputs <what>',
+      'what the reply carries: the scores, or also where the evidence is',
+    )
+      .choices(['scores', 'scores+map'] satisfies Outputs[])
+      .default('scores'),
+    keyBudget: new Option(
+      '--key-budget <MB>',
+      'evaluation keys at most, in megabytes; fewer are slower. Default: 64, or as few as the network allows',
+    ).argParser(number(1, 1000)),
+    keySwitching: new Option(
+      '--key-switching <kind>',
+      'hybrid keys, with several primes to a digit, or per-prime ones, as SEAL has them; another plan, ' +
+        'the same option for all its commands. Default: hybrid, for the backend seal per-prime',
+    )
+      .choices([...KEY_SWITCHING_WORDS])
+      .argParser((word) => keySwitchingNamed(word, io)),
+    scheduleCosts: new Option(
+      '--schedule-costs <file>',
+      'choose rotations by costs measured with bench --calibrate: another plan, the same option for all ' +
+        'its commands',
+    ),
+  };
+  for (const [name, option] of Object.entries(options)) {
+    if (without.includes(name as keyof PlanChoice)) continue;
+    command.addOption(conflict === undefined ? option : option.conflicts(conflict));
+  }
+  return command;
 }
 
-export function keySwitchingOption(): Option {
-  return new Option(
-    '--key-switching <kind>',
-    "keys with several primes to a digit, or SEAL's; another plan, the same option for all its commands. Default: grouped, for the backend seal its own",
-  ).choices([...KEY_SWITCHINGS]);
+const KEY_SWITCHING_WORDS = ['hybrid', 'per-prime'] as const;
+type KeySwitchingWord = (typeof KEY_SWITCHING_WORDS)[number];
+/** Words of the last release, and today's. */
+const OLD_WORDS = new Map<string, KeySwitchingWord>([
+  ['grouped', 'hybrid'],
+  ['seal', 'per-prime'],
+]);
+
+/** The library's name for a word of --key-switching. An old word is taken with a note on standard error. */
+function keySwitchingNamed(word: string, io: Io): KeySwitching {
+  const names: Record<KeySwitchingWord, KeySwitching> = { hybrid: 'grouped', 'per-prime': 'seal' };
+  const now = OLD_WORDS.get(word);
+  if (now !== undefined)
+    warn(io, [`${word} is now called ${now}; the old word goes with the next release`], 'note');
+  const known = now ?? KEY_SWITCHING_WORDS.find((w) => w === word);
+  if (known === undefined)
+    throw new InvalidArgumentError(`Allowed choices are ${KEY_SWITCHING_WORDS.join(', ')}.`);
+  return names[known];
 }
 
-export function scheduleCostsOption(): Option {
-  return new Option(
-    '--schedule-costs <file>',
-    'choose rotations by costs measured with bench --calibrate: another plan, the same option for all its commands',
-  );
-}
-
-/** The part of a plan's options that is about rotations. */
+/** The part of a plan's options that is about rotations and their keys. */
 export async function scheduleChoice({
   keyBudget,
   keySwitching,
   scheduleCosts,
-}: ScheduleOptions): Promise<Pick<PlanOptions, 'keyBudget' | 'keySwitching' | 'costs'>> {
+}: Partial<PlanChoice>): Promise<Pick<PlanOptions, 'keyBudget' | 'keySwitching' | 'costs'>> {
   return {
     ...(keySwitching !== undefined && { keySwitching }),
     ...(keyBudget !== undefined && { keyBudget: 1e6 * keyBudget }),
@@ -66,21 +104,30 @@ export async function scheduleChoice({
   };
 }
 
-export function backendOption(): Option {
-  return new Option(
-    '--backend <name>',
-    "what computes on ciphertexts: blindbeat's own kernels, or node-seal; the same results with the same --key-switching",
-  )
-    .choices([...BACKENDS])
-    .default('fast');
+/** What computes on ciphertexts. */
+export interface BackendChoice {
+  backend: BackendName;
+  threads?: number;
 }
 
+/** Adds the options of `BackendChoice`. */
+export function backendOptions(command: Command): Command {
+  const backend = new Option(
+    '--backend <name>',
+    "what computes on ciphertexts: blindbeat's own kernels, or node-seal; the same results with the same " +
+      '--key-switching',
+  );
+  return command.addOption(backend.choices([...BACKENDS]).default('fast')).addOption(threadsOption());
+}
+
+/** `--threads` of the computation. */
 export function threadsOption(): Option {
   return new Option('--threads <n>', 'how many threads compute (default: one for every core)').argParser(
     wholeNumber(1, MOST_THREADS),
   );
 }
 
+/** `--exact`: scores with all their digits. */
 export function exactOption(): Option {
   return new Option(
     '--exact',
@@ -88,11 +135,12 @@ export function exactOption(): Option {
   );
 }
 
-/** Text after a command's options. */
+/** Adds command lines to a command's help, after its options. */
 export function examples(command: Command, lines: string[]): Command {
   return command.addHelpText('after', `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}`);
 }
 
+/** Parses a whole number within bounds. */
 export function wholeNumber(low: number, high = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = /^[+-]?\d+$/.test(text.trim()) ? Number(text) : Number.NaN;
@@ -101,12 +149,35 @@ export function wholeNumber(low: number, high = Number.MAX_SAFE_INTEGER): (text:
   };
 }
 
+/** Parses a number within bounds. */
 export function number(low: number, high = Number.MAX_VALUE): (text: string) => number {
   return (text) => {
     const value = text.trim() === '' ? Number.NaN : Number(text);
     if (value >= low && value <= high) return value;
     throw new InvalidArgumentError(`Expected a number${range(low, high)}.`);
   };
+}
+
+/** Parses one of some words, with a message for lists of them. */
+export function oneOf<T extends string>(choices: readonly T[]): (text: string) => T {
+  return (text) => {
+    const found = choices.find((c) => c === text);
+    if (found === undefined) throw new InvalidArgumentError(`Expected some of ${choices.join(', ')}.`);
+    return found;
+  };
+}
+
+/** An option that takes a list between commas, each item once. */
+export function listOption<T>(
+  flags: string,
+  description: string,
+  parse: (text: string) => T,
+  preset?: readonly T[],
+): Option {
+  const option = new Option(flags, description).argParser((text: string) => [
+    ...new Set(text.split(',').map((part) => parse(part.trim()))),
+  ]);
+  return preset === undefined ? option : option.default([...preset], preset.join());
 }
 
 function range(low: number, high: number): string {

@@ -20,8 +20,8 @@ import type { Io } from './terminal/io.ts';
 export function buildProgram(io: Io): Command {
   const program = new Command('blindbeat')
     .description(
-      'Arrhythmia detection on a homomorphically encrypted ECG: one ciphertext up, a whole neural network under ' +
-        'CKKS, one ciphertext down. Not a medical device.',
+      'Arrhythmia detection on a homomorphically encrypted ECG: one ciphertext up, a whole neural ' +
+        'network under CKKS, one ciphertext down. Not a medical device.',
     )
     .version(packageVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
@@ -32,21 +32,15 @@ export function buildProgram(io: Io): Command {
       writeErr: (text) => io.stderr.write(text),
     })
     .exitOverride();
-  addClassify(program, io);
-  addPlan(program, io);
-  addKeygen(program, io);
-  addEncrypt(program, io);
-  addInfer(program, io);
-  addDecrypt(program, io);
-  addSynth(program, io);
-  addData(program, io);
-  addTrain(program, io);
-  addEvaluate(program, io);
-  addEvaluateDegrees(program, io);
-  addBench(program, io);
-  addApprox(program, io);
+  for (const add of COMMANDS) add(program, io);
   return program.addHelpText('after', HELP);
 }
+
+/** In the order of the help. */
+const COMMANDS: ((program: Command, io: Io) => void)[] = [
+  ...[addClassify, addPlan, addKeygen, addEncrypt, addInfer, addDecrypt, addSynth, addData, addTrain],
+  ...[addEvaluate, addEvaluateDegrees, addBench, addApprox],
+];
 
 const HELP = `
 Everything on this machine:

@@ -210,7 +210,12 @@ describe('evaluate', () => {
     ]) {
       expect(stdout).toContain(part);
     }
-    expect(stderr).toContain('in the clear');
+    // The server refuses what cannot be encrypted before the long work; keys are made when they are needed.
+    const order = ['starting the server', 'in the clear', 'making keys', 'encrypted ('];
+    expect(order.map((part) => stderr.indexOf(part))).toEqual(
+      order.map((part) => stderr.indexOf(part)).toSorted((a, b) => a - b),
+    );
+    for (const part of order) expect(stderr).toContain(part);
     const picture = readFileSync(svg, 'utf8');
     expect(picture).toMatch(/^<svg /);
     for (const part of ['random-20: CinC score', '3 records of the test part', 'atrial fibrillation', 'F1']) {
@@ -237,6 +242,7 @@ describe('evaluate refuses', () => {
     ['no encrypted records', ['--data', own, '--encrypted', '0'], 2, /whole number/],
     ['an unknown model to compare with', ['--data', own, '--against', 'nobody'], 8, /no model "nobody"/],
     ['a picture in no folder', ['--data', own, '--svg', '/no/where/x.svg'], 8, /cannot be written/],
+    ['records that are nowhere, to encrypt', ['--data', '/no/where', '--encrypted', '1'], 10, /no CinC 2017/],
   ];
   test.each(cases)('%s, with words and a code', async (_, args, code, words) => {
     const plain = await blindbeat('evaluate', '--model', model, ...args);
@@ -250,6 +256,14 @@ describe('evaluate refuses', () => {
     const { stdout, stderr } = await blindbeat('evaluate', '--data', own, '--model', model, '--json', file);
     expect([stdout, existsSync(file)]).toEqual(['', false]);
     expect(stderr).toContain('--split all');
+  });
+
+  test('one file for the object and the picture', async () => {
+    const file = at('both');
+    const args = ['--data', own, '--split', 'all', '--json', file, '--svg', file];
+    const { code, stderr } = await blindbeat('evaluate', '--model', model, ...args);
+    expect(code).toBe(2);
+    expect(stderr).toContain('is another file of the same command');
   });
 
   test('models of other classes', async () => {

@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { addTrain, explainMissing } from '../../src/cli/commands/train.ts';
+import { addTrain } from '../../src/cli/commands/train.ts';
 import { buildProgram, runCli } from '../../src/cli/program.ts';
+import { explainMissing } from '../../src/cli/training.ts';
 import { readRecording } from '../../src/ecg/files.ts';
 import { BlindbeatError, ERROR_CODES } from '../../src/errors.ts';
 import { blindbeat, blindbeatJson, Collected, saveSmallModel, temporaryFolder } from './helpers.ts';
@@ -21,6 +22,7 @@ const COMMANDS = [
   'data',
   'train',
   'evaluate',
+  'evaluate-degrees',
   'bench',
   'approx',
 ];
@@ -243,6 +245,43 @@ describe('bench', () => {
     const wrong = await blindbeatJson('plan', '--model', tiny, '--costs', join(tiny, 'model.json'));
     expect(wrong.json.error.code).toBe('FORMAT');
     expect((await blindbeat('bench')).code).toBe(2);
+  });
+});
+
+describe('key switching', () => {
+  const plan = (word: string) => blindbeatJson('plan', '--model', model, '--key-switching', word);
+
+  test.each([
+    ['hybrid', 'grouped'],
+    ['per-prime', 'seal'],
+  ])(
+    'when %s is called by its old word %s then the plan is the same and one note says so',
+    async (word, old) => {
+      const today = await plan(word);
+      expect([today.code, today.stderr]).toEqual([0, '']);
+      const before = await plan(old);
+      expect(before.stderr).toBe(
+        `note: ${old} is now called ${word}; the old word goes with the next release\n`,
+      );
+      expect(before.stdout).toBe(today.stdout);
+    },
+  );
+
+  test('when the words are compared then their keys differ', async () => {
+    const [hybrid, perPrime, preset] = [
+      await plan('hybrid'),
+      await plan('per-prime'),
+      await blindbeatJson('plan', '--model', model),
+    ];
+    expect(hybrid.json.keys.gadgets).not.toEqual([]);
+    expect(perPrime.json.keys.gadgets).toEqual([]);
+    expect(preset.json.planHash).toBe(hybrid.json.planHash);
+  });
+
+  test('when the word is another one then those that there are are told', async () => {
+    const { code, json, stderr } = await plan('seals');
+    expect([code, stderr]).toEqual([2, expect.not.stringContaining('note')]);
+    expect(json.error.message).toMatch(/Allowed choices are hybrid, per-prime/);
   });
 });
 

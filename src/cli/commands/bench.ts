@@ -4,14 +4,14 @@ import { OPERATIONS } from '../../ckks/evaluator/operations.ts';
 import { compile } from '../../ckks/planner/compile.ts';
 import { operationMs } from '../../ckks/planner/cost.ts';
 import { planCircuit } from '../../ckks/planner/plan.ts';
-import { requireWritable, writeOutput } from '../../files/output.ts';
 import { formatMs } from '../../measure/format.ts';
 import { machine } from '../../measure/machine.ts';
 import { loadModel } from '../../model/files.ts';
+import { requireOutputs, writeOutputs } from '../files/outputs.ts';
 import { examples, jsonOption, modelOption } from '../options.ts';
 import { type Colours, coloursOf, type Io, printJson, printLines } from '../terminal/io.ts';
 import { progressOn } from '../terminal/progress.ts';
-import { table } from '../terminal/table.ts';
+import { right, table } from '../terminal/table.ts';
 
 interface BenchOptions {
   calibrate: true;
@@ -26,8 +26,8 @@ export function addBench(program: Command, io: Io): void {
     .command('bench')
     .summary('measure what operations on ciphertexts take on this machine')
     .description(
-      'Measure the operations of the fast backend, one thread, with the parameters of a model, and fit the cost model ' +
-        'with which plan estimates times. Takes about half a minute; needs no keys.',
+      'Measure the operations of the fast backend, one thread, with the parameters of a model, and fit ' +
+        'the cost model with which plan estimates times. Takes about half a minute; needs no keys.',
     )
     .requiredOption('--calibrate', 'measure the cost model')
     .addOption(modelOption())
@@ -38,7 +38,7 @@ export function addBench(program: Command, io: Io): void {
 }
 
 async function bench({ model: name, out, json }: BenchOptions, io: Io): Promise<void> {
-  if (out !== undefined) await requireWritable(out);
+  await requireOutputs([out]);
   const model = await loadModel(name);
   const circuit = compile(model);
   const start = progressOn(io, json);
@@ -48,7 +48,7 @@ async function bench({ model: name, out, json }: BenchOptions, io: Io): Promise<
     calibration = await calibrate(circuit.parameters, (done) => task.update(done));
   }
   const file = { ...calibration, machine: machine() };
-  if (out !== undefined) await writeOutput(out, `${JSON.stringify(file, null, 2)}\n`);
+  await writeOutputs([[out, () => `${JSON.stringify(file, null, 2)}\n`]]);
   const estimates = {
     measured: planCircuit(model, circuit, 'fast', calibration.costs).estimate.serverMs,
     builtIn: planCircuit(model, circuit, 'fast').estimate.serverMs,
@@ -79,7 +79,7 @@ function costLines({ n, costs, measured }: Calibration, colours: Colours): strin
       return `${Number(ms.toPrecision(3))} ${off < 0 ? '' : '+'}${off} %`;
     }),
   ]);
-  const columns = levels.map((limbs) => ({ title: `${limbs} limbs`, align: 'right' as const }));
+  const columns = levels.map((limbs) => right(`${limbs} limbs`));
   return [
     `  milliseconds at N = ${n}, one thread, and how far off the fit is`,
     '',

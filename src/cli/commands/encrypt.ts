@@ -21,10 +21,6 @@ export function addEncrypt(program: Command, io: Io): void {
     .command('encrypt')
     .summary('encrypt an ECG into a request')
     .description('Prepare one segment of an ECG and encrypt it into a request for the server.')
-    .argument(
-      '[ecg]',
-      'WFDB record (.hea, .mat, .dat or its name) or table of numbers (.csv, .tsv, .txt) in mV',
-    )
     .requiredOption('-k, --keys <dir>', 'folder that keygen made')
     .requiredOption('-o, --out <file>', 'the request to write');
   ecgOptions(command)

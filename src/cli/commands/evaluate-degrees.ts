@@ -1,34 +1,32 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { CellMethod } from '../../../training/degrees/replace.ts';
-import { degreesCsv, degreesHtml, degreesLines, degreesMarkdown } from '../../../training/degrees/report.ts';
-import { clearRow, type DegreeRow, encryptedFigures, planFigures } from '../../../training/degrees/rows.ts';
-import type { Cell, CellResult, Mode, Study, StudyOptions } from '../../../training/degrees/study.ts';
-import { commandOf, type DegreesOptions, textsOf, trainedMethod } from '../../../training/degrees/texts.ts';
-import { degreesChart } from '../../charts/degrees.ts';
-import { drawSvg } from '../../charts/svg.ts';
-import type { DatasetRecord } from '../../dataset/cinc2017.ts';
-import { openDataset } from '../../dataset/open.ts';
+import { type Command, Option } from 'commander';
+import type { CellMethod, Mode } from '../../../training/degrees/cells.ts';
+import type { DegreesReport, DegreesSetting } from '../../../training/degrees/degrees.ts';
+import type { DegreesOptions } from '../../../training/degrees/texts.ts';
 import { BlindbeatError } from '../../errors.ts';
-import { chooseRecords } from '../../evaluation/encrypted.ts';
-import { drawRecords, summarise } from '../../evaluation/evaluate.ts';
-import { makeFolder, OutputFiles } from '../../files/output.ts';
-import { machine } from '../../measure/machine.ts';
-import type { StartTask } from '../../measure/progress.ts';
+import { makeFolder } from '../../files/output.ts';
 import { NOT_A_DEVICE } from '../../model/classes.ts';
 import { loadModel } from '../../model/files.ts';
-import type { Model } from '../../model/model.ts';
-import { examples, jsonOption, threadsOption, wholeNumber } from '../options.ts';
+import { writeOutputs } from '../files/outputs.ts';
+import { examples, jsonOption, listOption, oneOf, threadsOption, wholeNumber } from '../options.ts';
 import { interruptible } from '../terminal/interrupt.ts';
 import { coloursOf, type Io, jsonText, printable, printJson, printLines } from '../terminal/io.ts';
 import { progressOn } from '../terminal/progress.ts';
-import { explainMissing } from './train.ts';
+import { heading, titledTable } from '../terminal/table.ts';
+import { onDemand } from '../training.ts';
 
-/** What is needed of training/, which imports TensorFlow.js and is therefore loaded only here, when it is used. */
+interface DegreesCommandOptions extends DegreesOptions {
+  out: string;
+  /** A file with Markdown. */
+  remarks?: string;
+  json?: boolean;
+}
+
+/** What is needed of training/. */
 interface Training {
-  studyDegrees(options: StudyOptions): Promise<Study>;
-  streamReporter(stream: NodeJS.WriteStream): StudyOptions['reporter'];
+  measureDegrees(options: DegreesOptions, setting: DegreesSetting): Promise<DegreesReport>;
+  streamReporter(stream: NodeJS.WriteStream): DegreesSetting['reporter'];
 }
 
 const MODES = ['replace', 'finetune', 'retrain'] as const satisfies Mode[];
@@ -44,7 +42,9 @@ const FILES = {
   svg: 'accuracy-vs-degree.svg',
 };
 
-/** `blindbeat evaluate-degrees`: what the degree of the polynomials costs, in accuracy and under encryption. */
+/**
+ * `blindbeat evaluate-degrees`: what the degree of the polynomials costs, in accuracy and under encryption.
+ */
 export function addEvaluateDegrees(
   program: Command,
   io: Io,
@@ -54,10 +54,11 @@ export function addEvaluateDegrees(
     .command('evaluate-degrees')
     .summary('measure accuracy and cost against the degree of the polynomials')
     .description(
-      'Put polynomials in place of the ReLUs of a trained network and measure the CinC score on the test part for every ' +
-        'degree, method and mode, and what each costs under encryption. Modes: replace, no training; finetune, trained on ' +
-        'from there; retrain, trained with the polynomials from random weights on. Finished cells are kept in the work ' +
-        'folder, so that an interrupted run goes on. Needs TensorFlow.js.',
+      'Put polynomials in place of the ReLUs of a trained network and measure the CinC score on the test ' +
+        'part for every degree, method and mode, and what each costs under encryption. Modes: replace, no ' +
+        'training; finetune, trained on from there; retrain, trained with the polynomials from random ' +
+        'weights on. Finished cells are kept in the work folder, so that an interrupted run goes on. Needs ' +
+        'TensorFlow.js.',
     )
     .requiredOption('--data <path>', 'training2017.zip, or a folder with the same records')
     .requiredOption('-o, --out <dir>', `folder of the report: ${Object.values(FILES).join(', ')}`)
@@ -76,11 +77,11 @@ export function addEvaluateDegrees(
       listOption(
         '--methods <list>',
         'of replace; the others take least-squares, or the first',
-        choice(METHODS),
-        [...METHODS],
+        oneOf(METHODS),
+        METHODS,
       ),
     )
-    .addOption(listOption('--modes <list>', 'what is done with the network', choice(MODES), [...MODES]))
+    .addOption(listOption('--modes <list>', 'what is done with the network', oneOf(MODES), MODES))
     .option('--epochs <n>', 'of every finetune and retrain', wholeNumber(1, 1000), 3)
     .option(
       '--config <name|file>',
@@ -92,7 +93,7 @@ export function addEvaluateDegrees(
       'k records under encryption for every degree, drawn by the seed; by the method that is trained',
       wholeNumber(1),
     )
-    .addOption(listOption('--encrypted-modes <list>', 'of these modes', choice(MODES), ['replace']))
+    .addOption(listOption('--encrypted-modes <list>', 'of these modes', oneOf(MODES), ['replace']))
     .addOption(threadsOption())
     .option('--remarks <file>', 'Markdown to include in the report as it is')
     .option('--seed <n>', 'seed of weights, order, draws and bootstrap', wholeNumber(0), 1)
@@ -104,130 +105,57 @@ export function addEvaluateDegrees(
       ]),
     )
     .addOption(jsonOption())
-    .action(async (options: DegreesOptions) => {
-      await interruptible((signal) => evaluateDegrees(options, io, load, signal));
-    });
+    .action((options: DegreesCommandOptions) =>
+      interruptible((signal) => evaluateDegrees(options, io, load, signal)),
+    );
   examples(command, [
     'blindbeat evaluate-degrees --data training2017.zip --out degrees',
-    'blindbeat evaluate-degrees --data training2017.zip --modes replace --degrees 4,8,16 \\\n      --encrypted 5 --out degrees',
+    'blindbeat evaluate-degrees --data training2017.zip --modes replace \\\n' +
+      '      --degrees 4,8,16 --encrypted 5 --out degrees',
   ]);
 }
 
 async function evaluateDegrees(
-  options: DegreesOptions,
+  options: DegreesCommandOptions,
   io: Io,
   load: () => Promise<Training>,
   signal: AbortSignal,
 ): Promise<void> {
-  const { seed, out } = options;
+  const { out, seed } = options;
   await makeFolder(out);
   const remarks = options.remarks === undefined ? undefined : await readRemarks(options.remarks);
   const baseline = await loadModel(options.model);
-  const work = join(options.work, 'degrees');
-  const { studyDegrees, streamReporter } = await load();
-  const study = await studyDegrees({
-    ...options,
+  const { measureDegrees, streamReporter } = await load();
+  const report = await measureDegrees(options, {
     baseline,
-    cells: cellsOf(options),
-    work,
-    cache: join(options.work, 'cache'),
-    backend: options.trainingBackend,
+    remarks,
+    picture: FILES.svg,
     reporter: streamReporter(io.stderr as NodeJS.WriteStream),
+    start: progressOn(io, options.json),
     signal,
   });
-  const start = progressOn(io, options.json);
-  const rows = await rowsOf(study, baseline, { ...options, work, start, signal });
-
-  const relu = summarise(study.baseline, baseline.classes, seed);
-  const svg = await drawSvg(degreesChart(rows, { name: baseline.name, ...relu }, study.baseline.length));
-  const texts = { ...textsOf(options, study, rows, { model: baseline, ...relu }), remarks };
-  const document = {
-    command: commandOf(options),
-    machine: machine(),
-    seed,
-    records: study.records,
-    epochs: options.epochs,
-    baseline: { model: baseline.name, ...relu },
-    cells: rows,
-  };
-  await using files = new OutputFiles();
-  for (const [name, text] of [
-    [FILES.markdown, degreesMarkdown(rows, texts, FILES.svg)],
-    [FILES.html, degreesHtml(rows, texts, svg)],
-    [FILES.csv, degreesCsv(rows)],
-    [FILES.json, jsonText(document)],
-    [FILES.svg, svg],
-  ]) {
-    await files.write(join(out, name), text, { signal });
-  }
-  await files.commit();
+  const { document, relu, records } = report;
+  const texts = { ...report, json: jsonText(document) };
+  const names = Object.keys(FILES) as (keyof typeof FILES)[];
+  await writeOutputs(
+    names.map((name) => [join(out, FILES[name]), () => texts[name]]),
+    signal,
+  );
   if (options.json) {
     printJson(io, document);
     return;
   }
   const colours = coloursOf(io.stdout);
+  const what = `CinC score ${relu.cincScore.toFixed(3)}, ${records} records of the test part; seed ${seed}`;
   printLines(io.stdout, [
     '',
-    `  ${colours.bold(printable(baseline.name))}  ${colours.dim(`CinC score ${relu.cincScore.toFixed(3)}, ${study.baseline.length} records of the test part; seed ${seed}`)}`,
+    heading(baseline.name, what, colours),
     '',
-    ...degreesLines(rows, colours),
+    ...report.tables.flatMap((t) => titledTable(t, colours)),
     '',
     `  ${colours.dim(NOT_A_DEVICE)}`,
     ...Object.values(FILES).map((name) => `  written: ${printable(join(out, name))}`),
   ]);
-}
-
-/** Every cell with its figures, its plan and, if asked for, what encryption gave. */
-async function rowsOf(
-  study: Study,
-  baseline: Model,
-  options: DegreesOptions & { start: StartTask; signal: AbortSignal },
-): Promise<DegreeRow[]> {
-  const { work, seed, signal, start, threads, methods } = options;
-  const records = options.encrypted === undefined ? [] : await drawn(options, options.encrypted);
-  const rows: DegreeRow[] = [];
-  using task = start('plans', { total: study.cells.length });
-  for (const cell of study.cells) {
-    const row = clearRow(cell, study.baseline, baseline.classes, seed);
-    if (!('failed' in cell)) {
-      const { planned, ...figures } = planFigures(await loadModel(join(work, cell.model)));
-      Object.assign(row, figures);
-      if (planned && records.length > 0 && isEncrypted(cell, options)) {
-        row.encrypted = await encryptedFigures(cell, planned.manifest.planHash, {
-          work,
-          records,
-          seed,
-          threads,
-          start,
-          signal,
-        });
-      }
-    }
-    rows.push(row);
-    task.update(rows.length);
-    await new Promise((next) => setImmediate(next)); // lets Ctrl-C in
-    signal.throwIfAborted();
-  }
-  return rows;
-
-  function isEncrypted({ mode, method }: CellResult, { encryptedModes }: DegreesOptions): boolean {
-    return encryptedModes.includes(mode) && method === trainedMethod(methods);
-  }
-}
-
-async function drawn(options: DegreesOptions, count: number): Promise<DatasetRecord[]> {
-  const { data, seed } = options;
-  const { records } = await chooseRecords(openDataset(data).records, { data, split: 'test', seed });
-  return drawRecords(records, count, seed);
-}
-
-/** Every method for `replace`; one for what is trained. */
-function cellsOf({ degrees, trainedDegrees = degrees, methods, modes }: DegreesOptions): Cell[] {
-  return modes.flatMap((mode) =>
-    (mode === 'replace' ? methods : [trainedMethod(methods)]).flatMap((method) =>
-      (mode === 'replace' ? degrees : trainedDegrees).map((degree) => ({ mode, method, degree })),
-    ),
-  );
 }
 
 async function readRemarks(path: string): Promise<string> {
@@ -236,29 +164,9 @@ async function readRemarks(path: string): Promise<string> {
   });
 }
 
-function listOption<T>(flags: string, what: string, parse: (text: string) => T, preset?: T[]): Option {
-  const option = new Option(flags, what).argParser((text: string) => [
-    ...new Set(text.split(',').map((part) => parse(part.trim()))),
-  ]);
-  return preset === undefined ? option : option.default(preset, preset.join());
-}
-
-function choice<T extends string>(choices: readonly T[]): (text: string) => T {
-  return (text) => {
-    const found = choices.find((c) => c === text);
-    if (found === undefined) throw new InvalidArgumentError(`Expected some of ${choices.join(', ')}.`);
-    return found;
-  };
-}
-
 async function loadTraining(): Promise<Training> {
-  try {
-    const [{ studyDegrees }, { streamReporter }] = await Promise.all([
-      import('../../../training/degrees/study.ts'),
-      import('../../../training/reporter.ts'),
-    ]);
-    return { studyDegrees, streamReporter };
-  } catch (error) {
-    throw explainMissing(error);
-  }
+  const [{ measureDegrees }, { streamReporter }] = await onDemand(() =>
+    Promise.all([import('../../../training/degrees/degrees.ts'), import('../../../training/reporter.ts')]),
+  );
+  return { measureDegrees, streamReporter };
 }

@@ -2,34 +2,39 @@ import { basename, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { confusionChart } from '../../charts/confusion.ts';
 import { drawSvg } from '../../charts/svg.ts';
-import { plan } from '../../ckks/planner/plan.ts';
+import type { BackendName } from '../../ckks/evaluator/backend.ts';
+import type { Plan } from '../../ckks/planner/plan.ts';
+import { parametersJson } from '../../ckks/ring/parameters.ts';
+import { startServer } from '../../client/local-server.ts';
 import { openDataset } from '../../dataset/open.ts';
-import { BlindbeatError } from '../../errors.ts';
-import {
-  chooseRecords,
-  compare,
-  type EncryptionOptions,
-  inTheClear,
-  PARTS,
-  type RecordOptions,
-  resultOf,
-  underEncryption,
-} from '../../evaluation/encrypted.ts';
-import { drawRecords, summarise, worstRanges } from '../../evaluation/evaluate.ts';
+import { type Comparison, compareWith, requireSameClasses } from '../../evaluation/compare.ts';
+import { type EncryptedEvaluation, evaluateEncrypted } from '../../evaluation/encrypted.ts';
 import { UNNAMED } from '../../evaluation/metrics.ts';
-import { OutputFiles, requireWritable } from '../../files/output.ts';
-import { formatCount } from '../../measure/format.ts';
+import { evaluateRecords, type Outcome } from '../../evaluation/outcome.ts';
+import { worstRanges } from '../../evaluation/ranges.ts';
+import { chooseRecords, drawRecords, PARTS, type RecordChoice } from '../../evaluation/records.ts';
+import { summarise } from '../../evaluation/summary.ts';
+import { formatCount, round } from '../../measure/format.ts';
 import { machine } from '../../measure/machine.ts';
-import { NOT_A_DEVICE } from '../../model/classes.ts';
+import { byClass, NOT_A_DEVICE } from '../../model/classes.ts';
 import { loadModel } from '../../model/files.ts';
 import type { Model } from '../../model/model.ts';
-import { backendOption, examples, modelOption, threadsOption, wholeNumber } from '../options.ts';
-import { metricsLines, rangeLines, unnamedLines } from '../terminal/evaluation.ts';
+import { requireOutputs, writeOutputs } from '../files/outputs.ts';
+import { type BackendChoice, backendOptions, examples, modelOption, wholeNumber } from '../options.ts';
+import {
+  comparisonLines,
+  encryptedLines,
+  metricsLines,
+  rangeLines,
+  unnamedLines,
+} from '../terminal/evaluation.ts';
 import { interruptible } from '../terminal/interrupt.ts';
 import { coloursOf, type Io, jsonText, printable, printJson, printLines, warn } from '../terminal/io.ts';
 import { progressOn } from '../terminal/progress.ts';
+import { heading } from '../terminal/table.ts';
 
-interface EvaluateOptions extends RecordOptions, EncryptionOptions {
+interface EvaluateOptions extends RecordChoice, BackendChoice {
+  model: string;
   encrypted?: number;
   against?: string;
   /** A file; true for standard output. */
@@ -43,9 +48,9 @@ export function addEvaluate(program: Command, io: Io): void {
     .command('evaluate')
     .summary('measure a model on labelled recordings')
     .description(
-      'Measure how good a model is on recordings whose class is known: confusion matrix, F1, CinC score and accuracy ' +
-        'with 95 % bootstrap intervals, and how far the values went. Each record takes the path that ships: one segment, ' +
-        'one class or none, and none counts as a miss.',
+      'Measure how good a model is on recordings whose class is known: confusion matrix, F1, CinC score ' +
+        'and accuracy with 95 % bootstrap intervals, and how far the values went. Each record takes the ' +
+        'path that ships: one segment, one class or none, and none counts as a miss.',
     )
     .addOption(modelOption())
     .requiredOption(
@@ -62,31 +67,29 @@ export function addEvaluate(program: Command, io: Io): void {
       '--encrypted <k>',
       'the same for k of the records under encryption, drawn by the seed',
       wholeNumber(1),
-    )
-    .addOption(backendOption())
-    .addOption(threadsOption())
+    );
+  backendOptions(command)
     .option('--against <name|dir>', 'compare with a second model on the same records')
     .option('--seed <n>', 'seed of the draws and of the bootstrap', wholeNumber(0), 1)
     .option('--json [file]', 'write one JSON object, with every record; without a file on standard output')
     .option('--svg <file>', 'draw the confusion matrix')
-    .action(async (options: EvaluateOptions) => {
-      await interruptible((signal) => evaluate(options, io, signal));
-    });
+    .action((options: EvaluateOptions) => interruptible((signal) => evaluate(options, io, signal)));
   examples(command, [
     'blindbeat evaluate --data training2017.zip',
     'blindbeat evaluate --data training2017.zip --limit 20 --encrypted 5',
-    'blindbeat evaluate --model models/mine --against deepcardio-deg2 \\\n      --data training2017.zip --json mine.json --svg mine.svg',
+    'blindbeat evaluate --model models/mine --against deepcardio-deg2 \\\n' +
+      '      --data training2017.zip --json mine.json --svg mine.svg',
     'blindbeat evaluate --data my-records/ --split all',
   ]);
 }
 
 async function evaluate(options: EvaluateOptions, io: Io, signal: AbortSignal): Promise<void> {
-  const { seed, json, svg } = options;
+  const { seed, json, svg, backend, threads } = options;
   const jsonFile = typeof json === 'string' ? json : undefined;
-  for (const file of [jsonFile, svg]) if (file !== undefined) await requireWritable(file);
+  await requireOutputs([jsonFile, svg]);
   const model = await loadModel(options.model);
-  const rival = options.against === undefined ? undefined : await loadRival(options.against, model);
-  if (options.encrypted !== undefined) plan(model); // refuses what cannot be encrypted before long work
+  const rival = options.against === undefined ? undefined : await loadModel(options.against);
+  if (rival) requireSameClasses(model, rival);
   const dataset = openDataset(options.data);
   const { records, warnings } = await chooseRecords(dataset.records, options);
   warn(io, [
@@ -95,21 +98,18 @@ async function evaluate(options: EvaluateOptions, io: Io, signal: AbortSignal): 
       : []),
     ...warnings,
   ]);
-  const start = progressOn(io, json === true);
+  const watch = { start: progressOn(io, json === true), signal };
+  // Before long work in the clear: the server refuses what cannot be encrypted.
+  const opened = { model: options.model, name: model.name, outputs: 'scores', backend, threads } as const;
+  using server = options.encrypted === undefined ? undefined : await startServer(opened, watch);
 
-  const outcomes = await inTheClear(model, records, { start, signal });
+  const outcomes = await evaluateRecords(model, records, watch);
   const evaluation = summarise(outcomes, model.classes, seed);
-  const against = rival && (await compare(rival, model, records, outcomes, { seed, start, signal }));
-  const encrypted =
-    options.encrypted !== undefined &&
-    (await underEncryption(model, drawRecords(records, options.encrypted, seed), outcomes, {
-      ...options,
-      start,
-      signal,
-    }));
+  const comparison = rival && (await compareWith(rival, records, outcomes, { seed, ...watch }));
+  const drawn = drawRecords(records, options.encrypted ?? 0, seed);
+  const encrypted = server && (await evaluateEncrypted(model, drawn, outcomes, { server, seed, ...watch }));
 
   const ranges = worstRanges(model, outcomes);
-  const what = `${formatCount(records.length)} ${options.split === 'all' ? 'records' : `records of the ${options.split} part`}`;
   const document = {
     model: model.name,
     data: basename(resolve(options.data)),
@@ -120,19 +120,22 @@ async function evaluate(options: EvaluateOptions, io: Io, signal: AbortSignal): 
       .filter((o) => o.named === UNNAMED)
       .map(({ id, label, reason }) => ({ id, label, reason })),
     ranges: { ...ranges, scoreLimit: model.scoreLimit },
-    ...(against && { against: { ...against.json, difference: against.difference } }),
-    ...(encrypted && { encrypted: encrypted.json }),
+    ...(rival && comparison && { against: againstJson(rival, comparison) }),
+    ...(server && encrypted && { encrypted: encryptedJson(encrypted, model, server.plan, backend) }),
     command: commandOf(options),
     machine: machine(),
     results: outcomes.map((o) => resultOf(o, model, 6)),
   };
-  await using files = new OutputFiles();
-  if (jsonFile !== undefined) await files.write(jsonFile, jsonText(document), { signal });
-  if (svg !== undefined) {
-    const chart = confusionChart(evaluation, model.classes, { model: model.name, records: what });
-    await files.write(svg, await drawSvg(chart), { signal });
-  }
-  await files.commit();
+  const part = options.split === 'all' ? 'records' : `records of the ${options.split} part`;
+  const what = `${formatCount(records.length)} ${part}`;
+  const title = { model: model.name, records: what };
+  await writeOutputs(
+    [
+      [jsonFile, () => jsonText(document)],
+      [svg, () => drawSvg(confusionChart(evaluation, model.classes, title))],
+    ],
+    signal,
+  );
   if (json === true) {
     printJson(io, document);
     return;
@@ -140,27 +143,46 @@ async function evaluate(options: EvaluateOptions, io: Io, signal: AbortSignal): 
   const colours = coloursOf(io.stdout);
   printLines(io.stdout, [
     '',
-    `  ${colours.bold(printable(model.name))}  ${colours.dim(`${what}, in the clear; seed ${seed}`)}`,
+    heading(model.name, `${what}, in the clear; seed ${seed}`, colours),
     '',
     ...metricsLines(evaluation, model.classes, colours),
     '',
     ...unnamedLines(outcomes, colours),
     ...rangeLines(ranges, model.scoreLimit, colours),
     '',
-    ...(against ? [...against.lines(colours), ''] : []),
-    ...(encrypted ? [...encrypted.lines(colours), ''] : []),
+    ...(rival && comparison ? [...comparisonLines(comparison, rival, model, colours), ''] : []),
+    ...(server && encrypted ? [...encryptedLines(encrypted, server.plan, backend, colours), ''] : []),
     `  ${colours.dim(NOT_A_DEVICE)}`,
     ...[jsonFile, svg].flatMap((file) => (file === undefined ? [] : [`  written: ${printable(file)}`])),
   ]);
 }
 
-async function loadRival(name: string, model: Model): Promise<Model> {
-  const rival = await loadModel(name);
-  if (rival.classes.join() === model.classes.join()) return rival;
-  throw new BlindbeatError(
-    'MISMATCH',
-    `${model.name} names ${model.classes.join(', ')}, but ${rival.name} names ${rival.classes.join(', ')}: choose models of the same classes`,
-  );
+function againstJson(rival: Model, { evaluation, difference }: Comparison): object {
+  return { model: rival.name, ...evaluation, difference };
+}
+
+function encryptedJson(found: EncryptedEvaluation, model: Model, plan: Plan, backend: BackendName): object {
+  const { parameters, planHash } = plan.manifest;
+  return {
+    ...found.evaluation,
+    ...found.agreement,
+    ...found.times,
+    levels: parameters.primes.length - 1,
+    operations: plan.operations,
+    bytes: plan.bytes,
+    setupMs: found.setupMs,
+    peakMemory: found.peakMemory,
+    backend,
+    planHash,
+    params: parametersJson(parameters),
+    results: found.outcomes.map((outcome) => ({ ...resultOf(outcome, model, 3), ms: outcome.ms })),
+  };
+}
+
+/** One record; of decrypted scores few digits are told, as everywhere. */
+function resultOf({ id, label, named, scores }: Outcome, model: Model, digits: number): object {
+  const rounded = scores && Array.from(scores, (s) => round(s, digits));
+  return { id, label, class: model.classes[named] ?? null, scores: rounded && byClass(rounded, model) };
 }
 
 /** The command that measures the same again, with a stand-in for the data's place. */

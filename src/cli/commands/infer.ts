@@ -8,35 +8,31 @@ import type { PlanOptions } from '../../ckks/planner/compile.ts';
 import { type Plan, plan } from '../../ckks/planner/plan.ts';
 import { Server } from '../../ckks/server.ts';
 import type { Header } from '../../ckks/wire/container.ts';
-import { requireDistinct, requireWritable, writeOutput } from '../../files/output.ts';
+import { writeOutput } from '../../files/output.ts';
 import { formatBytes, formatMs } from '../../measure/format.ts';
-import type { StartTask } from '../../measure/progress.ts';
-import { peakMemory, stageClock, timed } from '../../measure/stages.ts';
+import { peakMemory } from '../../measure/machine.ts';
+import { type StartTask, startParts } from '../../measure/progress.ts';
+import { stageClock, timed } from '../../measure/stages.ts';
 import { loadModel } from '../../model/files.ts';
 import type { Model } from '../../model/model.ts';
 import { inFile, readContainerFile, readHeaderFile } from '../files/input.ts';
+import { requireOutputs, writeOutputs } from '../files/outputs.ts';
 import {
-  backendOption,
+  type BackendChoice,
+  backendOptions,
   examples,
   jsonOption,
-  keyBudgetOption,
-  keySwitchingOption,
-  modelOption,
-  type ScheduleOptions,
+  type PlanChoice,
+  planOptions,
   scheduleChoice,
-  scheduleCostsOption,
-  threadsOption,
 } from '../options.ts';
 import { coloursOf, type Io, printJson, printLines } from '../terminal/io.ts';
 import { describeMemory, describeThreads, profileLines } from '../terminal/plan.ts';
 import { progressOn } from '../terminal/progress.ts';
 
-interface InferOptions extends ScheduleOptions {
+interface InferOptions extends Omit<PlanChoice, 'outputs'>, BackendChoice {
   keys: string;
   out: string;
-  model: string;
-  backend: BackendName;
-  threads?: number;
   profile?: boolean;
   profileSvg?: string;
   json?: boolean;
@@ -48,18 +44,13 @@ export function addInfer(program: Command, io: Io): void {
     .command('infer')
     .summary('run the network on a request, without seeing the ECG')
     .description(
-      "The server's part: run the whole network on an encrypted ECG with the client's evaluation keys. Needs no " +
-        'secret and sees no ECG, no score, no class.',
+      "The server's part: run the whole network on an encrypted ECG with the client's evaluation keys. " +
+        'Needs no secret and sees no ECG, no score, no class.',
     )
     .argument('<request>', 'file that encrypt made')
     .requiredOption('-k, --keys <file>', "the client's evaluation.keys")
-    .requiredOption('-o, --out <file>', 'the reply to write')
-    .addOption(modelOption())
-    .addOption(keyBudgetOption())
-    .addOption(keySwitchingOption())
-    .addOption(scheduleCostsOption())
-    .addOption(backendOption())
-    .addOption(threadsOption())
+    .requiredOption('-o, --out <file>', 'the reply to write');
+  backendOptions(planOptions(command, io, { without: ['outputs'] }))
     .option('--profile', 'time and operations of every stage')
     .option('--profile-svg <file>', 'draw the time of every stage')
     .addOption(jsonOption())
@@ -72,12 +63,7 @@ export function addInfer(program: Command, io: Io): void {
 
 async function infer(path: string, options: InferOptions, io: Io): Promise<void> {
   const { out, profileSvg } = options;
-  for (const file of profileSvg === undefined ? [out] : [out, profileSvg]) {
-    requireDistinct(file, path);
-    requireDistinct(file, options.keys);
-    await requireWritable(file);
-  }
-  if (profileSvg !== undefined) requireDistinct(out, profileSvg);
+  await requireOutputs([out, profileSvg], [path, options.keys]);
   const model = await loadModel(options.model);
   // Whether the files fit is known from their headers, before any of the long work.
   const header = await readHeaderFile(path, 'request');
@@ -102,10 +88,8 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   });
   const { reply, ms, layers } = evaluate(server, request, keys, start);
   await writeOutput(out, reply);
-  if (profileSvg !== undefined) {
-    const how = `backend ${options.backend}, ${describeThreads(server.threads)}`;
-    await writeOutput(profileSvg, await drawSvg(profileChart(layers, { model: model.name, how, ms })));
-  }
+  const how = `backend ${options.backend}, ${describeThreads(server.threads)}`;
+  await writeOutputs([[profileSvg, () => drawSvg(profileChart(layers, { model: model.name, how, ms }))]]);
 
   const peak = peakMemory();
   if (options.json) {
@@ -127,13 +111,14 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
     ...(options.profile ? ['', ...profileLines(planned.stages, layers, colours), ''] : []),
     `${out}: send it back to the client (${formatBytes(reply.length)})`,
     ...(profileSvg === undefined ? [] : [`${profileSvg}: the time of every stage`]),
-    `computed in ${formatMs(ms)} by ${describeThreads(server.threads)}, memory ${describeMemory({ server: peak })} at most`,
+    `computed in ${formatMs(ms)} by ${describeThreads(server.threads)}, ` +
+      `memory ${describeMemory({ server: peak })} at most`,
   ]);
 }
 
 /**
- * The plan that the request was made for: that of the scores, or with the map, with the backend's kind of key switching or the
- * other; if none, the first will tell.
+ * The plan that the request was made for: that of the scores, or with the map, with the backend's kind of key
+ * switching or the other; if none, the first will tell.
  */
 function planFor(model: Model, { planHash }: Header, choice: PlanOptions, backend: BackendName): Plan {
   const kinds = choice.keySwitching
@@ -157,14 +142,9 @@ function evaluate(
   keys: ReturnType<Server['loadKeys']>,
   start: StartTask,
 ) {
-  const units = server.plan.stages.map((stage) => stage.estimateMs);
-  const { serverMs } = server.plan.estimate;
-  using task = start('classifying, encrypted', { total: serverMs, estimateMs: serverMs, units });
-  let done = 0;
-  const clock = stageClock((_, index) => {
-    done += units[index];
-    task.update(done);
-  });
+  const estimates = server.plan.stages.map((stage) => stage.estimateMs);
+  using task = startParts(start, 'classifying, encrypted', estimates);
+  const clock = stageClock((_, index) => task.update(index + 1));
   const reply = server.evaluate(request, keys, clock.onStage);
   return { reply, ...clock.stop() };
 }

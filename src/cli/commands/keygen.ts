@@ -6,7 +6,7 @@ import { keyCount } from '../../ckks/keyswitch/key-set.ts';
 import { plan } from '../../ckks/planner/plan.ts';
 import { type SecretKey, writeSecretKey } from '../../ckks/secret/secret-key.ts';
 import { wireSizes } from '../../ckks/wire/file-sizes.ts';
-import type { Manifest, Outputs } from '../../ckks/wire/manifest.ts';
+import type { Manifest } from '../../ckks/wire/manifest.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { makeFolder, OutputFiles } from '../../files/output.ts';
 import { formatBytes, formatMs } from '../../measure/format.ts';
@@ -15,26 +15,14 @@ import { roundMs } from '../../measure/stages.ts';
 import { loadModel } from '../../model/files.ts';
 import { readManifest } from '../files/input.ts';
 import { keyFiles } from '../files/key-folder.ts';
-import {
-  examples,
-  jsonOption,
-  keyBudgetOption,
-  keySwitchingOption,
-  modelOption,
-  outputsOption,
-  type ScheduleOptions,
-  scheduleChoice,
-  scheduleCostsOption,
-} from '../options.ts';
+import { manifestText } from '../files/outputs.ts';
+import { examples, jsonOption, type PlanChoice, planOptions, scheduleChoice } from '../options.ts';
 import { interruptible } from '../terminal/interrupt.ts';
 import { type Io, printJson, printLines } from '../terminal/io.ts';
 import { progressOn } from '../terminal/progress.ts';
-import { manifestText } from './plan.ts';
 
-interface KeygenOptions extends ScheduleOptions {
+interface KeygenOptions extends PlanChoice {
   out: string;
-  model: string;
-  outputs: Outputs;
   manifest?: string;
   force?: boolean;
   json?: boolean;
@@ -46,21 +34,16 @@ export function addKeygen(program: Command, io: Io): void {
     .command('keygen')
     .summary("make a client's keys")
     .description(
-      "Make a client's keys for one model: DIR/secret.key (yours alone: it decrypts), DIR/evaluation.keys (for the " +
-        'server: it computes with them and learns nothing) and DIR/manifest.json (what encrypt and decrypt need).',
+      "Make a client's keys for one model: DIR/secret.key (yours alone: it decrypts), " +
+        'DIR/evaluation.keys (for the server: it computes with them and learns nothing) and ' +
+        'DIR/manifest.json (what encrypt and decrypt need).',
     )
-    .requiredOption('-o, --out <dir>', 'folder for the three files')
-    .addOption(modelOption().conflicts('manifest'))
-    .addOption(outputsOption().conflicts('manifest'))
-    .addOption(keyBudgetOption().conflicts('manifest'))
-    .addOption(keySwitchingOption().conflicts('manifest'))
-    .addOption(scheduleCostsOption().conflicts('manifest'))
+    .requiredOption('-o, --out <dir>', 'folder for the three files');
+  planOptions(command, io, { conflict: 'manifest' })
     .option('--manifest <file>', "the server's manifest, for a client that has no model")
     .option('--force', 'replace keys that are there; what was encrypted with them can never be decrypted')
     .addOption(jsonOption())
-    .action(async (options: KeygenOptions) => {
-      await interruptible((signal) => keygen(options, io, signal));
-    });
+    .action((options: KeygenOptions) => interruptible((signal) => keygen(options, io, signal)));
   examples(command, [
     'blindbeat keygen --out my.keys',
     'blindbeat keygen --manifest manifest.json --out my.keys',
@@ -127,6 +110,7 @@ function requireNone(files: Record<string, string>, given: string | undefined): 
   if (found.length === 0) return;
   throw new BlindbeatError(
     'FILE',
-    `there is already ${found.join(', ')}: choose another folder, or --force to replace them (what was encrypted with them can then never be decrypted)`,
+    `there is already ${found.join(', ')}: choose another folder, or --force to replace them (what was ` +
+      'encrypted with them can then never be decrypted)',
   );
 }

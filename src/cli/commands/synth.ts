@@ -20,7 +20,8 @@ export function addSynth(program: Command, io: Io): void {
     .command('synth')
     .summary('write a synthetic ECG')
     .description(
-      'Write a synthetic single-lead ECG as CSV: time in seconds, millivolts. The same seed gives the same ECG.',
+      'Write a synthetic single-lead ECG as CSV: time in seconds, millivolts. The same seed gives the ' +
+        'same ECG.',
     )
     .addOption(new Option('--rhythm <name>', 'what the heart does').choices(RHYTHMS).default('normal'))
     .option('--seconds <s>', 'length', number(1, 86_400), 30)

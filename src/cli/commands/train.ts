@@ -1,13 +1,13 @@
 import { type Command, Option } from 'commander';
 import type { TrainOptions, TrainResult } from '../../../training/train.ts';
-import { BlindbeatError } from '../../errors.ts';
 import { examples, jsonOption, wholeNumber } from '../options.ts';
 import { interruptible } from '../terminal/interrupt.ts';
 import { type Io, printJson, printLines } from '../terminal/io.ts';
+import { onDemand } from '../training.ts';
 
 type TrainCommandOptions = Omit<TrainOptions, 'reporter' | 'signal'> & { json?: boolean };
 
-/** What is needed of training/, which imports TensorFlow.js and is therefore loaded only here, when it is used. */
+/** What is needed of training/. */
 interface Training {
   train(options: TrainOptions): Promise<TrainResult>;
   streamReporter(stream: NodeJS.WriteStream): TrainOptions['reporter'];
@@ -19,8 +19,8 @@ export function addTrain(program: Command, io: Io, load: () => Promise<Training>
     .command('train')
     .summary('train a model on the CinC 2017 recordings')
     .description(
-      'Train a network on the PhysioNet/CinC 2017 recordings and export it as a model. A checkpoint is written after ' +
-        'every epoch, so that an interrupted training can go on. Needs TensorFlow.js.',
+      'Train a network on the PhysioNet/CinC 2017 recordings and export it as a model. A checkpoint is ' +
+        'written after every epoch, so that an interrupted training can go on. Needs TensorFlow.js.',
     )
     .requiredOption('--data <path>', 'training2017.zip, or a folder with the same records')
     .requiredOption('-o, --out <dir>', "folder of the model to write; its last part is the model's name")
@@ -51,25 +51,8 @@ export function addTrain(program: Command, io: Io, load: () => Promise<Training>
 }
 
 async function loadTraining(): Promise<Training> {
-  try {
-    const [{ train }, { streamReporter }] = await Promise.all([
-      import('../../../training/train.ts'),
-      import('../../../training/reporter.ts'),
-    ]);
-    return { train, streamReporter };
-  } catch (error) {
-    throw explainMissing(error);
-  }
-}
-
-/** A missing package is for the user to install; anything else is a fault of ours. */
-export function explainMissing(error: unknown): unknown {
-  const { code, message } = error as NodeJS.ErrnoException;
-  if (code !== 'ERR_MODULE_NOT_FOUND' || !message.includes('@tensorflow/')) return error;
-  return new BlindbeatError(
-    'ENVIRONMENT',
-    'training needs TensorFlow.js, which is not installed. In a clone of blindbeat run `npm ci`; elsewhere ' +
-      'npm install @tensorflow/tfjs-core@4.22.0 @tensorflow/tfjs-backend-wasm@4.22.0 (docs/training.md has the faster way)',
-    { cause: error },
+  const [{ train }, { streamReporter }] = await onDemand(() =>
+    Promise.all([import('../../../training/train.ts'), import('../../../training/reporter.ts')]),
   );
+  return { train, streamReporter };
 }

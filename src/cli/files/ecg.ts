@@ -27,8 +27,13 @@ export interface EcgInput {
 
 const SYNTHETIC_RATE = 300;
 
+/** Adds the argument for an ECG, and the options of `EcgOptions`. */
 export function ecgOptions(command: Command): Command {
   return command
+    .argument(
+      '[ecg]',
+      'WFDB record (.hea, .mat, .dat or its name) or table of numbers (.csv, .tsv, .txt) in mV',
+    )
     .addOption(new Option('--rhythm <name>', 'a built-in synthetic ECG instead of a file').choices(RHYTHMS))
     .option('--seed <n>', 'seed of the synthetic ECG (default: 1)', wholeNumber(0))
     .option('--lead <name|number>', 'which lead of a recording with several (default: the first)')

@@ -3,8 +3,8 @@ import { BlindbeatError, ERROR_CODES, type ErrorCode } from '../../errors.ts';
 import { coloursOf, type Io, printable, printJson } from './io.ts';
 
 /**
- * Tells an error and gives the exit code of the one error table: in words on standard error, or with --json as
- * `{ error: { code, message } }` on standard output, so that there is always exactly one object.
+ * Tells an error and gives the exit code of the one error table: in words on standard error, or with --json
+ * as `{ error: { code, message } }` on standard output, so that there is always exactly one object.
  */
 export function reportError(error: unknown, args: string[], io: Io): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
@@ -18,7 +18,9 @@ export function reportError(error: unknown, args: string[], io: Io): number {
   return ERROR_CODES[code].exit;
 }
 
-/** Whether standard output is to get one object; not if --json names a file for it, as some commands allow. */
+/**
+ * Whether standard output is to get one object; not if --json names a file for it, as some commands allow.
+ */
 function wantsObject(args: string[]): boolean {
   const at = args.indexOf('--json');
   const next = args[at + 1] ?? '-';
@@ -34,7 +36,9 @@ function describe(error: unknown): { code: ErrorCode; message: string } {
   }
   return {
     code: 'INTERNAL',
-    message: `${firstLine(error)}\nThis is a fault of blindbeat, not yours. Please report it with the command and the lines on standard error.`,
+    message:
+      `${firstLine(error)}\nThis is a fault of blindbeat, not yours. Please report it with the command ` +
+      'and the lines on standard error.',
   };
 }
 

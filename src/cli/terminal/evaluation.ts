@@ -1,15 +1,19 @@
-import type { Agreement, Evaluation, Outcome, WorstRanges } from '../../evaluation/evaluate.ts';
+import type { Plan } from '../../ckks/planner/plan.ts';
+import type { Comparison, Difference } from '../../evaluation/compare.ts';
+import type { EncryptedEvaluation } from '../../evaluation/encrypted.ts';
 import { type Interval, UNNAMED } from '../../evaluation/metrics.ts';
-import { formatCount, formatShare } from '../../measure/format.ts';
+import type { Outcome } from '../../evaluation/outcome.ts';
+import type { WorstRanges } from '../../evaluation/ranges.ts';
+import type { Evaluation } from '../../evaluation/summary.ts';
+import { formatBytes, formatCount, formatMs, formatShare } from '../../measure/format.ts';
 import { MEANINGS } from '../../model/classes.ts';
+import type { Model } from '../../model/model.ts';
 import { type Colours, printable } from './io.ts';
-import { describeThreads } from './plan.ts';
-import { type Column, table } from './table.ts';
+import { describeMemory, describeParameters, describeThreads } from './plan.ts';
+import { type Column, fact, heading, right, table } from './table.ts';
 
 /** Reasons that are told one by one; the rest is counted. */
 const SHOWN_REASONS = 5;
-
-const right = (title: string): Column => ({ title, align: 'right' });
 
 const FIGURE_COLUMNS: Column[] = ['', '', '95 %', ''].map((title) => ({ title }));
 
@@ -30,15 +34,7 @@ export function metricsLines(evaluation: Evaluation, classes: string[], colours:
     ['CinC score', colours.bold(figure(cincScore)), intervalText(intervals.cincScore), 'mean F1 of N, A, O'],
     ['accuracy', figure(accuracy), intervalText(intervals.accuracy), `of ${formatCount(records)} records`],
   ];
-  return [
-    ...table(columns, rows, colours),
-    '',
-    ...table(
-      ['', '', '95 %', ''].map((title) => ({ title })),
-      figures,
-      colours,
-    ),
-  ];
+  return [...table(columns, rows, colours), '', ...table(FIGURE_COLUMNS, figures, colours)];
 }
 
 /** How many records got no class, and why. */
@@ -53,7 +49,9 @@ export function unnamedLines(outcomes: Outcome[], colours: Colours): string[] {
   ];
 }
 
-/** The largest scores, and each block's pre-activations against the range that the model was validated for. */
+/**
+ * The largest scores, and each block's pre-activations against the range that the model was validated for.
+ */
 export function rangeLines({ scores, blocks }: WorstRanges, scoreLimit: number, colours: Colours): string[] {
   const rows = blocks.map(({ low, high, range, share, id }, i) => [
     `block ${i + 1}`,
@@ -79,41 +77,73 @@ export function rangeLines({ scores, blocks }: WorstRanges, scoreLimit: number, 
   ];
 }
 
-/** Encrypted results beside the clear ones, and the server's time per record. */
-export function agreementLines(
-  agreement: Agreement,
-  times: { medianMs: number; minMs: number; threads: number },
+/** A second model's figures and the difference to the first's. */
+export function comparisonLines(
+  { evaluation, difference }: Comparison,
+  rival: Model,
+  model: Model,
+  colours: Colours,
+): string[] {
+  return [
+    heading(rival.name, 'the same records', colours),
+    '',
+    ...metricsLines(evaluation, rival.classes, colours),
+    '',
+    ...differenceLines(difference, [model.name, rival.name], colours),
+  ];
+}
+
+function differenceLines(
+  { cincScore, ci95 }: Difference,
+  names: [string, string],
+  colours: Colours,
+): string[] {
+  const [first, second] = names.map(printable);
+  const what = `CinC score, ${first} minus ${second}, paired`;
+  const row = ['difference', colours.bold(figure(cincScore)), intervalText(ci95), what];
+  return table(FIGURE_COLUMNS, [row], colours);
+}
+
+/** Encrypted results, beside the clear ones, and what they took. */
+export function encryptedLines(
+  { evaluation, setupMs, peakMemory, ...found }: EncryptedEvaluation,
+  { manifest, bytes }: Plan,
+  backend: string,
+  colours: Colours,
+): string[] {
+  const keys = `${formatBytes(bytes.evaluationKeys)}, made in ${formatMs(setupMs.keygen)}`;
+  return [
+    heading('encrypted', `${found.outcomes.length} of the records, backend ${backend}`, colours),
+    `  ${colours.dim(describeParameters(manifest))}`,
+    '',
+    ...metricsLines(evaluation, manifest.classes, colours),
+    '',
+    ...agreementLines(found, colours),
+    `  keys        ${keys}; memory ${describeMemory(peakMemory)}, at most`,
+  ];
+}
+
+function agreementLines(
+  { agreement, times }: Pick<EncryptedEvaluation, 'agreement' | 'times'>,
   colours: Colours,
 ): string[] {
   const { compared, sameClass, maxError, precisionBits, different } = agreement;
   if (compared === 0) return ['  No record of these reached the network: nothing to compare.'];
   const seconds = (ms: number) => `${(ms / 1000).toFixed(2)} s`;
-  const fact = (name: string, text: string) => `  ${colours.dim(name.padEnd(11))} ${text}`;
+  const line = (name: string, text: string) => fact(name, text, 12, colours);
   return [
-    fact('same class', `${sameClass} of ${compared} as in the clear`),
-    ...different.map(({ id, clear, encrypted, margin }) =>
-      fact(
-        '',
-        `${id}: ${clear ?? 'none'} in the clear, by ${margin.toExponential(1)}; ${encrypted ?? 'none'} encrypted`,
-      ),
-    ),
-    fact('precision', `${precisionBits.toFixed(1)} bits; largest score error ${maxError.toExponential(1)}`),
-    fact(
+    line('same class', `${sameClass} of ${compared} as in the clear`),
+    ...different.map(({ id, clear, encrypted, margin }) => {
+      const inTheClear = `${clear ?? 'none'} in the clear, by ${margin.toExponential(1)}`;
+      return line('', `${id}: ${inTheClear}; ${encrypted ?? 'none'} encrypted`);
+    }),
+    line('precision', `${precisionBits.toFixed(1)} bits; largest score error ${maxError.toExponential(1)}`),
+    line(
       'server',
-      `median ${seconds(times.medianMs)}, least ${seconds(times.minMs)} per record, ${describeThreads(times.threads)}`,
+      `median ${seconds(times.medianMs)}, least ${seconds(times.minMs)} per record, ` +
+        describeThreads(times.threads),
     ),
   ];
-}
-
-/** The difference of two models' scores. */
-export function differenceLines(
-  { cincScore, ci95 }: { cincScore: number; ci95: Interval },
-  [first, second]: [string, string],
-  colours: Colours,
-): string[] {
-  const what = `CinC score, ${printable(first)} minus ${printable(second)}, paired`;
-  const row = ['difference', colours.bold(figure(cincScore)), intervalText(ci95), what];
-  return table(FIGURE_COLUMNS, [row], colours);
 }
 
 /** 0.8118 -> 0.812 */

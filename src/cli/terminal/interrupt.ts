@@ -1,8 +1,10 @@
 import { BlindbeatError } from '../../errors.ts';
 
 /**
- * Runs work that has something to clean up when the user interrupts it (Ctrl-C, or a polite kill): the first signal
- * aborts, the second ends the process at once.
+ * Runs work that has something to clean up when the user interrupts it (Ctrl-C, or a polite kill): the first
+ * signal aborts, the second ends the process at once.
+ *
+ * @throws whatever `work` throws; BlindbeatError INTERRUPTED is the abort's reason
  */
 export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();

@@ -7,8 +7,8 @@ const LINE_EVERY_MS = 5000;
 const REDRAW_EVERY_MS = 250;
 
 /**
- * Shows work on standard error: a bar with the time left on a terminal, which disappears when the work is done; plain
- * lines elsewhere, at the start and every 5 s; nothing for --json unless a terminal watches.
+ * Shows work on standard error: a bar with the time left on a terminal, which disappears when the work is
+ * done; plain lines elsewhere, at the start and every 5 s; nothing for --json unless a terminal watches.
  */
 export function progressOn(io: Io, json = false): StartTask {
   if (io.stderr.isTTY) return (label, options) => barTask(io, label, options);
@@ -75,7 +75,8 @@ function barTask(io: Io, label: string, options: TaskOptions): Task {
       if (isOneUnknown(options)) return `  ${label} …`;
       const filled = Math.round(24 * progress);
       const line = colours.cyan('━'.repeat(filled)) + colours.dim('╌'.repeat(24 - filled));
-      return `  ${label.padEnd(24)} ${line} ${String(Math.floor(100 * progress)).padStart(3)} %  ${colours.dim(pace.left())}`;
+      const percent = String(Math.floor(100 * progress)).padStart(3);
+      return `  ${label.padEnd(24)} ${line} ${percent} %  ${colours.dim(pace.left())}`;
     },
     clearOnComplete: true,
     hideCursor: null,

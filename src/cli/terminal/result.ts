@@ -3,14 +3,15 @@ import { bar, formatShare, round } from '../../measure/format.ts';
 import { byClass, type Classes, MEANINGS, NOT_A_DEVICE } from '../../model/classes.ts';
 import { classify, softmax } from '../../model/classify.ts';
 import type { Colours } from './io.ts';
-import { table } from './table.ts';
+import { right, table } from './table.ts';
 import { drawEvidence, type Evidence } from './trace-drawing.ts';
 
 /**
- * Decimals of printed scores. The noise of a decrypted score depends on the secret key (Li & Micciancio 2020), so it
- * is rounded away; probabilities are made of the rounded scores, or they would bring it back.
+ * Decimals of printed scores. The noise of a decrypted score depends on the secret key (Li & Micciancio
+ * 2020), so it is rounded away; probabilities are made of the rounded scores, or they would bring it back.
  */
 const DIGITS = { json: 3, text: 2 };
+
 /** Class, scores and probabilities for --json, rounded unless `exact`. */
 export function resultJson({ scores, map }: Decrypted, classes: Classes, exact = false) {
   const shown = exact ? scores : scores.map((s) => round(s, DIGITS.json));
@@ -46,13 +47,7 @@ export function resultLines(
     ];
     return i === index ? row.map((cell) => colours.bold(cell)) : row;
   });
-  const columns = [
-    { title: 'class' },
-    { title: '' },
-    { title: 'score', align: 'right' as const },
-    { title: 'probability', align: 'right' as const },
-    { title: '' },
-  ];
+  const columns = [{ title: 'class' }, { title: '' }, right('score'), right('probability'), { title: '' }];
   return [
     `  ${colours.bold(colours.green(title))}  ${formatShare(probabilities[index])}`,
     '',
@@ -79,7 +74,10 @@ export function evidenceLines(
   ];
 }
 
-/** How far each window speaks for the named class rather than the best other one, as shares of the strongest. */
+/**
+ * How far each window speaks for the named class rather than the best other one, as shares of the strongest.
+ * Nothing if no map was planned.
+ */
 export function evidenceOf({ scores, map }: Decrypted, classes: Classes): Evidence | undefined {
   if (!map) return undefined;
   const { index, name } = classify(scores, classes);

@@ -1,9 +1,33 @@
 import Table from 'cli-table3';
-import type { Colours } from './io.ts';
+import { type Colours, printable } from './io.ts';
 
+/** A column of a table. */
 export interface Column {
   title: string;
   align?: 'left' | 'right';
+}
+
+/** A column of numbers. */
+export function right(title: string): Column {
+  return { title, align: 'right' };
+}
+
+/** What a passage is about, in bold, and what belongs to it, dimmed. */
+export function heading(title: string, text: string, colours: Colours): string {
+  return `  ${colours.bold(printable(title))}  ${colours.dim(text)}`;
+}
+
+/** The name of a fact, dimmed and padded to `width` columns, and the fact. */
+export function fact(name: string, text: string, width: number, colours: Colours): string {
+  return `  ${colours.dim(name.padEnd(width))}${text}`;
+}
+
+/** A table under its title in bold, and an empty line. */
+export function titledTable(
+  { title, columns, rows }: { title: string; columns: Column[]; rows: string[][] },
+  colours: Colours,
+): string[] {
+  return [`  ${colours.bold(title)}`, ...table(columns, rows, colours), ''];
 }
 
 /** Rows under dimmed titles, columns two blanks apart, indented by two, without lines. */

@@ -16,9 +16,9 @@ export interface Evidence {
 }
 
 /**
- * A signal as lines of braille dots, strips of about 10 s below each other as on paper, each `width` columns wide.
- * All strips share one vertical scale, from the lowest to the highest sample. With `evidence`, a line of blocks under
- * each strip.
+ * A signal as lines of braille dots, strips of about 10 s below each other as on paper, each `width` columns
+ * wide. All strips share one vertical scale, from the lowest to the highest sample. With `evidence`, a line
+ * of blocks under each strip.
  */
 export function drawTrace(
   samples: ArrayLike<number>,
@@ -51,7 +51,10 @@ export function drawTrace(
   return lines;
 }
 
-/** One strip: in every dot column a line from the least to the largest sample there, joined to the column before. */
+/**
+ * One strip: in every dot column a line from the least to the largest sample there, joined to the column
+ * before.
+ */
 export function drawStrip(
   samples: number[],
   columns: number,
