@@ -60,25 +60,6 @@ export function vary(
   return { mv, gain: random.between(1 - amplitude.most, 1 + amplitude.most) };
 }
 
-/**
- * Adds a motion artefact of 3-15 x rms in place: levels that jump about for 0.03-0.45 s, the last of which decays
- * over up to 2 s, as when an electrode moves. Too short to move the robust scale, it meets the bound of the samples
- * instead: what makes a polynomial network escape (docs/training.md).
- */
-export function addBurst(x: Float64Array, rms: number, rate: number, random: Random): void {
-  const size = rms * random.between(3, 15);
-  const length = Math.round(rate * random.between(0.03, 0.45));
-  const decay = rate * random.between(0.02, 0.6);
-  const jumps = random.between(0.02, 0.4);
-  const start = random.below(x.length);
-  let level = random.next() < 0.5 ? -size : size;
-  for (let i = 0; i < length + 4 * decay; i++) {
-    if (i < length && random.next() < jumps) level = size * random.between(-1.5, 1.5);
-    const tail = i < length ? 1 : Math.exp((length - i) / decay);
-    x[(start + i) % x.length] += level * tail;
-  }
-}
-
 /** x at start, start + factor, ...: Catmull-Rom, which is exact enough for a signal of 40 Hz at 136 Hz. */
 function stretched(x: Float32Array, start: number, factor: number, length: number): Float64Array {
   const y = new Float64Array(length);

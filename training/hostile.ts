@@ -2,7 +2,6 @@ import { cropSegment, normaliseSegment, type Preprocessing } from '../src/ecg/pr
 import { Random } from '../src/ecg/random.ts';
 import { rootMeanSquare } from '../src/ecg/scale.ts';
 import { BlindbeatError } from '../src/errors.ts';
-import { addBurst } from './augment.ts';
 import type { Corpus } from './data.ts';
 
 export interface HostileInput {
@@ -112,6 +111,30 @@ export function disturbedRecords(p: Preprocessing, record: Float64Array, random:
     );
   }
   return inputs;
+}
+
+/**
+ * Adds a motion artefact to a record [samples] in place, as when an electrode moves.
+ *
+ * For 0.03-0.45 s it adds a level of 3-15 x `rms` of either sign, which may jump to others of up to 1.5 times
+ * that; the last one decays with a time constant of 0.02-0.6 s.
+ * Too short to move the robust scale, it meets the bound of the samples instead: what makes a polynomial
+ * network escape (docs/training.md).
+ *
+ * @param rate samples per second
+ */
+export function addBurst(x: Float64Array, rms: number, rate: number, random: Random): void {
+  const size = rms * random.between(3, 15);
+  const length = Math.round(rate * random.between(0.03, 0.45));
+  const decay = rate * random.between(0.02, 0.6);
+  const jumps = random.between(0.02, 0.4);
+  const start = random.below(x.length);
+  let level = random.next() < 0.5 ? -size : size;
+  for (let i = 0; i < length + 4 * decay; i++) {
+    if (i < length && random.next() < jumps) level = size * random.between(-1.5, 1.5);
+    const tail = i < length ? 1 : Math.exp((length - i) / decay);
+    x[(start + i) % x.length] += level * tail;
+  }
 }
 
 function addIfAccepted(inputs: HostileInput[], kind: string, samples: Float64Array, p: Preprocessing): void {

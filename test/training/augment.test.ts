@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { normaliseSegment, DEFAULT_PREPROCESSING as p } from '../../src/ecg/preprocess.ts';
 import { Random } from '../../src/ecg/random.ts';
 import { rootMeanSquare } from '../../src/ecg/scale.ts';
-import { AUGMENTATION, addBurst, variedInput, vary } from '../../training/augment.ts';
+import { AUGMENTATION, variedInput, vary } from '../../training/augment.ts';
 
 const augmentedSegment = (...of: Parameters<typeof vary>) => variedInput(vary(...of), of[1]);
 
@@ -70,13 +70,4 @@ test('two networks see the same variation, each by its own scale and bounds', ()
   const tighter = { ...other, scale: { ...other.scale, factor: variation.gain } };
   expect(seen).toEqual(normaliseSegment(variation.mv, tighter));
   expect(seen).not.toEqual(variedInput(variation, p));
-});
-
-test('a burst is short and leaves the rest of the record alone', () => {
-  const x = new Float64Array(4096);
-  addBurst(x, 1, 136.5, new Random(9));
-  const touched = x.filter((v) => v !== 0).length;
-  expect(touched).toBeGreaterThan(4);
-  expect(touched).toBeLessThan(500);
-  expect(Math.max(...x.map(Math.abs))).toBeGreaterThan(3);
 });
