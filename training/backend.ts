@@ -3,11 +3,13 @@ import util from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
 import { BlindbeatError } from '../src/errors.ts';
 
+/** What multiplies the matrices: native TensorFlow, or WebAssembly on one thread. */
 export type BackendName = 'tfjs-node' | 'wasm';
 
+/** The backend that is in use. */
 export interface Backend {
   name: BackendName;
-  /** One line for the log: which backend, and why not the faster one. */
+  /** For the log: which backend, and why not the faster one. */
   description: string;
 }
 
@@ -18,9 +20,11 @@ const GONE_FROM_UTIL: Record<string, unknown> = {
 };
 
 /**
- * Loads the TensorFlow.js backend that trains fastest here: native TensorFlow (`@tensorflow/tfjs-node`) when
- * it is installed and loads, else WebAssembly (3-5 times slower). `prefer` insists on one.
- * Throws `ENVIRONMENT` when neither, or not the one insisted on, can be loaded.
+ * Loads the fastest TensorFlow.js backend that is installed and makes it the one in use: native TensorFlow
+ * (`@tensorflow/tfjs-node`), else WebAssembly, whose epochs take six times as long (docs/training.md).
+ *
+ * @param prefer insists on one
+ * @throws BlindbeatError ENVIRONMENT if neither, or not the one insisted on, can be loaded
  */
 export async function loadBackend(prefer?: BackendName): Promise<Backend> {
   const reasons: string[] = [];
@@ -43,9 +47,9 @@ export async function loadBackend(prefer?: BackendName): Promise<Backend> {
   }
   throw new BlindbeatError(
     'ENVIRONMENT',
-    `No TensorFlow.js backend to train with: ${reasons.join('; ')}. ` +
-      'Install one: npm install --no-save @tensorflow/tfjs-core@4.22.0 @tensorflow/tfjs-node@4.22.0 (fast), or ' +
-      '@tensorflow/tfjs-backend-wasm@4.22.0 in place of tfjs-node.',
+    `No TensorFlow.js backend to train with: ${reasons.join('; ')}. In a clone of blindbeat run \`npm ci\`, or for ` +
+      'the faster tfjs-node `npm install --no-save ./training`; elsewhere `npm install @tensorflow/tfjs-core@4.22.0 ' +
+      '@tensorflow/tfjs-backend-wasm@4.22.0`, or @tensorflow/tfjs-node@4.22.0 in place of the second.',
   );
 }
 
@@ -53,7 +57,7 @@ async function loadNative(): Promise<void> {
   const shimmed = util as unknown as Record<string, unknown>;
   for (const [name, value] of Object.entries(GONE_FROM_UTIL)) shimmed[name] ??= value;
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
-  const name = '@tensorflow/tfjs-node'; // a variable, because the package is not one of ours: see docs/training.md
+  const name = '@tensorflow/tfjs-node'; // a variable: the compiler would look for a package that may be missing
   await import(name);
   await use('tensorflow');
 }
