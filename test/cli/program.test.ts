@@ -11,28 +11,33 @@ import { blindbeat, blindbeatJson, Collected, saveSmallModel, temporaryFolder } 
 
 const folder = temporaryFolder();
 const model = join(folder, 'small');
-const COMMANDS = [
-  'classify',
-  'plan',
-  'keygen',
-  'encrypt',
-  'infer',
-  'decrypt',
-  'synth',
-  'data',
-  'train',
-  'evaluate',
-  'evaluate-degrees',
-  'bench',
-  'approx',
-];
+const program = () => buildProgram({ stdout: new Collected(), stderr: new Collected() });
+const COMMANDS = program().commands.map((command) => command.name());
 
 beforeAll(async () => {
   await saveSmallModel(model);
 });
 
 describe('help', () => {
-  test('when --help is given then all commands, the flow and the exit codes are told within 80 columns', async () => {
+  test('when the program is built then these are its commands, in the order of use', () => {
+    expect(COMMANDS).toEqual([
+      'classify',
+      'plan',
+      'keygen',
+      'encrypt',
+      'infer',
+      'decrypt',
+      'synth',
+      'data',
+      'train',
+      'evaluate',
+      'evaluate-degrees',
+      'bench',
+      'approx',
+    ]);
+  });
+
+  test('when --help is given then all commands, the flow and the exit codes are within 80 columns', async () => {
     const { code, stdout } = await blindbeat('--help');
     expect(code).toBe(0);
     for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^  ${command} `, 'm'));
@@ -47,9 +52,7 @@ describe('help', () => {
       expect(code).toBe(0);
       expect(stdout).toContain(`Usage: blindbeat ${name}`);
       expect(stdout).toMatch(new RegExp(`Examples:\n  \\$ blindbeat ${name}\\b`));
-      const command = buildProgram({ stdout: new Collected(), stderr: new Collected() }).commands.find(
-        (c) => c.name() === name,
-      )!;
+      const command = program().commands.find((c) => c.name() === name)!;
       for (const option of command.options) expect(option.description).not.toBe('');
       expect(command.options.map((o) => o.long)).toContain('--json');
       for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
@@ -160,7 +163,7 @@ describe('synth', () => {
 });
 
 describe('train', () => {
-  function program(load: Parameters<typeof addTrain>[2]) {
+  function trainer(load: Parameters<typeof addTrain>[2]) {
     const io = { stdout: new Collected(), stderr: new Collected() };
     const command = new Command('blindbeat').exitOverride();
     addTrain(command, io, load);
@@ -169,7 +172,7 @@ describe('train', () => {
 
   test('when options are given then training gets them', async () => {
     let given: unknown;
-    const { io, run } = program(async () => ({
+    const { io, run } = trainer(async () => ({
       train: async ({ reporter: _, signal, ...options }) => {
         expect(signal).toBeInstanceOf(AbortSignal);
         given = options;
@@ -204,7 +207,9 @@ describe('train', () => {
     const error = explainMissing(missing) as BlindbeatError;
     expect(error).toBeInstanceOf(BlindbeatError);
     expect(error.code).toBe('ENVIRONMENT');
-    expect(error.message).toContain('npm');
+    expect(error.message).toMatch(
+      /npm ci[\s\S]*npm install --no-save \.\/training[\s\S]*npm install @tensorflow/,
+    );
     const other = new Error('something else');
     expect(explainMissing(other)).toBe(other);
   });
