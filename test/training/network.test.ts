@@ -3,6 +3,7 @@ import { DEFAULT_PREPROCESSING } from '../../src/ecg/preprocess.ts';
 import { Random } from '../../src/ecg/random.ts';
 import { loadModel, shippedModels } from '../../src/model/files.ts';
 import { forward } from '../../src/model/forward.ts';
+import type { Model } from '../../src/model/model.ts';
 import { loadBackend } from '../../training/backend.ts';
 import type { Architecture } from '../../training/config.ts';
 import { fromModel, toModel } from '../../training/convert.ts';
@@ -17,6 +18,8 @@ import {
 } from '../../training/network.ts';
 import { checkRanges, measureRanges } from '../../training/ranges.ts';
 import { randomModel } from '../helpers/random-model.ts';
+
+const shipped = await shippedModels();
 
 const SMALL: Architecture = {
   samples: 64,
@@ -47,6 +50,26 @@ function noise(records: number, samples: number, seed: number): Float32Array {
   return Float32Array.from({ length: records * samples }, () => 0.5 * random.normal());
 }
 
+/** Scores of a model's float forward pass, one segment [samples] after the other. */
+function forwardScores(model: Model, segments: Float32Array): number[] {
+  const { samples } = model;
+  return Array.from({ length: segments.length / samples }, (_, i) => [
+    ...forward(model, segments.subarray(samples * i, samples * (i + 1))).scores,
+  ]).flat();
+}
+
+/** Expects as many numbers, none of which is `tolerance` off. */
+function expectClose(
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  tolerance: (expected: number) => number = () => 1e-4,
+): void {
+  expect(actual.length).toBeGreaterThan(0);
+  expect(actual).toHaveLength(expected.length);
+  for (let i = 0; i < expected.length; i++)
+    expect(Math.abs(actual[i] - expected[i])).toBeLessThan(tolerance(expected[i]));
+}
+
 const details = (blocks: number) => ({
   name: 'test',
   preprocessing: { ...DEFAULT_PREPROCESSING, samples: 64, seconds: 0.46875, minimumSeconds: 0.4 },
@@ -65,10 +88,7 @@ describe('on the wasm backend, which every machine has', () => {
     const segments = noise(6, 64, 3);
     // Folded with the very batch's statistics, the exact network computes what the normalised one does.
     const folded = foldBatchNorm(made, batchStatistics(made, segments));
-    const expected = computeScores(made, segments);
-    computeScores(folded, segments).forEach((score, i) => {
-      expect(Math.abs(score - expected[i])).toBeLessThan(1e-4);
-    });
+    expectClose(computeScores(folded, segments), computeScores(made, segments));
   });
 
   test.each(['square', 'relu'] as const)(
@@ -77,13 +97,7 @@ describe('on the wasm backend, which every machine has', () => {
       const made = network(activation);
       const segments = noise(4, 64, 4);
       const folded = foldBatchNorm(made, batchStatistics(made, noise(8, 64, 5)));
-      const model = toModel(folded, details(3));
-      const expected = computeScores(folded, segments);
-      for (let i = 0; i < 4; i++) {
-        forward(model, segments.subarray(64 * i, 64 * (i + 1))).scores.forEach((score, j) => {
-          expect(Math.abs(score - expected[4 * i + j])).toBeLessThan(1e-4);
-        });
-      }
+      expectClose(forwardScores(toModel(folded, details(3)), segments), computeScores(folded, segments));
     },
   );
 
@@ -92,12 +106,10 @@ describe('on the wasm backend, which every machine has', () => {
     const made = foldBatchNorm(normalised, batchStatistics(normalised, noise(8, 64, 5)));
     const again = fromModel(toModel(made, details(3)));
     expect(again.architecture).toEqual(made.architecture);
-    again.parameters.forEach((p, k) => {
-      expect(p).toMatchObject({ name: made.parameters[k].name, shape: made.parameters[k].shape });
-      p.values.forEach((v, i) => {
-        expect(v).toBeCloseTo(made.parameters[k].values[i], 5);
-      });
-    });
+    const shapes = ({ parameters }: Network) => parameters.map((p) => [p.name, p.shape]);
+    expect(shapes(again)).toEqual(shapes(made));
+    for (const [k, { values }] of made.parameters.entries())
+      expectClose(again.parameters[k].values, values, () => 5e-6);
   });
 
   test('an exported network of polynomials computes what TensorFlow.js computes, and survives the way through a model', () => {
@@ -109,12 +121,7 @@ describe('on the wasm backend, which every machine has', () => {
     const made = foldBatchNorm(normalised, batchStatistics(normalised, noise(8, 64, 5)));
     const model = toModel(made, details(3));
     const segments = noise(4, 64, 4);
-    const expected = computeScores(made, segments);
-    for (let i = 0; i < 4; i++) {
-      forward(model, segments.subarray(64 * i, 64 * (i + 1))).scores.forEach((score, j) => {
-        expect(Math.abs(score - expected[4 * i + j])).toBeLessThan(1e-4);
-      });
-    }
+    expectClose(forwardScores(model, segments), computeScores(made, segments));
     expect(fromModel(model)).toEqual(made);
   });
 
@@ -126,16 +133,10 @@ describe('on the wasm backend, which every machine has', () => {
     const model = toModel(made, details(3));
     expect(model.blocks.map((b) => b.helix)).toEqual(helix);
     const segments = noise(4, 64, 4);
-    const expected = computeScores(made, segments);
+    const scores = forwardScores(model, segments);
+    expectClose(scores, computeScores(made, segments));
     const plain = computeScores({ ...made, architecture: plainOf(architecture) }, segments);
-    let apart = 0;
-    for (let i = 0; i < 4; i++) {
-      forward(model, segments.subarray(64 * i, 64 * (i + 1))).scores.forEach((score, j) => {
-        expect(Math.abs(score - expected[4 * i + j])).toBeLessThan(1e-4);
-        apart = Math.max(apart, Math.abs(score - plain[4 * i + j]));
-      });
-    }
-    expect(apart).toBeGreaterThan(1e-2);
+    expect(Math.max(...scores.map((score, i) => Math.abs(score - plain[i])))).toBeGreaterThan(1e-2);
     expect(fromModel(model).architecture).toEqual(made.architecture);
   });
 
@@ -176,23 +177,21 @@ describe('on the wasm backend, which every machine has', () => {
     expect(() => checkRanges(loud, 32)).toThrow(/block 3: pre-activations/);
   });
 
-  test('the shipped models agree with TensorFlow.js to 1e-4 on hostile and ordinary segments', async () => {
-    for (const name of await shippedModels()) {
+  test.each(shipped)(
+    'shipped %s agrees with TensorFlow.js to 1e-4 on hostile and ordinary segments',
+    async (name) => {
       const model = await loadModel(name);
-      const { preprocessing: p, samples, classes } = model;
+      const { preprocessing: p, samples } = model;
       const record = Float64Array.from({ length: samples }, (_, i) => Math.exp(-(((i % 110) - 50) ** 2) / 8));
       const chosen = hostileInputs(p, record, 1).filter((_, i) => i % 29 === 0);
       const segments = new Float32Array(chosen.length * samples);
-      chosen.forEach((input, i) => {
-        segments.set(input.segment, i * samples);
-      });
+      for (const [i, { segment }] of chosen.entries()) segments.set(segment, i * samples);
       const expected = computeScores(fromModel(model), segments, 2);
-      chosen.forEach(({ segment }, i) => {
-        forward(model, segment).scores.forEach((score, j) => {
-          const tensorflow = expected[classes.length * i + j];
-          expect(Math.abs(score - tensorflow)).toBeLessThan(1e-4 * Math.max(1, Math.abs(score)));
-        });
-      });
-    }
+      expectClose(forwardScores(model, segments), expected, (score) => 1e-4 * Math.max(1, Math.abs(score)));
+    },
+  );
+
+  test('there are shipped models to look at', () => {
+    expect(shipped).toContain('deepcardio-deg2');
   });
 });

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { Random } from '../../src/ecg/random.ts';
 import { loadBackend } from '../../training/backend.ts';
-import { AdamW, type Parameter } from '../../training/optimizer.ts';
+import { ADAMW, AdamW, learningRate, type Parameter } from '../../training/optimizer.ts';
 import { orthogonalise } from '../../training/orthogonalise.ts';
 
 beforeAll(async () => {
@@ -51,6 +51,54 @@ describe('orthogonalise', () => {
 
   test('leaves zeros', () => {
     expect(Array.from(orthogonalise(new Float32Array(6), 2, 3))).toEqual([0, 0, 0, 0, 0, 0]);
+  });
+});
+
+describe('AdamW', () => {
+  const one = (part: Partial<Parameter> = {}): Parameter[] => [
+    { name: 'w', shape: [2], values: Float32Array.of(1, -2), decay: false, ...part },
+  ];
+
+  test('its first step is the rate against the sign of the gradient, whatever its size', () => {
+    const optimizer = new AdamW(one());
+    expect(optimizer.update([Float32Array.of(3, -4e-3)], 0.01)).toBeCloseTo(3, 4);
+    expect(optimizer.parameters[0].values[0]).toBeCloseTo(0.99, 5);
+    expect(optimizer.parameters[0].values[1]).toBeCloseTo(-1.99, 5);
+  });
+
+  test('two steps are those of Loshchilov and Hutter, algorithm 2', () => {
+    const gradients = [0.5, -0.2];
+    const { beta1, beta2, epsilon, weightDecay } = ADAMW;
+    let [m, v, x] = [0, 0, 1];
+    gradients.forEach((g, t) => {
+      m = beta1 * m + (1 - beta1) * g;
+      v = beta2 * v + (1 - beta2) * g * g;
+      const step = m / (1 - beta1 ** (t + 1)) / (Math.sqrt(v / (1 - beta2 ** (t + 1))) + epsilon);
+      x -= 0.1 * step + 0.1 * weightDecay * x;
+    });
+    const optimizer = new AdamW(one({ shape: [1], values: Float32Array.of(1), decay: true }));
+    for (const g of gradients) optimizer.update([Float32Array.of(g)], 0.1);
+    expect(optimizer.parameters[0].values[0]).toBeCloseTo(x, 6);
+  });
+
+  test('gradients are clipped to a norm over all parameters, and values held to their bounds', () => {
+    const optimizer = new AdamW([...one(), ...one({ bounds: [-1.5, 0.5] })]);
+    const norm = optimizer.update([Float32Array.of(30, 0), Float32Array.of(0, 40)], 0.01);
+    expect(norm).toBeCloseTo(50, 4);
+    expect(optimizer.first[0][0]).toBeCloseTo(0.1 * 3, 6);
+    expect(optimizer.first[1][1]).toBeCloseTo(0.1 * 4, 6);
+    expect([...optimizer.parameters[1].values]).toEqual([0.5, -1.5]);
+  });
+});
+
+describe('the learning rate', () => {
+  const at = (step: number) => learningRate(step, 110, 10, 1, 0.2);
+
+  test('warms up linearly, falls along half a cosine, and stays at the last', () => {
+    expect([0, 4, 9, 10].map(at)).toEqual([0.1, 0.5, 1, 1]);
+    expect(at(60)).toBeCloseTo(0.6, 12);
+    expect(at(35)).toBeCloseTo(0.2 + 0.8 * (0.5 + Math.SQRT1_2 / 2), 12);
+    expect([110, 500].map(at)).toEqual([0.2, 0.2]);
   });
 });
 
