@@ -47,9 +47,10 @@ export async function loadBackend(prefer?: BackendName): Promise<Backend> {
   }
   throw new BlindbeatError(
     'ENVIRONMENT',
-    `No TensorFlow.js backend to train with: ${reasons.join('; ')}. In a clone of blindbeat run \`npm ci\`, or for ` +
-      'the faster tfjs-node `npm install --no-save ./training`; elsewhere `npm install @tensorflow/tfjs-core@4.22.0 ' +
-      '@tensorflow/tfjs-backend-wasm@4.22.0`, or @tensorflow/tfjs-node@4.22.0 in place of the second.',
+    `No TensorFlow.js backend to train with: ${reasons.join('; ')}. In a clone of blindbeat run ` +
+      '`npm ci`, or for the faster tfjs-node `npm install --no-save ./training`; elsewhere ' +
+      '`npm install @tensorflow/tfjs-core@4.22.0 @tensorflow/tfjs-backend-wasm@4.22.0`, ' +
+      'or @tensorflow/tfjs-node@4.22.0 in place of the second.',
   );
 }
 
@@ -57,7 +58,7 @@ async function loadNative(): Promise<void> {
   const shimmed = util as unknown as Record<string, unknown>;
   for (const [name, value] of Object.entries(GONE_FROM_UTIL)) shimmed[name] ??= value;
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
-  const name = '@tensorflow/tfjs-node'; // a variable: the compiler would look for a package that may be missing
+  const name = '@tensorflow/tfjs-node'; // a variable, since types of a missing package are missing too
   await import(name);
   await use('tensorflow');
 }

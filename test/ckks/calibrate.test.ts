@@ -42,7 +42,8 @@ describe('the fit of costs', () => {
     ['the limbs', (l) => 2 * l, { squared: 0, linear: 2 }],
     ['both', (l) => 0.5 * l ** 2 + 7 * l, { squared: 0.5, linear: 7 }],
     ['nothing', () => 0, { squared: 0, linear: 0 }],
-    // What would need a negative constant gets the better of the fits with one: sum (r / ms) / sum (r / ms)^2.
+    // What would need a negative constant gets the better of the fits with one: sum (r / ms) / sum (r /
+    // ms)^2.
     ['their cube', (l) => l ** 3, { squared: oneTerm((l) => 1 / l), linear: 0 }],
     ['less and less', (l) => 5 - l / 4, { squared: 0, linear: oneTerm((l) => l / (5 - l / 4)) }],
   ])('when times grow with %s, then these are the constants', (_, ms, expected) => {
@@ -78,7 +79,9 @@ describe('the fit of costs', () => {
   });
 });
 
-/** The constant of a fit with one term, by least squares of relative errors; `r` is the term over the time. */
+/**
+ * The constant of a fit with one term, by least squares of relative errors; `r` is the term over the time.
+ */
 function oneTerm(r: (limbs: number) => number): number {
   const sum = (power: number) => LIMBS.reduce((total, limbs) => total + r(limbs) ** power, 0);
   return sum(1) / sum(2);

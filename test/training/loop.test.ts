@@ -103,7 +103,8 @@ test('the loss falls, a resumed training ends with the same weights, and the exp
   const { seconds: _, ...last } = resumed.history[6];
   expect(whole.history[6]).toMatchObject(last);
 
-  if (!whole.best) whole.best = { network: whole.network, score: 0, crossEntropy: 9, epoch: 7 }; // so short a training may escape
+  // So short a training may escape.
+  if (!whole.best) whole.best = { network: whole.network, score: 0, crossEntropy: 9, epoch: 7 };
   const out = join(folder, 'tiny');
   const exported = {
     state: whole,

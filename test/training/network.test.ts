@@ -112,7 +112,7 @@ describe('on the wasm backend, which every machine has', () => {
       expectClose(again.parameters[k].values, values, () => 5e-6);
   });
 
-  test('an exported network of polynomials computes what TensorFlow.js computes, and survives the way through a model', () => {
+  test('a network of polynomials computes as in TensorFlow.js, and survives the way through a model', () => {
     const series = [3, 4, 2].map((degree) => ({
       range: [-3, 4] as const,
       coefficients: [0.5, 1, 0.4, -0.3, 0.2].slice(0, degree + 1),
