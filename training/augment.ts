@@ -4,7 +4,7 @@ import { repeatToLength } from '../src/ecg/repeat.ts';
 import { rootMeanSquare } from '../src/ecg/scale.ts';
 import type { Augmentation } from './config.ts';
 
-/** Sign flip and stretching as published for DeepCardio; little noise, since noise is a class of its own. */
+/** Sign flips and stretching as published for DeepCardio; little noise, since noise is a class of its own. */
 export const AUGMENTATION: Augmentation = {
   flip: 0.5,
   stretch: { probability: 0.8, most: 0.05 },
@@ -13,9 +13,11 @@ export const AUGMENTATION: Augmentation = {
   wander: { probability: 0.3, most: 0.2 },
 };
 
-/** A varied segment in mV, and the factor on its scale. */
+/** A varied segment before a network's scaling. */
 export interface Variation {
+  /** [p.samples], in mV. */
   mv: Float64Array;
+  /** Factor on the scale by which a network divides the segment. */
   gain: number;
 }
 
@@ -25,9 +27,12 @@ export function variedInput({ mv, gain }: Variation, p: Preprocessing): Float32A
 }
 
 /**
- * One varied segment [p.samples] of a conditioned record of any length: a random part (of a record that is
- * long enough) or the whole record repeated, then shifted circularly, which the circular network only notices
- * through its pooling.
+ * One varied segment of a conditioned record.
+ *
+ * It is a random part of a record that is long enough, else the whole record repeated; stretched, shifted
+ * circularly (which the circular network notices through its pooling only), with noise and wander added.
+ *
+ * @param conditioned mV at the network's rate, of any length
  */
 export function vary(
   conditioned: Float32Array,
@@ -60,7 +65,7 @@ export function vary(
   return { mv, gain: random.between(1 - amplitude.most, 1 + amplitude.most) };
 }
 
-/** x at start, start + factor, ...: Catmull-Rom, which is exact enough for a signal of 40 Hz at 136 Hz. */
+/** x at start, start + factor, ... by Catmull-Rom splines, exact enough for a signal of 40 Hz at 136 Hz. */
 function stretched(x: Float32Array, start: number, factor: number, length: number): Float64Array {
   const y = new Float64Array(length);
   const last = x.length - 1;

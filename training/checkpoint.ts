@@ -5,12 +5,16 @@ import type { Architecture } from './config.ts';
 import type { Network } from './network.ts';
 import { AdamW, type Parameter } from './optimizer.ts';
 
-/** What one epoch did: a line of the training log. */
+/** What one epoch did: a row of the training log. */
 export interface EpochRecord {
+  /** From 1, over both phases. */
   epoch: number;
   phase: Network['phase'];
+  /** What its batches took, without validation. */
   seconds: number;
+  /** Of the last batch. */
   learningRate: number;
+  /** Means over the batches: the loss without the range penalty, and the penalty. */
   loss: number;
   penalty: number;
   /** CinC score of the augmented training batches, as they were seen. */
@@ -21,7 +25,7 @@ export interface EpochRecord {
   validationScore: number;
   validationCrossEntropy: number;
   validationLargest: number;
-  /** The same for the average of the weights. */
+  /** The same for the average of the weights, from when there is one. */
   averageScore?: number;
   averageCrossEntropy?: number;
   averageLargest?: number;
@@ -29,15 +33,16 @@ export interface EpochRecord {
 
 /** Everything that a training needs to go on as if it had never stopped. */
 export interface TrainingState {
+  /** Name or path of the config. */
   config: string;
   seed: number;
   /** Epochs done, over both phases. */
   epoch: number;
   network: Network;
   optimizer: AdamW;
-  /** The average of the weights: of a ReLU network from the start, of a polynomial one in phase `exact` only. */
+  /** The average of the weights: a ReLU network has it from the start, a polynomial one in phase `exact`. */
   average?: Network;
-  /** The exact network of the lowest validation cross-entropy so far. */
+  /** The exact network of the lowest validation cross-entropy so far, of those that the gate lets pass. */
   best?: { network: Network; score: number; crossEntropy: number; epoch: number };
   history: EpochRecord[];
 }
@@ -77,7 +82,11 @@ export async function saveCheckpoint(path: string, state: TrainingState): Promis
   await writeOutput(path, JSON.stringify(stored));
 }
 
-/** Reads a checkpoint. Throws `FILE` if it is not there or not one of this version. */
+/**
+ * Reads what `saveCheckpoint` wrote.
+ *
+ * @throws BlindbeatError FILE if there is no such file or it is no checkpoint of this version
+ */
 export function loadCheckpoint(path: string): TrainingState {
   let stored: ReturnType<typeof JSON.parse>;
   try {
@@ -90,7 +99,8 @@ export function loadCheckpoint(path: string): TrainingState {
   if (stored.format !== 'blindbeat-checkpoint' || stored.version !== VERSION) {
     throw new BlindbeatError(
       'FILE',
-      `${path} is no checkpoint of version ${VERSION}. Start without --resume, or with the version that wrote it.`,
+      `${path} is no checkpoint of version ${VERSION}. Start without --resume, or with the version that ` +
+        'wrote it.',
     );
   }
   const network = readNetwork(stored.network);

@@ -11,11 +11,17 @@ export interface ModelDetails {
   preprocessing: Preprocessing;
   scoreLimit: number;
   provenance: Provenance;
-  /** Validated pre-activations per block; a Chebyshev series has its own. */
+  /**
+   * Smallest and largest validated pre-activation of each block; a Chebyshev series has a range of its own.
+   */
   ranges: [number, number][];
 }
 
-/** The model file's form of an exact network; of a square, a (x + h)^2 = a h^2 + 2 a h x + a x^2 per channel. */
+/**
+ * An exact network as a model; a (x + h)^2 becomes a h^2 + 2 a h x + a x^2 per channel.
+ *
+ * @throws BlindbeatError INTERNAL if the network is in the normalised phase
+ */
 export function toModel(network: Network, details: ModelDetails): Model {
   const { architecture } = network;
   if (network.phase !== 'exact') {
@@ -62,6 +68,7 @@ export function toModel(network: Network, details: ModelDetails): Model {
   };
 }
 
+/** [3 * channels]: those of 1, of x and of x^2. */
 function squareCoefficients(a: Float32Array, h: Float32Array): Float32Array {
   const n = a.length;
   const coefficients = new Float32Array(3 * n);
@@ -74,7 +81,7 @@ function squareCoefficients(a: Float32Array, h: Float32Array): Float32Array {
 }
 
 /**
- * The network of an exported model, to go on training from or to learn from.
+ * The exact network of a model, to go on training from or to learn from.
  *
  * @throws BlindbeatError MODEL if it is not of the form that training makes
  */
@@ -94,7 +101,8 @@ export function fromModel(model: Model): Network {
   if (!even || !(relu || square || chebyshev)) {
     throw new BlindbeatError(
       'MODEL',
-      `Model ${model.name} cannot be trained on: expected polynomials of degree 2 or Chebyshev series and average pooling, or ReLU, and one kernel length and pool for all blocks.`,
+      `Model ${model.name} cannot be trained on: expected polynomials of degree 2 or Chebyshev series and ` +
+        'average pooling, or ReLU, and one kernel length and pool for all blocks.',
     );
   }
   const helix = model.blocks.map((b) => b.helix);
@@ -123,7 +131,8 @@ export function fromModel(model: Model): Network {
     if (a.some((value, c) => !(Math.abs(coefficients[c] - value * h[c] ** 2) <= 1e-4))) {
       throw new BlindbeatError(
         'MODEL',
-        `Model ${model.name} cannot be trained on: the polynomials of block ${i + 1} are not of the form a (x + h)^2.`,
+        `Model ${model.name} cannot be trained on: the polynomials of block ${i + 1} are not of the form ` +
+          'a (x + h)^2.',
       );
     }
     return [

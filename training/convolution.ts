@@ -1,10 +1,14 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 /**
- * Circular 1-D convolution, y[b,t,o] = sum_{k,i} x[b, t + d(k - (K-1)/2) mod T, i] w[k,i,o], with a gradient
- * made of convolutions and matrix products only, since the wasm backend has no `Conv2DBackpropFilter` and
- * tfjs has no gradient of a dilated convolution.
- * x [batch, time, in], w [kernel, in, out]; dilation d divides time.
+ * Circular 1-D convolution, y[b,t,o] = sum over k, i of x[b, t + d(k - (K-1)/2) mod T, i] w[k,i,o].
+ *
+ * Its gradient is made of convolutions and matrix products only: the wasm backend has no
+ * `Conv2DBackpropFilter`, and TensorFlow.js no gradient of a dilated convolution.
+ *
+ * @param x [batch, time, in]; the result is [batch, time, out]
+ * @param w [kernel, in, out], an odd kernel
+ * @param dilation d divides time
  */
 export function circularConv(x: tf.Tensor3D, w: tf.Tensor3D, dilation: number): tf.Tensor3D {
   const op = tf.customGrad((...args: (tf.Tensor | tf.GradSaveFunc)[]) => {
@@ -20,11 +24,12 @@ export function circularConv(x: tf.Tensor3D, w: tf.Tensor3D, dilation: number): 
   return op(x, w) as tf.Tensor3D;
 }
 
-/** The forward pass: a dilated circular convolution is a plain one on [time / d, d]. */
+/** The forward pass of `circularConv`: a dilated convolution is a plain one on [time / d, d]. */
 export function circular(x: tf.Tensor3D, w: tf.Tensor3D, dilation: number): tf.Tensor3D {
   const [batch, time] = x.shape;
   const [kernel, inputs, outputs] = w.shape;
-  const y = tf.conv2d(padded(x, kernel, dilation), tf.reshape(w, [kernel, 1, inputs, outputs]), 1, 'valid');
+  const filter = tf.reshape(w, [kernel, 1, inputs, outputs]) as tf.Tensor4D; // [kernel, 1, in, out]
+  const y = tf.conv2d(padded(x, kernel, dilation), filter, 1, 'valid'); // [batch, time / d, d, out]
   return tf.reshape(y, [batch, time, outputs]);
 }
 
@@ -32,20 +37,22 @@ export function circular(x: tf.Tensor3D, w: tf.Tensor3D, dilation: number): tf.T
 function padded(x: tf.Tensor3D, kernel: number, dilation: number): tf.Tensor4D {
   const [batch, time, channels] = x.shape;
   const rows = time / dilation;
-  const folded = tf.reshape(x, [batch, rows, dilation, channels]) as tf.Tensor4D;
+  const folded = tf.reshape(x, [batch, rows, dilation, channels]) as tf.Tensor4D; // [batch, time / d, d, c]
   const half = (kernel - 1) / 2;
   if (half === 0) return folded;
   const head = tf.slice(folded, [0, 0, 0, 0], [batch, half, dilation, channels]);
   const tail = tf.slice(folded, [0, rows - half, 0, 0], [batch, half, dilation, channels]);
-  return tf.concat([tail, folded, head], 1);
+  return tf.concat([tail, folded, head], 1); // [batch, time / d + kernel - 1, d, c]
 }
 
-/** The filter of the input gradient: reversed in time, channels swapped. */
+/** The filter of the input's gradient: [kernel, in, out] reversed in time, as [kernel, out, in]. */
 export function flip(w: tf.Tensor3D): tf.Tensor3D {
   return tf.transpose(tf.reverse(w, 0), [0, 2, 1]);
 }
 
-/** dw[k,i,o] = sum_{b,t} x[b, t + d(k - half), i] dy[b,t,o]. */
+/**
+ * The gradient of w [kernel, in, out]: dw[k,i,o] = sum over b, t of x[b, t + d(k - (K-1)/2), i] dy[b,t,o].
+ */
 export function filterGradient(
   x: tf.Tensor3D,
   dy: tf.Tensor3D,
@@ -55,18 +62,19 @@ export function filterGradient(
   const [batch, time, inputs] = x.shape;
   const outputs = dy.shape[2];
   const rows = time / dilation;
-  const input = padded(x, kernel, dilation);
+  const input = padded(x, kernel, dilation); // [batch, time / d + kernel - 1, d, in]
   if (tf.getBackend() === 'wasm') {
-    // One convolution with batch and channels swapped: 15-30 GFLOP/s, where wasm's transposed product is slow.
-    const images = tf.transpose(input, [3, 1, 2, 0]); // [in, rows + kernel - 1, d, batch]
-    const filter = tf.transpose(tf.reshape(dy, [batch, rows, dilation, outputs]), [1, 2, 0, 3]);
+    // One convolution with batch and channels swapped: 15-30 GFLOP/s; wasm's transposed product is slow.
+    const images = tf.transpose(input, [3, 1, 2, 0]); // [in, time / d + kernel - 1, d, batch]
+    const turned = tf.reshape(dy, [batch, rows, dilation, outputs]); // [batch, time / d, d, out]
+    const filter = tf.transpose(turned, [1, 2, 0, 3]); // [time / d, d, batch, out]
     const dw = tf.conv2d(images as tf.Tensor4D, filter as tf.Tensor4D, 1, 'valid'); // [in, kernel, 1, out]
     return tf.transpose(tf.reshape(dw, [inputs, kernel, outputs]), [1, 0, 2]);
   }
-  const flat = tf.reshape(dy, [batch * time, outputs]) as tf.Tensor2D;
+  const flat = tf.reshape(dy, [batch * time, outputs]) as tf.Tensor2D; // [batch * time, out]
   const taps = Array.from({ length: kernel }, (_, k) => {
-    const rowsOfTap = tf.slice(input, [0, k, 0, 0], [batch, rows, dilation, inputs]);
-    return tf.matMul(tf.reshape(rowsOfTap, [batch * time, inputs]) as tf.Tensor2D, flat, true);
+    const seen = tf.slice(input, [0, k, 0, 0], [batch, rows, dilation, inputs]); // [batch, time / d, d, in]
+    return tf.matMul(tf.reshape(seen, [batch * time, inputs]) as tf.Tensor2D, flat, true); // [in, out]
   });
-  return tf.stack(taps) as tf.Tensor3D;
+  return tf.stack(taps) as tf.Tensor3D; // [kernel, in, out]
 }

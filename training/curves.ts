@@ -14,7 +14,11 @@ const TRAINING = 'training batches';
 const VALIDATION = 'validation';
 const AVERAGED = 'validation, averaged weights';
 
-/** The curves of a training as a Vega-Lite chart: score, cross-entropy, largest |score| and learning rate by epoch. */
+/**
+ * A training as a Vega-Lite chart: score, cross-entropy, largest |score| and learning rate by epoch.
+ *
+ * @param chosenEpoch is marked as the exported one
+ */
 export function trainingCurves(history: EpochRecord[], title: string, chosenEpoch?: number): TopLevelSpec {
   const points = (curve: string, figure: Figure): Point[] =>
     history.flatMap((record) => {

@@ -5,13 +5,15 @@ import { summarise } from '../src/evaluation/summary.ts';
 import type { Model } from '../src/model/model.ts';
 import type { Corpus } from './data.ts';
 
+/** The metrics of a model on part of a corpus. */
 export interface Evaluation extends Metrics {
   /** 95 % bootstrap interval of the CinC score. */
   ci95: Interval;
+  /** Largest |score|. */
   largestScore: number;
 }
 
-/** What `blindbeat evaluate` says of a model, on records that are prepared already. */
+/** What `blindbeat evaluate` says of a model, on records of a corpus, whose segments are prepared already. */
 export async function evaluateModel(
   model: Model,
   corpus: Corpus,

@@ -4,16 +4,22 @@ import { rootMeanSquare } from '../src/ecg/scale.ts';
 import { BlindbeatError } from '../src/errors.ts';
 import type { Corpus } from './data.ts';
 
+/** A network's input that is no ECG, or a disturbed one. */
 export interface HostileInput {
+  /** In words: 'white noise', 'lead off', ... */
   kind: string;
   /** [p.samples], within the client's bounds on samples and energy. */
   segment: Float32Array;
 }
 
 /**
- * What a client could send that is no ECG, through the client's own bounds (`normaliseSegment`): noise, steps,
- * square waves, sines, spikes, constants, and `record` [p.samples], an ECG in mV, disturbed. None is band-passed:
+ * What a client could send that is no ECG: noise, steps, square waves, sines, spikes, constants, and an ECG
+ * that is disturbed.
+ *
+ * Each goes through the client's own scaling and bounds (`normaliseSegment`), none through its band-pass:
  * that is more than any client can send.
+ *
+ * @param record the ECG [p.samples], in mV
  */
 export function hostileInputs(p: Preprocessing, record: Float64Array, seed: number): HostileInput[] {
   const random = new Random(seed);
@@ -68,7 +74,7 @@ export function hostileInputs(p: Preprocessing, record: Float64Array, seed: numb
   return inputs;
 }
 
-/** The segments [inputs * p.samples] of hostile inputs, always the same, some of them made with the first record. */
+/** Segments [inputs * p.samples] of hostile inputs, the same for a corpus: its first record is disturbed. */
 export function hostileSegments(corpus: Corpus, p: Preprocessing): Float32Array {
   const [first] = corpus.records;
   const record = Float64Array.from(corpus.signals.subarray(first.offset, first.offset + first.length));

@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 /**
- * An op with its own gradient. tfjs-core registers no gradients under Node (only the 60 MB union package does),
- * so every op of the network brings one. `gradient` gets dy, the inputs and the value.
+ * An op with its own gradient: tfjs-core alone registers none, so that every op of the network brings one.
+ *
+ * @param gradient gives the gradients of the inputs, in their order, from dy, the inputs and the value
  */
 export function withGradient<Y extends tf.Tensor>(
   inputs: tf.Tensor[],
@@ -21,7 +22,7 @@ export function withGradient<Y extends tf.Tensor>(
   return op(...inputs) as Y;
 }
 
-/** x + b over the last axis; x [batch, time, channels], b [channels]. */
+/** x + b; x [batch, time, channels], b [channels]. */
 export function addBias(x: tf.Tensor3D, b: tf.Tensor1D): tf.Tensor3D {
   return withGradient(
     [x, b],
@@ -37,8 +38,8 @@ export function meanOverTime(x: tf.Tensor3D): tf.Tensor2D {
     (xs) => tf.mean(xs, 1) as tf.Tensor2D,
     (dy, [xs]) => {
       const [batch, time, channels] = xs.shape as [number, number, number];
-      const even = tf.reshape(tf.div(dy, time), [batch, 1, channels]);
-      return [tf.mul(even, tf.onesLike(xs))];
+      const even = tf.reshape(tf.div(dy, time), [batch, 1, channels]); // [batch, 1, channels]
+      return [tf.mul(even, tf.onesLike(xs))]; // [batch, time, channels]
     },
   );
 }
@@ -49,27 +50,31 @@ export function dense(x: tf.Tensor2D, w: tf.Tensor2D, b: tf.Tensor1D): tf.Tensor
     [x, w, b],
     (xs, ws, bs) => tf.add(tf.matMul(xs as tf.Tensor2D, ws as tf.Tensor2D), bs) as tf.Tensor2D,
     (dy, [xs, ws]) => [
-      tf.matMul(dy, ws as tf.Tensor2D, false, true),
-      tf.matMul(xs as tf.Tensor2D, dy, true),
-      tf.sum(dy, 0),
+      tf.matMul(dy, ws as tf.Tensor2D, false, true), // [batch, channels]
+      tf.matMul(xs as tf.Tensor2D, dy, true), // [channels, classes]
+      tf.sum(dy, 0), // [classes]
     ],
   );
 }
 
-/** y = maxPool(max(x, 0)), the published network's activation; x [batch, time, channels], pool divides time. */
+/**
+ * maxPool(max(x, 0)), the published DeepCardio's activation: x [batch, time, channels] to
+ * [batch, time / pool, channels]; pool divides time.
+ */
 export function reluPool(x: tf.Tensor3D, pool: number): tf.Tensor3D {
   const [batch, time, channels] = x.shape;
   const flat = (t: tf.Tensor) => tf.reshape(t, [batch, 1, t.size / (batch * channels), channels]);
   return withGradient(
     [x],
     (xs) => {
+      // [batch, 1, time / pool, channels]
       const pooled = tf.maxPool(flat(tf.relu(xs)) as tf.Tensor4D, [1, pool], [1, pool], 'valid');
       return tf.reshape(pooled, [batch, time / pool, channels]) as tf.Tensor3D;
     },
     (dy, [xs], value) => {
       // The first of equal samples of a window takes the gradient; windows without a positive one take none.
-      const wide = tf.reshape(xs, [batch, time / pool, pool * channels]) as tf.Tensor3D;
-      const open = tf.mul(dy, tf.cast(tf.greater(value, 0), 'float32'));
+      const wide = tf.reshape(xs, [batch, time / pool, pool * channels]); // [batch, windows, pool channels]
+      const open = tf.mul(dy, tf.cast(tf.greater(value, 0), 'float32')); // [batch, time / pool, channels]
       const parts: tf.Tensor[] = [];
       let left = open as tf.Tensor;
       for (let k = 0; k < pool; k++) {
@@ -83,7 +88,7 @@ export function reluPool(x: tf.Tensor3D, pool: number): tf.Tensor3D {
   );
 }
 
-/** y = averagePool(max(x, 0)); x [batch, time, channels], pool divides time. */
+/** averagePool(max(x, 0)): x [batch, time, channels] to [batch, time / pool, channels]; pool divides time. */
 export function reluAveragePool(x: tf.Tensor3D, pool: number): tf.Tensor3D {
   return withGradient(
     [x],
@@ -92,37 +97,41 @@ export function reluAveragePool(x: tf.Tensor3D, pool: number): tf.Tensor3D {
   );
 }
 
-/** [batch, time, c] -> [batch, time / pool, c] */
+/**
+ * Means over `pool` samples in time: [batch, time, c] to [batch, time / pool, c]. Has no gradient of its own.
+ */
 export function averagePool(x: tf.Tensor3D, pool: number): tf.Tensor3D {
   if (pool === 1) return x;
   const [batch, time, channels] = x.shape;
-  const flat = tf.reshape(x, [batch, 1, time, channels]) as tf.Tensor4D;
+  const flat = tf.reshape(x, [batch, 1, time, channels]) as tf.Tensor4D; // [batch, 1, time, c]
   return tf.reshape(tf.avgPool(flat, [1, pool], [1, pool], 'valid'), [batch, time / pool, channels]);
 }
 
-/** [batch, time, c] -> [batch, time * times, c], each row repeated. */
+/** Each row `times` times: [batch, time, c] to [batch, time * times, c]. Has no gradient of its own. */
 export function repeat(x: tf.Tensor3D, times: number): tf.Tensor3D {
   if (times === 1) return x;
   const [batch, time, channels] = x.shape;
-  const rows = tf.reshape(x, [batch, time, channels]);
-  return tf.reshape(tf.concat(Array(times).fill(rows), 2), [batch, time * times, channels]);
+  const side = tf.concat(Array<tf.Tensor3D>(times).fill(x), 2); // [batch, time, times c]
+  return tf.reshape(side, [batch, time * times, channels]);
 }
 
 /** What the loss of a batch is made of beside the scores. */
 export interface LossTerms {
   /** [batch, classes]: class probabilities times the record's weight. */
   targets: tf.Tensor2D;
-  /** Scores go through s = bound * tanh(score / bound) first. */
+  /** Scores go through bound * tanh(score / bound) first; undefined: they are taken as they are. */
   bound?: number;
-  /** A teacher's probabilities at a temperature, times their weight. */
+  /** A teacher's probabilities [batch, classes] at a temperature, times the record's weight. */
   teacher?: { targets: tf.Tensor2D; temperature: number };
-  /** weight * the mean over records of the sum of log(1 + relu(|score| - start)^2) is added. */
+  /** weight * the mean over records of the sum over classes of log(1 + relu(|score| - start)^2) is added. */
   excess?: { start: number; weight: number };
 }
 
 /**
- * Sum over records and classes of -targets log softmax(s) - temperature teacher log softmax(s / temperature), plus
- * the scores' excess. scores [batch, classes].
+ * The sum over records and classes of -targets log softmax(s) - temperature teacher log softmax(s /
+ * temperature), plus the excess of the scores; s are the bounded scores.
+ *
+ * @param scores [batch, classes]
  */
 export function crossEntropy(scores: tf.Tensor2D, terms: LossTerms): tf.Scalar {
   const { targets, bound, teacher, excess } = terms;
@@ -149,7 +158,7 @@ export function crossEntropy(scores: tf.Tensor2D, terms: LossTerms): tf.Scalar {
       const s = squash(raw);
       // d/ds of -t . log softmax(s) = softmax(s) sum(t) - t; the temperature's two factors cancel
       const slope = (t: tf.Tensor, at: tf.Tensor) => tf.sub(tf.mul(tf.exp(log(at)), tf.sum(t, 1, true)), t);
-      let ds = slope(targets, s);
+      let ds = slope(targets, s); // [batch, classes]
       if (teacher) ds = tf.add(ds, slope(teacher.targets, tf.div(s, teacher.temperature)));
       if (bound !== undefined) ds = tf.mul(ds, tf.sub(1, tf.square(tf.div(s, bound))));
       if (excess) {

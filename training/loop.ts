@@ -21,13 +21,15 @@ import {
 import { ADAMW, AdamW, learningRate } from './optimizer.ts';
 import { isInRange, measureRanges } from './ranges.ts';
 
-/** What a training tells while it runs; the CLI draws it. */
+/** What a training tells after every step. */
 export interface StepProgress {
+  /** From 1, over both phases. */
   epoch: number;
   epochs: number;
+  /** From 1, of the epoch. */
   step: number;
   steps: number;
-  /** Mean over the epoch so far. */
+  /** Mean over the epoch so far, without the range penalty. */
   loss: number;
   /** CinC score of the batches of this epoch so far, as they were seen. */
   score: number;
@@ -35,28 +37,33 @@ export interface StepProgress {
   eta: number;
 }
 
-/** An exact network and what makes its inputs: samples, seconds and band as the taught network has them, scale and bounds its own. */
+/**
+ * An exact network and what makes its inputs. Samples, seconds and band of the preprocessing are those of the
+ * network that is taught; scale and bounds are its own.
+ */
 export interface Teacher {
   network: Network;
   preprocessing: Preprocessing;
 }
 
+/** What a training needs beside its state. */
 export interface LoopOptions {
   corpus: Corpus;
   parts: Parts;
   preprocessing: Preprocessing;
   config: TrainingConfig;
-  /** Networks whose mean scores are targets too, as config.distillation says. */
+  /** Networks whose mean scores are targets too, as `config.distillation` says. */
   teachers?: Teacher[];
   /** Whether a polynomial network must pass the gate of an export to be chosen; default: true. */
   gate?: boolean;
+  /** Stops the training after the step that is under way. */
   signal?: AbortSignal;
   onStep?: (progress: StepProgress) => void;
   /** Called after every epoch with the state to store. */
   onEpoch?: (record: EpochRecord, state: TrainingState) => void | Promise<void>;
 }
 
-/** A training at its beginning: a new network, or an exact one to go on from (which skips the first phase). */
+/** A training at its beginning: of a new network, or of the exact one `init`, which skips the first phase. */
 export function initialState(configName: string, config: TrainingConfig, seed: number, init?: Network) {
   const { architecture, phases } = config;
   const first = phases.normalised.plain ? plainOf(architecture) : architecture;
@@ -70,16 +77,18 @@ export function initialState(configName: string, config: TrainingConfig, seed: n
     history: [],
   };
   if (init) state.epoch = phases.normalised.epochs;
-  // The average of polynomial networks that leave their range is worth nothing: theirs starts with the exact phase.
+  // Polynomial networks leave their range in the first phase: an average of such ones is worth nothing.
   if (init || architecture.activation === 'relu') state.average = copyOf(network);
   return state;
 }
 
 /**
- * Runs both phases of the recipe from `state` to their end: `normalised` with batch norm, clip and penalty, then
- * `exact` with batch norm folded away, so that what is trained is what is exported. Random numbers depend on
- * seed and epoch alone: a resumed training sees what it would have seen.
- * Throws `INTERRUPTED` when `signal` is aborted; the last finished epoch has been handed to `onEpoch` by then.
+ * Runs both phases of the recipe from `state`, which it changes, to their end: `normalised` with batch norm,
+ * then `exact` with batch norm folded away, so that what is trained is what is exported.
+ *
+ * Random numbers depend on seed and epoch alone: a resumed training sees what it would have seen.
+ *
+ * @throws BlindbeatError INTERRUPTED when `signal` is aborted; every finished epoch was handed to `onEpoch`
  */
 export async function runTraining(state: TrainingState, options: LoopOptions): Promise<TrainingState> {
   const { normalised, exact } = options.config.phases;
@@ -97,7 +106,10 @@ export async function runTraining(state: TrainingState, options: LoopOptions): P
   return state;
 }
 
-/** From batch norm to the exact network of the config's architecture; the optimiser starts anew, since the weights have other scales. */
+/**
+ * From batch norm to the exact network of the config's architecture. The optimiser starts anew, because
+ * folded weights have other scales.
+ */
 function freeze(state: TrainingState, options: LoopOptions): void {
   const { architecture } = options.config;
   state.network = exactOf({ ...state.network, architecture }, state.seed, options);
@@ -170,7 +182,8 @@ async function trainEpoch(
     if (options.signal?.aborted) {
       throw new BlindbeatError(
         'INTERRUPTED',
-        `Training stopped in epoch ${state.epoch + 1} of ${epochs}. --resume goes on after the last finished epoch.`,
+        `Training stopped in epoch ${state.epoch + 1} of ${epochs}. --resume goes on after the last ` +
+          'finished epoch.',
       );
     }
   }
@@ -189,7 +202,10 @@ async function trainEpoch(
   };
 }
 
-/** Of a batch whose `segments` the preprocessing `own` made. For a teacher with another one, rows that are no variation are 0: they have no label. */
+/**
+ * The mean of the teachers' scores [rows * classes] for a batch [rows * samples] that the preprocessing `own`
+ * made. For a teacher with another one, rows that are no variation are 0: they have no label.
+ */
 function meanScores(
   teachers: Teacher[],
   variations: Variation[],
@@ -212,7 +228,7 @@ function meanScores(
 /** Marks a segment that has no class. */
 const NO_LABEL = 255;
 
-/** Inputs that are no ECG, fresh in every epoch: the exact network is to stay in range on them too. */
+/** Hostile inputs, fresh in every epoch: the exact network is to stay in range on them too. */
 function hostilePool(state: TrainingState, options: LoopOptions, random: Random): Float32Array[] {
   const { corpus, parts, preprocessing, config } = options;
   if (state.network.phase !== 'exact' || config.hostilePerBatch === 0) return [];
@@ -261,7 +277,8 @@ function judge(state: TrainingState, record: EpochRecord, options: LoopOptions):
   record.validationScore = current.score;
   record.validationCrossEntropy = current.crossEntropy;
   record.validationLargest = current.largest;
-  // A polynomial network still escapes in the first phase, a plain one is not yet the config's; a ReLU network has no second one.
+  // In the first phase a polynomial network escapes and a plain one is not yet the config's; ReLU has no
+  // second.
   const early = options.config.phases.normalised.plain || state.network.architecture.activation !== 'relu';
   if (state.network.phase !== 'exact' && early) return;
   const candidates = [{ network: exact, ...current }];
@@ -283,8 +300,9 @@ function judge(state: TrainingState, record: EpochRecord, options: LoopOptions):
 }
 
 /**
- * Whether a network would pass the gate of an export with a quarter to spare: over hostile inputs and the records that it
- * may know, both signs. One record in thousands escapes for long, and need not be one of the validation part.
+ * Whether a network would pass the gate of an export with a quarter to spare, on hostile inputs and the
+ * records that it may know, both signs: one record in thousands escapes for long, and it need not be a
+ * validation one.
  */
 function staysInRange(network: Network, { corpus, parts, config, preprocessing: p }: LoopOptions): boolean {
   const known = rowsOf(corpus.segments, [...parts.train, ...parts.validation], p.samples);

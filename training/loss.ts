@@ -3,38 +3,51 @@ import type { RangeControl } from './config.ts';
 import { crossEntropy } from './layers.ts';
 import { forwardTensors, type Network, parameterTensors } from './network.ts';
 
+/** What the loss of a batch is made of. */
 export interface LossOptions {
   /** Weight of a record of each class. */
   classWeights: number[];
   /** Share of the target spread evenly over all classes. */
   labelSmoothing: number;
-  /** In the loss only, scores go through bound * tanh(s / bound); undefined: as they are. */
+  /**
+   * In the loss only, scores go through bound * tanh(score / bound); undefined: they are taken as they are.
+   */
   scoreBound?: number;
-  /** weight * mean over records of the sum of log(1 + relu(|score| - start)^2) is added to the loss. */
+  /** weight * the mean over records of the sum over classes of log(1 + relu(|score| - start)^2) is added. */
   scoreExcess?: { start: number; weight: number };
+  /** What keeps pre-activations in range. */
   control?: RangeControl;
-  /** Scores of a teacher for the same segments [batch * classes], with the share and temperature of its loss. */
+  /** What a teacher says of the same segments. */
   teacher?: Teacher;
 }
 
 interface Teacher {
+  /** [batch * classes] */
   scores: Float32Array;
+  /** Of the loss, 0..1; the labels have the rest. */
   share: number;
+  /** By which both networks' scores are divided in the teacher's part of the loss. */
   temperature: number;
 }
 
+/** What one batch gives. */
 export interface StepResult {
-  /** Cross-entropy (with the teacher's part), without the range penalty. */
+  /** Cross-entropy with the teacher's part and the scores' excess, without the range penalty. */
   loss: number;
+  /** Of all blocks. */
   penalty: number;
+  /** [batch * classes] */
   scores: Float32Array;
   /** In the order of the network's parameters. */
   gradients: Float32Array[];
 }
 
 /**
- * Loss and gradients of one batch: segments [batch * samples], labels [batch]. A label that is no class leaves its
- * segment out of the cross-entropy: it counts for the range penalty and the scores' excess only.
+ * Loss and gradients of one batch; the gradients are those of loss and penalty together.
+ *
+ * @param segments [batch * samples]
+ * @param labels [batch]; one that is no class leaves its segment out of the cross-entropy, so that it counts
+ * for the range penalty and the scores' excess only
  */
 export function lossAndGradients(
   network: Network,
@@ -48,8 +61,9 @@ export function lossAndGradients(
   let scores: tf.Tensor2D | undefined;
   const tensors = parameterTensors(network);
   const { value, grads } = tf.tidy(() => {
-    const x = tf.tensor3d(segments, [batch, samples, 1]);
-    const targets = tf.tensor2d(weightedTargets(labels, classes.length, options), [batch, classes.length]);
+    const x = tf.tensor3d(segments, [batch, samples, 1]); // [batch, samples, 1]
+    const weights = weightedTargets(labels, classes.length, options);
+    const targets = tf.tensor2d(weights, [batch, classes.length]); // [batch, classes]
     const teacher = options.teacher && {
       targets: teacherTargets(options.teacher, labels, classes.length),
       temperature: options.teacher.temperature,
@@ -60,7 +74,7 @@ export function lossAndGradients(
         onPenalty: (penalty) => penalties.push(penalty),
         onStatistics: (mean, variance) => tf.dispose([mean, variance]),
       });
-      scores = tf.keep(s);
+      scores = tf.keep(s); // [batch, classes]
       return crossEntropy(s, { targets, teacher, bound: options.scoreBound, excess: options.scoreExcess });
     };
     return tf.valueAndGrads(f)(tensors);
@@ -76,7 +90,7 @@ export function lossAndGradients(
   return result;
 }
 
-/** Rows of target probabilities times the record's class weight over the batch's size. */
+/** [batch * classes]: target probabilities times the record's class weight over the batch's size. */
 function weightedTargets(labels: ArrayLike<number>, classes: number, options: LossOptions): Float32Array {
   const targets = new Float32Array(labels.length * classes);
   const even = options.labelSmoothing / classes;
@@ -91,7 +105,10 @@ function weightedTargets(labels: ArrayLike<number>, classes: number, options: Lo
   return targets;
 }
 
-/** The teacher's probabilities at the temperature, times their part in the mean over records. */
+/**
+ * [batch, classes]: the teacher's probabilities at the temperature, times their part in the mean over
+ * records.
+ */
 function teacherTargets(teacher: Teacher, labels: ArrayLike<number>, classes: number): tf.Tensor2D {
   const batch = labels.length;
   const probabilities = tf.softmax(

@@ -1,6 +1,6 @@
 import { softmax } from '../src/model/classify.ts';
 
-/** Index of the largest of each row of `scores` [records][classes]. */
+/** [records]: index of the first of the largest of each row of `scores` [records * classes]. */
 export function argmaxRows(scores: ArrayLike<number>, classes: number): Uint8Array {
   const out = new Uint8Array(scores.length / classes);
   for (let i = 0; i < out.length; i++) {
@@ -12,8 +12,11 @@ export function argmaxRows(scores: ArrayLike<number>, classes: number): Uint8Arr
 }
 
 /**
- * Mean over records of -log softmax(scores)[label]; scores [records][classes]. A record with a score beyond +-limit, which
- * the client refuses, counts as `limit`.
+ * Mean over records of -log softmax(scores)[label].
+ *
+ * @param scores [records * classes]
+ * @param labels [records]
+ * @param limit a record with a |score| beyond it, which the client refuses, counts as `limit`
  */
 export function meanCrossEntropy(
   scores: ArrayLike<number>,

@@ -17,18 +17,22 @@ export const SQUARE = { a: 0.25, h: 1, aBounds: [0.05, 4], hBounds: [-4, 4] } sa
   hBounds: [number, number];
 };
 
-/**
- * A network in training. `normalised`: batch norm before every activation. `exact`: batch norm folded into the
- * convolutions, so that what is trained is what is exported.
- */
+/** A network in training. */
 export interface Network {
   architecture: Architecture;
+  /**
+   * `normalised`: batch norm before every activation. `exact`: batch norm folded into the convolutions, so
+   * that what is trained is what is exported.
+   */
   phase: 'normalised' | 'exact';
-  /** In the order of `names`: per block conv, (gamma, beta | bias), (a, h); then dense and its bias. */
+  /**
+   * Of each block conv, then gamma and beta or bias, then a and h of a square; then dense/weights,
+   * dense/bias.
+   */
   parameters: Parameter[];
 }
 
-/** Mean and variance of each block's convolution, per channel. */
+/** Mean and variance [channels] of one block's convolution. */
 export interface Statistics {
   mean: Float32Array;
   variance: Float32Array;
@@ -39,7 +43,10 @@ export function plainOf({ helix: _, ...plain }: Architecture): Architecture {
   return plain;
 }
 
-/** A new network in the normalised phase: He-normal convolutions, unit batch norm, a = 0.25, h = 1. */
+/**
+ * A new network in the normalised phase: normal weights by He et al. 2015 (arXiv 1502.01852), batch norm that
+ * changes nothing, a and h of `SQUARE`.
+ */
 export function createNetwork(architecture: Architecture, random: Random): Network {
   const parameters: Parameter[] = [];
   let inputs = 1;
@@ -83,7 +90,11 @@ function normal(length: number, deviation: number, random: Random): Float32Array
   return Float32Array.from({ length }, () => deviation * random.normal());
 }
 
-/** The parameter of this name. Throws if there is none. */
+/**
+ * The parameter of this name, such as `block1/conv`.
+ *
+ * @throws Error if the network has none
+ */
 export function parameter(network: Network, name: string): Parameter {
   const found = network.parameters.find((p) => p.name === name);
   if (!found) throw new Error(`no parameter ${name} in a network of phase ${network.phase}`);
@@ -117,7 +128,7 @@ export function foldBatchNorm(network: Network, statistics: Statistics[]): Netwo
   return { architecture: network.architecture, phase: 'exact', parameters };
 }
 
-/** A network of its own parameters. */
+/** The same network with arrays of its own. */
 export function copyOf(network: Network): Network {
   return { ...network, parameters: network.parameters.map(copy) };
 }
@@ -126,15 +137,19 @@ function copy(p: Parameter): Parameter {
   return { ...p, values: p.values.slice() };
 }
 
+/** What a forward pass heeds and tells. */
 export interface ForwardOptions {
+  /** What keeps the pre-activations of polynomials in range. */
   control?: RangeControl;
+  /** Receives each block's range penalty, if there is a control; it has to dispose of it. */
   onPenalty?: (penalty: tf.Scalar) => void;
+  /** Receives each block's statistics [channels] in the normalised phase; it has to dispose of them. */
   onStatistics?: (mean: tf.Tensor1D, variance: tf.Tensor1D) => void;
-  /** Receives each block's pre-activations, before any clip. */
+  /** Receives each block's pre-activations [batch, time, channels], before any clip. */
   onPreActivation?: (x: tf.Tensor3D, block: number) => void;
 }
 
-/** Scores [batch, classes] of segments [batch, samples, 1] with parameters in the network's order. */
+/** Scores [batch, classes] of segments [batch, samples, 1], with the parameters as tensors in their order. */
 export function forwardTensors(
   network: Network,
   tensors: tf.Tensor[],
@@ -143,29 +158,35 @@ export function forwardTensors(
 ): tf.Tensor2D {
   let x = segments;
   network.architecture.channels.forEach((_, i) => {
-    const c = preActivations(network, tensors, i, x, options.onStatistics);
+    const c = preActivations(network, tensors, i, x, options.onStatistics); // [batch, time, channels]
     options.onPreActivation?.(c, i);
-    x = activations(network, tensors, i, c, options);
+    x = activations(network, tensors, i, c, options); // [batch, time / pool, channels], before a helix as c
   });
   const last = (name: string) => tensorOf(network, tensors, `dense/${name}`);
   return dense(meanOverTime(x), last('weights') as tf.Tensor2D, last('bias') as tf.Tensor1D);
 }
 
-/** The helix of block `i`: 0 for a plain convolution. Throws `USAGE` if the architecture cannot have it. */
+/**
+ * The helix of block `i`; 0 for a plain convolution.
+ *
+ * @throws BlindbeatError USAGE if block `i` cannot have one: it is the first, or pooling is `max`
+ */
 export function helixOf({ helix, pooling }: Architecture, i: number): number {
   const own = helix?.[i] ?? 0;
   if (own > 0 && (i === 0 || pooling === 'max')) {
     throw new BlindbeatError(
       'USAGE',
-      `Block ${i + 1} cannot be helical: a helix needs a block with average pooling before it. Set its helix to 0, or pooling to 'average'.`,
+      `Block ${i + 1} cannot be helical: a helix needs a block with average pooling before it. Set its ` +
+        "helix to 0, or pooling to 'average'.",
     );
   }
   return own;
 }
 
 /**
- * What block `i` makes of its input before the activation: x [batch, time, in] to [batch, time, out], of a helical
- * block [batch, time / pool, out].
+ * What block `i` makes of its input before the activation.
+ *
+ * @param x [batch, time, in]; the result is [batch, time, out], of a helical block [batch, time / pool, out]
  */
 export function preActivations(
   network: Network,
@@ -187,7 +208,12 @@ export function preActivations(
   return batchNorm(c, of('gamma') as tf.Tensor1D, of('beta') as tf.Tensor1D, onStatistics);
 }
 
-/** What block `i` makes of its pre-activations: [batch, time, out] to [batch, time / pool, out]; before a helix not pooled. */
+/**
+ * What block `i` makes of its pre-activations.
+ *
+ * @param x [batch, time, out]; the result is [batch, time / pool, out], before a helical block [batch, time,
+ * out]
+ */
 export function activations(
   network: Network,
   tensors: tf.Tensor[],
@@ -207,12 +233,12 @@ function tensorOf({ parameters }: Network, tensors: tf.Tensor[], name: string): 
   return tensors[parameters.findIndex((p) => p.name === name)];
 }
 
-/** The network's parameters as tensors, in its order; the caller disposes of them. */
+/** The network's parameters as tensors, in their order; the caller disposes of them. */
 export function parameterTensors(network: Network): tf.Tensor[] {
   return network.parameters.map((p) => tf.tensor(p.values, p.shape, 'float32'));
 }
 
-/** Scores [records][classes] of segments [records * samples], `batch` records at a time. */
+/** Scores [records * classes] of segments [records * samples], `batch` records at a time. */
 export function computeScores(network: Network, segments: Float32Array, batch = 64): Float32Array {
   const { samples, classes } = network.architecture;
   const records = segments.length / samples;
@@ -230,7 +256,10 @@ export function computeScores(network: Network, segments: Float32Array, batch = 
   return scores;
 }
 
-/** Batch-norm statistics of each block over segments [records * samples], all of them in one batch. */
+/**
+ * Batch-norm statistics of each block of a normalised network over segments [records * samples], in one
+ * batch.
+ */
 export function batchStatistics(
   network: Network,
   segments: Float32Array,

@@ -11,18 +11,20 @@ export interface Parameter {
   bounds?: [number, number];
 }
 
+/** The constants of AdamW. */
 export interface AdamWSettings {
   beta1: number;
   beta2: number;
   epsilon: number;
   weightDecay: number;
-  /** Gradients are scaled down to this global norm. */
+  /** Gradients of a larger global norm are scaled down to this one. */
   clipNorm: number;
 }
 
 /** How Muon steps: see `AdamW.update`. */
 const MUON = { beta: 0.95, rms: 0.2 };
 
+/** What all configs train with. */
 export const ADAMW: AdamWSettings = {
   beta1: 0.9,
   beta2: 0.999,
@@ -32,13 +34,18 @@ export const ADAMW: AdamWSettings = {
 };
 
 /**
- * AdamW (Loshchilov & Hutter 2019) in plain TypeScript: the same numbers on every backend, and a state that is
- * two arrays per parameter, easy to store. 220,000 parameters take about a millisecond a step. Muon, where it is asked for, multiplies
- * matrices by TensorFlow.js: some 60 ms a step.
+ * AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2) in plain TypeScript: the same numbers on
+ * every backend, and two arrays per parameter as state.
+ *
+ * 220,000 parameters take about a millisecond a step; Muon, which multiplies matrices by TensorFlow.js, 60
+ * ms.
  */
 export class AdamW {
+  /** Updates so far. */
   step = 0;
+  /** Mean of the gradients of each parameter; momentum, where it steps by Muon. */
   readonly first: Float32Array[];
+  /** Mean of the squared gradients of each parameter. */
   readonly second: Float32Array[];
   readonly parameters: Parameter[];
   readonly settings: AdamWSettings;
@@ -51,12 +58,15 @@ export class AdamW {
   }
 
   /**
-   * One update; returns the gradients' global norm before clipping. Gradients that are not finite change
-   * nothing: the step is skipped and NaN returned.
+   * One update of the parameters; gives the gradients' global norm before clipping. Gradients that are not
+   * finite change nothing, and NaN is given.
    *
-   * With `muon` convolutions of more than one input channel step by Muon (Jordan 2024,
-   * https://kellerjordan.github.io/posts/muon): Nesterov's momentum, orthogonalised as a matrix [kernel * in][out], scaled to
-   * the rms of a step of Adam (Liu et al. 2025, arXiv 2502.16982, section 2.2), so that both take one learning rate.
+   * With `muon`, convolutions of more than one input channel step by Muon (Jordan 2024,
+   * https://kellerjordan.github.io/posts/muon): Nesterov's momentum, orthogonalised as a matrix [kernel * in,
+   * out] and scaled to the rms of a step of Adam (Liu et al. 2025, arXiv 2502.16982, section 2.2), so that
+   * one learning rate serves both.
+   *
+   * @param gradients one array for each parameter, in their order
    */
   update(gradients: Float32Array[], learningRate: number, muon = false): number {
     const { beta1, beta2, epsilon, weightDecay, clipNorm } = this.settings;
@@ -90,7 +100,10 @@ export class AdamW {
   }
 }
 
-/** One step of Muon for a convolution: momentum `m` goes on by the gradient `g` times `factor`, values are first multiplied by `keep`. */
+/**
+ * One step of Muon for a convolution: momentum `m` goes on by the gradient `g` times `factor`; values are
+ * multiplied by `keep` and moved.
+ */
 function stepOrthogonally(
   p: Parameter,
   m: Float32Array,
@@ -111,7 +124,10 @@ function stepOrthogonally(
   for (let i = 0; i < g.length; i++) p.values[i] = p.values[i] * keep - rate * direction[i];
 }
 
-/** Linear warm-up over `warmUp` steps, then half a cosine from `peak` to `last` at step `total`. */
+/**
+ * The rate of a step: a linear warm-up over `warmUp` steps, then half a cosine from `peak` to `last` at
+ * `total`.
+ */
 export function learningRate(
   step: number,
   total: number,

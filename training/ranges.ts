@@ -4,13 +4,15 @@ import { forwardTensors, type Network, parameterTensors } from './network.ts';
 
 /** The largest values that a set of inputs caused. */
 export interface Ranges {
+  /** How many there were. */
   inputs: number;
+  /** Largest |score|. */
   largestScore: number;
   /** Smallest and largest pre-activation of each block. */
   preActivations: [number, number][];
 }
 
-/** Ranges of an exact network over segments [inputs * samples]. */
+/** Ranges of a network over segments [inputs * samples], `batch` of them at a time. */
 export function measureRanges(network: Network, segments: Float32Array, batch = 64): Ranges {
   const { samples, channels } = network.architecture;
   const inputs = segments.length / samples;
@@ -38,7 +40,7 @@ export function measureRanges(network: Network, segments: Float32Array, batch = 
   return result;
 }
 
-/** The ranges over both. */
+/** The ranges over the inputs of both. */
 export function unionOf(a: Ranges, b: Ranges): Ranges {
   return {
     inputs: a.inputs + b.inputs,
@@ -50,10 +52,12 @@ export function unionOf(a: Ranges, b: Ranges): Ranges {
   };
 }
 
-/** Largest pre-activation that the gate lets pass: beyond it a square amplifies what little error there is. */
+/**
+ * Largest |pre-activation| that the gate lets pass: beyond it a square amplifies what little error there is.
+ */
 const PRE_ACTIVATION_LIMIT = 32;
 
-/** Whether `checkRanges` would let them pass. */
+/** Whether `checkRanges` lets the ranges pass. */
 export function isInRange(ranges: Ranges, scoreLimit: number): boolean {
   return excesses(ranges, scoreLimit, PRE_ACTIVATION_LIMIT).length === 0;
 }
@@ -61,7 +65,8 @@ export function isInRange(ranges: Ranges, scoreLimit: number): boolean {
 /**
  * The gate before an export.
  *
- * @throws BlindbeatError MODEL if a score exceeds `scoreLimit` or a pre-activation its limit, with the figures
+ * @throws BlindbeatError MODEL with the figures if a |score| exceeds `scoreLimit` or a |pre-activation| its
+ * limit
  */
 export function checkRanges(
   ranges: Ranges,
@@ -72,7 +77,8 @@ export function checkRanges(
   if (problems.length > 0) {
     throw new BlindbeatError(
       'MODEL',
-      `The network leaves its range, so it is not exported: ${problems.join('; ')}. Train longer in the exact phase, or raise the range penalty.`,
+      `The network leaves its range, so it is not exported: ${problems.join('; ')}. Train longer in the ` +
+        'exact phase, or raise the range penalty.',
     );
   }
 }
@@ -86,7 +92,8 @@ function excesses(ranges: Ranges, scoreLimit: number, preActivationLimit: number
   ranges.preActivations.forEach(([low, high], i) => {
     if (!(Math.max(-low, high) <= preActivationLimit)) {
       problems.push(
-        `block ${i + 1}: pre-activations ${low.toPrecision(3)} to ${high.toPrecision(3)}, at most +-${preActivationLimit} allowed`,
+        `block ${i + 1}: pre-activations ${low.toPrecision(3)} to ${high.toPrecision(3)}, at most ` +
+          `+-${preActivationLimit} allowed`,
       );
     }
   });

@@ -1,7 +1,7 @@
 import cliProgress from 'cli-progress';
 import type { Reporter } from './train.ts';
 
-/** Draws a training on a stream: bars with the time left on a terminal, a line every so often elsewhere. */
+/** Draws a training on a stream: a bar with the time left on a terminal, a line every 50 steps elsewhere. */
 export function streamReporter(stream: NodeJS.WriteStream): Reporter {
   const terminal = stream.isTTY === true;
   let bar: cliProgress.SingleBar | undefined;

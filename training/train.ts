@@ -28,28 +28,32 @@ export interface TrainOptions {
   config: string;
   /** Folder of the model to write; its last part is the model's name. */
   out: string;
-  /** Folder for checkpoints and the conditioned records (250 MB); default runs/. */
+  /** Folder for checkpoints, teachers and the conditioned records (250 MB); default: runs. */
   work?: string;
   /** Go on from the checkpoint of an earlier run of the same config, seed and output. */
   resume?: boolean;
-  /** Start from an exported model (name or folder), in the exact phase. */
+  /** A model (name or folder) to start from, in the exact phase. */
   init?: string;
   /**
-   * Models (names or folders) that teach this one, as the config's `distillation` says; false: the labels alone.
-   * Default: the config's teachers, trained first.
+   * Models (names or folders) that teach this one, as the config's `distillation` says; false: none, the
+   * labels alone. Default: the config's teachers, which are trained first.
    */
   teachers?: string[] | false;
-  /** Other number of epochs than the config's, shared out between the phases in its proportion. */
+  /** Instead of the config's number, shared out between the phases in its proportion. */
   epochs?: number;
+  /** Of weights, order and augmentation; default: 1. */
   seed?: number;
-  /** Insist on a backend; default: the fastest that loads. */
+  /** Insists on one; default: the fastest that loads. */
   backend?: BackendName;
+  /** Default: a silent one. */
   reporter?: Reporter;
+  /** Stops the training after the step that is under way. */
   signal?: AbortSignal;
 }
 
-/** What a training tells; training/reporter.ts draws it on a terminal. */
+/** What a training tells; `streamReporter` writes it to a terminal. */
 export interface Reporter {
+  /** What is worth a line of the log. */
   note(line: string): void;
   /** Progress of reading the data or measuring the model. */
   work(what: string, done: number, total: number): void;
@@ -66,11 +70,14 @@ export interface TrainResult {
 }
 
 /**
- * Trains a network as its config says, its teachers first, and exports it to `out`. A checkpoint is written after
- * every epoch.
+ * Trains a network as its config says, its teachers first, and exports it to `out`; a checkpoint is written
+ * after every epoch.
  *
- * @throws BlindbeatError ENVIRONMENT without data or a backend, USAGE for a config, a teacher or a checkpoint that
- * does not fit, INTERRUPTED when `signal` is aborted, MODEL if the network left its range (nothing is exported)
+ * @throws BlindbeatError ENVIRONMENT without data or a backend
+ * @throws BlindbeatError USAGE for a config, a start, a teacher or a checkpoint that does not fit
+ * @throws BlindbeatError FILE if there is no checkpoint to resume from
+ * @throws BlindbeatError INTERRUPTED when `signal` is aborted
+ * @throws BlindbeatError MODEL if the network left its range; nothing is exported then
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const reporter = options.reporter ?? SILENT;
@@ -90,7 +97,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   );
   const parts = partsOf(corpus.records, split as Split);
   reporter.note(
-    `records: ${parts.train.length} to train on, ${parts.validation.length} to choose by, ${parts.test.length} to report`,
+    `records: ${parts.train.length} to train on, ${parts.validation.length} to choose by, ` +
+      `${parts.test.length} to report`,
   );
   for (const { name: record, reason } of corpus.refused) reporter.note(`left out: ${record} (${reason})`);
 
@@ -155,7 +163,8 @@ function resumed(checkpoint: string, config: string, seed: number): TrainingStat
   if (state.config !== config || state.seed !== seed) {
     throw new BlindbeatError(
       'USAGE',
-      `${checkpoint} is of config ${state.config} and seed ${state.seed}, not ${config} and ${seed}. Give those, or start without --resume.`,
+      `${checkpoint} is of config ${state.config} and seed ${state.seed}, not ${config} and ${seed}. Give ` +
+        'those, or start without --resume.',
     );
   }
   return state;
@@ -171,7 +180,8 @@ async function initialNetwork(
   if (JSON.stringify(model.preprocessing) !== JSON.stringify(p)) {
     throw new BlindbeatError(
       'USAGE',
-      `${init} has another preprocessing than the config. Give the config that of the model, or start without --init.`,
+      `${init} has another preprocessing than the config. Give the config that of the model, or start ` +
+        'without --init.',
     );
   }
   const network = fromModel(model);
@@ -181,19 +191,21 @@ async function initialNetwork(
   if (!same || (helix && JSON.stringify(helix) !== JSON.stringify(architecture.helix))) {
     throw new BlindbeatError(
       'USAGE',
-      `${init} has another architecture than the config. Choose the config that it was trained with, or start without --init.`,
+      `${init} has another architecture than the config. Choose the config that it was trained with, or ` +
+        'start without --init.',
     );
   }
   return { ...network, architecture };
 }
 
-/** A model as a teacher of a network whose inputs are made by `p`: both must be of the same conditioned signal. */
+/** A model as a teacher of a network whose inputs `p` makes: both must be of the same conditioned signal. */
 function teacherOf(model: Model, p: Preprocessing): Teacher {
   const signalOf = ({ seconds, samples, band }: Preprocessing) => JSON.stringify([seconds, samples, band]);
   if (signalOf(model.preprocessing) !== signalOf(p)) {
     throw new BlindbeatError(
       'USAGE',
-      `${model.name} cannot teach this config: its segments have another length, rate or band (${signalOf(model.preprocessing)}, expected ${signalOf(p)}). Choose another teacher.`,
+      `${model.name} cannot teach this config: its segments have another length, rate or band ` +
+        `(${signalOf(model.preprocessing)}, expected ${signalOf(p)}). Choose another teacher.`,
     );
   }
   return { network: fromModel(model), preprocessing: model.preprocessing };
@@ -203,7 +215,10 @@ function checkpointOf(work: string, out: string): string {
   return join(work, basename(resolve(out)), 'checkpoint.json');
 }
 
-/** The teachers that are given, or those of the config: trained into `work`, unless a resumed training has them. */
+/**
+ * The given teachers, or those of the config, which are trained into `work` unless a resumed training has
+ * them.
+ */
 async function teachersOf(options: TrainOptions, config: TrainingConfig, work: string): Promise<Model[]> {
   const { teachers: given, reporter } = options;
   const named = config.distillation?.teachers ?? [];

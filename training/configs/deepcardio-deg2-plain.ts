@@ -2,7 +2,10 @@ import { AUGMENTATION } from '../augment.ts';
 import type { TrainingConfig } from '../config.ts';
 import helical from './deepcardio-deg2.ts';
 
-/** The polynomial network without helical convolutions, as it was trained before there were any, on inputs of before. */
+/**
+ * The polynomial network without helical convolutions, on inputs of the default preprocessing, by AdamW
+ * alone.
+ */
 const config: TrainingConfig = {
   ...helical,
   architecture: { ...helical.architecture, helix: undefined },

@@ -1,7 +1,7 @@
 import { DEFAULT_PREPROCESSING } from '../../src/ecg/preprocess.ts';
 import type { TrainingConfig } from '../config.ts';
 
-/** The polynomial DeepCardio that ships: what its recipe is and why, docs/training.md says. */
+/** The polynomial DeepCardio that ships; docs/training.md has the reasons of its recipe. */
 const config: TrainingConfig = {
   architecture: {
     samples: 4096,

@@ -2,7 +2,7 @@ import type { TrainingConfig } from '../config.ts';
 import polynomial from './deepcardio-deg2.ts';
 import relu7 from './deepcardio-relu7.ts';
 
-/** ReLU and average pooling in seven blocks, on the polynomial network's inputs, taught by the polynomial network's teachers. */
+/** ReLU and average pooling in seven blocks, with the inputs and the teachers of the polynomial network. */
 const config: TrainingConfig = {
   ...relu7,
   architecture: {
