@@ -13,7 +13,7 @@ import { FastEngine } from '../src/ckks/evaluator/fast/engine.ts';
 import { loadKey } from '../src/ckks/evaluator/fast/keys.ts';
 import { encodeProgram, run } from '../src/ckks/evaluator/program.ts';
 import { SealBackend, SealEngine } from '../src/ckks/evaluator/seal/backend.ts';
-import { sealGadget } from '../src/ckks/keyswitch/gadget.ts';
+import { perPrimeGadget } from '../src/ckks/keyswitch/gadget.ts';
 import { compile } from '../src/ckks/planner/compile.ts';
 import { readCiphertext, readSwitchingKey } from '../src/ckks/seal/bytes.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/seal.ts';
@@ -42,8 +42,8 @@ const model =
         seed: SEED,
       })
     : await loadModel(values.model);
-// Keys of SEAL's kind: node-seal has no others.
-const { circuit, plan } = compile(model, { keySwitching: 'seal' });
+// Per-prime keys: node-seal has no others.
+const { circuit, plan } = compile(model, { keySwitching: 'per-prime' });
 const { manifest, stages: planned } = plan;
 const { parameters, keys } = manifest;
 const { n, primes } = parameters;
@@ -67,7 +67,8 @@ const relinearisation = seal.own(generator.createRelinKeys());
 const galois = new Map(
   keys.galois.map(({ step }) => [step, seal.own(generator.createGaloisKeysWithSteps(Int32Array.of(step)))]),
 );
-const kind = (limbs: number) => ({ switching: 'seal', gadget: sealGadget(parameters, limbs) }) as const;
+const kind = (limbs: number) =>
+  ({ switching: 'per-prime', gadget: perPrimeGadget(parameters, limbs) }) as const;
 using sealBackend = new SealBackend(sealEngine, { relinearisation, galois });
 using fastBackend = new FastBackend(fastEngine, {
   relinearisation: [

@@ -28,7 +28,7 @@ const { values } = parseArgs({
   },
 });
 const model = await loadModel(values.model);
-const { circuit, plan } = compile(model, { keySwitching: 'seal' });
+const { circuit, plan } = compile(model, { keySwitching: 'per-prime' });
 const { manifest } = plan;
 const seal = await loadSeal<ClientModule>();
 const { module } = seal;

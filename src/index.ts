@@ -21,8 +21,8 @@ export {
 export { Client } from './ckks/client.ts';
 export type { BackendName } from './ckks/evaluator/backend.ts';
 export { check } from './ckks/planner/check.ts';
-export type { PlanOptions } from './ckks/planner/compile.ts';
-export { type Plan, plan, type StagePlan } from './ckks/planner/plan.ts';
+export { type CompiledModel, type CompileOptions, compile } from './ckks/planner/compile.ts';
+export type { Plan, StagePlan } from './ckks/planner/plan.ts';
 export { readSecretKey, type SecretKey, writeSecretKey } from './ckks/secret/secret-key.ts';
 export { type EvaluationKeys, Server, type ServerOptions } from './ckks/server.ts';
 export { simulate } from './ckks/simulate.ts';

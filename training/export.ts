@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { csvFormatRows } from 'd3-dsv';
 import { drawSvg } from '../src/charts/svg.ts';
-import { compile, headroom } from '../src/ckks/planner/compile.ts';
+import { compile } from '../src/ckks/planner/compile.ts';
+import { headroom } from '../src/ckks/planner/headroom.ts';
 import type { Preprocessing } from '../src/ecg/preprocess.ts';
 import { BlindbeatError } from '../src/errors.ts';
 import { makeFolder, OutputFiles } from '../src/files/output.ts';
@@ -144,7 +145,7 @@ const ASCENT = { starts: 16, steps: 40 };
  * @throws BlindbeatError MODEL if a margin is below LEAST_MARGIN
  */
 function marginsOf(model: Model, largestScore: number): Margins {
-  const circuit = compile(model);
+  const { circuit } = compile(model);
   const margins: Margins = {
     scores: circuit.scoreBound / largestScore,
     squares: headroom(circuit)

@@ -16,8 +16,8 @@ import { fromModel } from './convert.ts';
 import { trainingCurves } from './curves.ts';
 import { loadCorpus, partsOf } from './data.ts';
 import { exportModel } from './export.ts';
-import type { ModelMetrics } from './model-metrics.ts';
 import { initialState, runTraining, type StepProgress, type Teacher } from './loop.ts';
+import type { ModelMetrics } from './model-metrics.ts';
 import { type Network, plainOf } from './network.ts';
 
 /** What a training is asked for. */

@@ -14,7 +14,7 @@ import { FastBackend } from './evaluator/fast/backend.ts';
 import { FastEngine } from './evaluator/fast/engine.ts';
 import { loadKey } from './evaluator/fast/keys.ts';
 import { OPERATIONS } from './evaluator/operations.ts';
-import { sealGadget } from './keyswitch/gadget.ts';
+import { perPrimeGadget } from './keyswitch/gadget.ts';
 import type { Costs } from './planner/cost.ts';
 import { MAX_PRIMES, type Parameters } from './ring/parameters.ts';
 import type { RawCiphertext } from './seal/bytes.ts';
@@ -169,7 +169,7 @@ export async function calibrate(
     return { parmsId: new Uint8Array(32), ntt: true, n, limbs, polynomials: 2, scale: 1, words };
   };
   const digits = Array.from({ length: primes.length }, () => random(all, [...primes, parameters.special]));
-  const kind = { switching: 'seal', gadget: sealGadget(parameters, primes.length) } as const;
+  const kind = { switching: 'per-prime', gadget: perPrimeGadget(parameters, primes.length) } as const;
   using backend = new FastBackend(engine, {
     relinearisation: [loadKey(engine, digits, kind, null)],
     galois: new Map(STEPS.map((step) => [step, [loadKey(engine, digits, kind, step)]])),

@@ -1,7 +1,7 @@
 import { bytesToHex } from '@noble/hashes/utils.js';
 import { BlindbeatError } from '../errors.ts';
-import { type Gadget, moduli, primesOf, sealGadget } from './keyswitch/gadget.ts';
-import { keyCount, type PlannedKey, plannedKeys } from './keyswitch/key-set.ts';
+import { type Gadget, moduli, perPrimeGadget, primesOf } from './keyswitch/gadget.ts';
+import { keyCount, type PlannedKey, plannedKeys, switchingOf } from './keyswitch/key-set.ts';
 import { packedSize, packLimbs, unpackBits } from './ring/bit-packing.ts';
 import { allPrimes, type Parameters } from './ring/parameters.ts';
 import { PeriodicEncoder, periodicSlots } from './ring/periodic-encoder.ts';
@@ -24,7 +24,7 @@ import { type Decrypted, packSegment, readMap, readScores } from './wire/reply.t
 
 /**
  * The client's side of one plan: makes keys, encrypts segments, decrypts replies. Holds no weights.
- * Sampling is SEAL's, and so is all arithmetic on the secret key but `addKeyTerm`, which makes grouped keys.
+ * Sampling is SEAL's, and so is all arithmetic on the secret key but `addKeyTerm`, which makes hybrid keys.
  */
 export class Client {
   readonly manifest: Manifest;
@@ -90,7 +90,7 @@ export class Client {
     const generator = seal.own(new module.KeyGenerator(context, secret));
     const save = (key: Handle & { saveToArray(mode: typeof none): Uint8Array<ArrayBuffer> }) =>
       seal.using(key, () => key.saveToArray(none));
-    const sealKey = function* ({ step, gadget }: PlannedKey): Generator<Uint8Array> {
+    const perPrimeKey = function* ({ step, gadget }: PlannedKey): Generator<Uint8Array> {
       const saved = save(
         step === null
           ? generator.createRelinKeysSerializable()
@@ -103,7 +103,7 @@ export class Client {
       }
       release(saved);
     };
-    const groupedKey = function* ({ step, gadget }: PlannedKey): Generator<Uint8Array> {
+    const hybridKey = function* ({ step, gadget }: PlannedKey): Generator<Uint8Array> {
       for (let digit = 0; digit < gadget.digits.length; digit++) {
         // A public key is a fresh encryption of zero at the key level.
         const saved = save(generator.createPublicKeySerializable());
@@ -116,11 +116,11 @@ export class Client {
     function* pieces(): Generator<Uint8Array> {
       let done = 0;
       for (const planned of plannedKeys(parameters, keys)) {
-        yield* keys.switching === 'seal' ? sealKey(planned) : groupedKey(planned);
+        yield* switchingOf(keys) === 'hybrid' ? hybridKey(planned) : perPrimeKey(planned);
         onKey?.(++done, total);
       }
       const publicKey = readCiphertext(save(generator.createPublicKeySerializable()));
-      yield packDigit(publicKey, parameters, sealGadget(parameters, 1));
+      yield packDigit(publicKey, parameters, perPrimeGadget(parameters, 1));
       onKey?.(++done, total);
     }
     try {

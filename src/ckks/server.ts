@@ -4,7 +4,7 @@ import type { Executor, LoadedEvaluationKeys, Polynomials } from './evaluator/ex
 import { FastExecutor } from './evaluator/fast/executor.ts';
 import { allCores, requireThreads } from './evaluator/fast/kernels/threads.ts';
 import { SealExecutor } from './evaluator/seal/executor.ts';
-import { type Gadget, moduli, primesOf, sealGadget } from './keyswitch/gadget.ts';
+import { type Gadget, moduli, perPrimeGadget, primesOf } from './keyswitch/gadget.ts';
 import { keyCount, plannedKeys } from './keyswitch/key-set.ts';
 import { switchingKeySize } from './keyswitch/key-size.ts';
 import type { CompiledModel } from './planner/compile.ts';
@@ -118,7 +118,7 @@ export class Server {
         at += size;
         onKey?.(++done, total);
       }
-      const [publicKey] = this.#unpackDigits(body.subarray(at), sealGadget(parameters, 1));
+      const [publicKey] = this.#unpackDigits(body.subarray(at), perPrimeGadget(parameters, 1));
       loaded.setPublicKey(publicKey);
       onKey?.(++done, total);
       return { keyId: header.keyId, loaded, [Symbol.dispose]: () => loaded[Symbol.dispose]() };

@@ -1,8 +1,8 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { BACKENDS, type BackendName } from '../ckks/evaluator/backend.ts';
 import { MOST_THREADS } from '../ckks/evaluator/fast/kernels/threads.ts';
-import type { KeySwitching } from '../ckks/keyswitch/gadget.ts';
-import type { PlanOptions } from '../ckks/planner/compile.ts';
+import { KEY_SWITCHINGS, type KeySwitching } from '../ckks/keyswitch/gadget.ts';
+import type { CompileOptions } from '../ckks/planner/compile.ts';
 import type { Outputs } from '../ckks/wire/manifest.ts';
 import { readCosts } from './files/input.ts';
 import { type Io, warn } from './terminal/io.ts';
@@ -56,7 +56,7 @@ export function planOptions(
       'hybrid keys, with several primes to a digit, or per-prime ones, as SEAL has them; another plan, ' +
         'the same option for all its commands. Default: hybrid, for the backend seal per-prime',
     )
-      .choices([...KEY_SWITCHING_WORDS])
+      .choices([...KEY_SWITCHINGS])
       .argParser((word) => keySwitchingNamed(word, io)),
     scheduleCosts: new Option(
       '--schedule-costs <file>',
@@ -71,33 +71,34 @@ export function planOptions(
   return command;
 }
 
-const KEY_SWITCHING_WORDS = ['hybrid', 'per-prime'] as const;
-type KeySwitchingWord = (typeof KEY_SWITCHING_WORDS)[number];
 /** Words of the last release, and today's. */
-const OLD_WORDS = new Map<string, KeySwitchingWord>([
+const OLD_WORDS = new Map<string, KeySwitching>([
   ['grouped', 'hybrid'],
   ['seal', 'per-prime'],
 ]);
 
-/** The library's name for a word of --key-switching. An old word is taken with a note on standard error. */
+/** The kind that a word of --key-switching names. An old word is taken with a note on standard error. */
 function keySwitchingNamed(word: string, io: Io): KeySwitching {
-  const names: Record<KeySwitchingWord, KeySwitching> = { hybrid: 'grouped', 'per-prime': 'seal' };
   const now = OLD_WORDS.get(word);
   if (now !== undefined)
     warn(io, [`${word} is now called ${now}; the old word goes with the next release`], 'note');
-  const known = now ?? KEY_SWITCHING_WORDS.find((w) => w === word);
+  const known = now ?? KEY_SWITCHINGS.find((kind) => kind === word);
   if (known === undefined)
-    throw new InvalidArgumentError(`Allowed choices are ${KEY_SWITCHING_WORDS.join(', ')}.`);
-  return names[known];
+    throw new InvalidArgumentError(`Allowed choices are ${KEY_SWITCHINGS.join(', ')}.`);
+  return known;
 }
 
-/** The part of a plan's options that is about rotations and their keys. */
-export async function scheduleChoice({
+/** What was chosen about a plan and the backend, as `compile` takes it. */
+export async function compileOptions({
+  outputs,
+  backend,
   keyBudget,
   keySwitching,
   scheduleCosts,
-}: Partial<PlanChoice>): Promise<Pick<PlanOptions, 'keyBudget' | 'keySwitching' | 'costs'>> {
+}: Partial<PlanChoice & BackendChoice>): Promise<CompileOptions> {
   return {
+    ...(outputs !== undefined && { outputs }),
+    ...(backend !== undefined && { backend }),
     ...(keySwitching !== undefined && { keySwitching }),
     ...(keyBudget !== undefined && { keyBudget: 1e6 * keyBudget }),
     ...(scheduleCosts !== undefined && { costs: await readCosts(scheduleCosts) }),

@@ -1,14 +1,14 @@
 import type { Plan } from '../ckks/planner/plan.ts';
-import type { ServerOptions } from '../ckks/server.ts';
 import { type Manifest, parseManifest } from '../ckks/wire/manifest.ts';
 import { BlindbeatError } from '../errors.ts';
 import type { Watch } from '../measure/progress.ts';
 import { timed } from '../measure/stages.ts';
+import type { OpenOptions } from '../service/server-process.ts';
 import { ProcessTransport } from './process-transport.ts';
 import type { Transport } from './transport.ts';
 
 /** Which model a server's process opens, and how. */
-export interface LocalServerOptions extends ServerOptions {
+export interface LocalServerOptions extends OpenOptions {
   /** Name or folder of the model, for the process to load. */
   model: string;
   /** The name that the loaded model must have. */
@@ -28,7 +28,7 @@ export interface LocalServer extends Disposable {
 /**
  * Starts a server's process and has it open a model. Disposing the server ends the process.
  *
- * @throws BlindbeatError what `Server.open` throws (PLAN, USAGE, ENVIRONMENT); MISMATCH if the model has
+ * @throws BlindbeatError what `compile` and `Server.open` throw (PLAN, USAGE, ENVIRONMENT); MISMATCH if the model has
  * another name; the signal's reason
  */
 export async function startServer(

@@ -2,9 +2,8 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Plan } from '../ckks/planner/plan.ts';
-import type { ServerOptions } from '../ckks/server.ts';
 import { BlindbeatError } from '../errors.ts';
-import type { FromServer, ToServer } from '../service/server-process.ts';
+import type { FromServer, OpenOptions, ToServer } from '../service/server-process.ts';
 import type { CallOptions, ServerReply, Transport } from './transport.ts';
 
 type Answer<T extends FromServer['type']> = Extract<FromServer, { type: T }>;
@@ -52,9 +51,9 @@ export class ProcessTransport implements Transport {
    * Has the process load and plan a model.
    *
    * @param model its name or folder
-   * @throws BlindbeatError what `loadModel` and `Server.open` throw
+   * @throws BlindbeatError what `loadModel`, `compile` and `Server.open` throw
    */
-  async open(model: string, options: ServerOptions, call: CallOptions = {}): Promise<Plan> {
+  async open(model: string, options: OpenOptions, call: CallOptions = {}): Promise<Plan> {
     return (await this.#ask({ type: 'open', model, options }, 'opened', call)).plan;
   }
 

@@ -1,3 +1,4 @@
+import { type CompileOptions, compile } from '../ckks/planner/compile.ts';
 import type { Plan } from '../ckks/planner/plan.ts';
 import { type EvaluationKeys, Server, type ServerOptions } from '../ckks/server.ts';
 import { BlindbeatError, type ErrorCode } from '../errors.ts';
@@ -5,13 +6,16 @@ import { peakMemory } from '../measure/machine.ts';
 import { type StageTime, stageClock } from '../measure/stages.ts';
 import { loadModel } from '../model/files.ts';
 
+/** How a model is compiled, and the server opened. */
+export type OpenOptions = CompileOptions & ServerOptions;
+
 /**
  * What the client's process sends to this one, the server's, which knows the model and nothing else:
  * evaluation keys and requests, as they would travel over a network.
  */
 export type ToServer =
   /** The first message. `model` is a name or a folder. */
-  | { type: 'open'; model: string; options: ServerOptions }
+  | { type: 'open'; model: string; options: OpenOptions }
   /** A piece of the evaluation keys file; with `last` the keys are loaded. */
   | { type: 'keys'; piece: Uint8Array; last: boolean }
   | { type: 'infer'; request: Uint8Array };
@@ -34,7 +38,7 @@ let received = 0;
 async function answer(message: ToServer): Promise<FromServer | null> {
   switch (message.type) {
     case 'open':
-      server = await Server.open(await loadModel(message.model), message.options);
+      server = await Server.open(compile(await loadModel(message.model), message.options), message.options);
       return { type: 'opened', plan: server.plan };
     case 'keys':
       return takeKeys(message.piece, message.last);

@@ -1,7 +1,4 @@
 import fc from 'fast-check';
-import { ClearBackend } from '../../src/ckks/evaluator/clear.ts';
-import { BlindbeatError } from '../../src/errors.ts';
-import { mutated } from '../helpers/mutate.ts';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import {
   type Calibration,
@@ -15,6 +12,8 @@ import type { Backend } from '../../src/ckks/evaluator/backend.ts';
 import { OPERATIONS } from '../../src/ckks/evaluator/operations.ts';
 import { FAST_COST, operationMs } from '../../src/ckks/planner/cost.ts';
 import { choosePrimes, log2Product } from '../../src/ckks/ring/primes.ts';
+import { BlindbeatError } from '../../src/errors.ts';
+import { mutated } from '../helpers/mutate.ts';
 
 type Timed = (typeof OPERATIONS)[number];
 
@@ -114,7 +113,7 @@ class Clockwork implements Backend<number, number> {
     for (const v of values) this.#take('decompose', v);
     return steps.map(() => values.map((v) => this.#made('hoistedRotate', v)));
   }
-  multiplySum(values: number[], rows: (number | null)[][]): number[] {
+  multiplyPlainSum(values: number[], rows: (number | null)[][]): number[] {
     for (const row of rows) for (const k of row.keys()) this.#take('multiplyPlain', values[k]);
     return rows.map(() => this.#made('sum', values[0]));
   }
@@ -124,7 +123,7 @@ class Clockwork implements Backend<number, number> {
   multiply = (a: number) => this.#made('multiply', a);
   relinearise = (v: number) => this.#made('relinearise', v);
   rescale = (v: number) => this.#made('rescale', v);
-  drop = (_v: number, limbs: number) => this.make(limbs);
+  dropLevel = (_v: number, limbs: number) => this.make(limbs);
   free() {
     this.live--;
   }

@@ -1,4 +1,5 @@
-import { type EvaluationKeys, Server, type ServerOptions } from '../../src/ckks/server.ts';
+import { type CompileOptions, compile } from '../../src/ckks/planner/compile.ts';
+import { type EvaluationKeys, Server } from '../../src/ckks/server.ts';
 import { concat } from '../../src/ckks/wire/container.ts';
 import type { LocalServer } from '../../src/client/local-server.ts';
 import type { Transport } from '../../src/client/transport.ts';
@@ -8,9 +9,9 @@ import type { Model } from '../../src/model/model.ts';
 /** A server in this very process behind the interface of a transport; `asked` lists the calls. */
 export async function serverHere(
   model: Model,
-  options: ServerOptions = {},
+  options: CompileOptions = {},
 ): Promise<LocalServer & { asked: string[] }> {
-  const server = await Server.open(model, { threads: 1, ...options });
+  const server = await Server.open(compile(model, options), { threads: 1 });
   const asked: string[] = [];
   const pieces: Uint8Array[] = [];
   let keys: EvaluationKeys | undefined;

@@ -1,4 +1,4 @@
-import type { Method } from '../../src/approx/approximate.ts';
+import type { Method } from '../../src/approx/approximation.ts';
 
 /** Methods by which a cell's polynomials are chosen. */
 export type CellMethod = Extract<Method, 'chebyshev' | 'least-squares' | 'minimax'>;

@@ -3,7 +3,8 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { keySwitches, multiplications, rotations } from '../../src/ckks/evaluator/operations.ts';
-import { type Plan, plan } from '../../src/ckks/planner/plan.ts';
+import { compile } from '../../src/ckks/planner/compile.ts';
+import type { Plan } from '../../src/ckks/planner/plan.ts';
 import { startServer } from '../../src/client/local-server.ts';
 import type { DatasetRecord } from '../../src/dataset/cinc2017.ts';
 import { BlindbeatError } from '../../src/errors.ts';
@@ -103,7 +104,7 @@ function clearRow(
 /** The plan of a cell's network, or why there is none. */
 export function planFigures(model: Model): Pick<DegreeRow, 'plan' | 'problem'> & { planned?: Plan } {
   try {
-    const planned = plan(model);
+    const planned = compile(model).plan;
     const { manifest, operations, stages, bytes, estimate } = planned;
     const { n, logQP, security } = manifest.parameters;
     return {

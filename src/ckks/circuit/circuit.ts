@@ -72,7 +72,7 @@ export type Stage = LinearStage | SquareStage | ActivationStage | SumStage;
 export interface Circuit {
   parameters: Parameters;
   keySwitching: KeySwitching;
-  /** Of grouped keys. */
+  /** Of hybrid keys, by level; empty lists for per-prime keys. */
   gadgets: LevelGadgets;
   outputs: Outputs;
   inputScale: number;

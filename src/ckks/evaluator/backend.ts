@@ -83,5 +83,5 @@ export type BackendName = (typeof BACKENDS)[number];
 
 /** The fastest kind of key switching of a backend; node-seal has its own only. */
 export function keySwitchingOf(backend: BackendName): KeySwitching {
-  return backend === 'seal' ? 'seal' : 'grouped';
+  return backend === 'seal' ? 'per-prime' : 'hybrid';
 }

@@ -18,12 +18,12 @@ export const OPERATIONS = [
 ] as const;
 
 /**
- * What grouped keys do beside: a rotation that is added to others before the division by the special primes, and this division. Their
- * time is derived from that of the others.
+ * What hybrid keys do beside: a rotation that is added to others before the division by the special primes, and this
+ * division. Their time is derived from that of the others.
  */
-export const GROUPED_OPERATIONS = ['summedRotate', 'divide'] as const;
+const HYBRID_OPERATIONS = ['summedRotate', 'divide'] as const;
 
-export const COUNTED = [...OPERATIONS, ...GROUPED_OPERATIONS] as const;
+export const COUNTED = [...OPERATIONS, ...HYBRID_OPERATIONS] as const;
 
 export type Operation = (typeof COUNTED)[number];
 

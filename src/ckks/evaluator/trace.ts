@@ -34,15 +34,15 @@ export class TraceBackend implements Backend<TracedValue, TracedPlain> {
   plainResidues = 0;
   counts: OperationCounts = emptyCounts();
 
-  /** With grouped keys only. */
+  /** With hybrid keys only. */
   readonly rotateAndSum?: (
     terms: RotationTerm<TracedValue>[],
     plus: (TracedValue | null)[],
   ) => (TracedValue | null)[];
 
-  constructor(parameters: Parameters, switching: KeySwitching = 'seal') {
+  constructor(parameters: Parameters, switching: KeySwitching = 'per-prime') {
     this.#parameters = parameters;
-    if (switching === 'grouped') this.rotateAndSum = (terms, plus) => this.#rotateAndSum(terms, plus);
+    if (switching === 'hybrid') this.rotateAndSum = (terms, plus) => this.#rotateAndSum(terms, plus);
   }
 
   input(scale: number): TracedValue {

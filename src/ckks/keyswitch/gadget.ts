@@ -4,7 +4,7 @@ import { allPrimes, MAX_PRIMES, type Parameters } from '../ring/parameters.ts';
 import { log2Product } from '../ring/primes.ts';
 
 /** How keys switch: SEAL's way, one prime a digit, or several primes to a digit, which takes keys of our own. */
-export const KEY_SWITCHINGS = ['grouped', 'seal'] as const;
+export const KEY_SWITCHINGS = ['hybrid', 'per-prime'] as const;
 export type KeySwitching = (typeof KEY_SWITCHINGS)[number];
 
 /**
@@ -24,7 +24,7 @@ export const GadgetSchema = record({
 export type Gadget = v.InferOutput<typeof GadgetSchema>;
 
 /** SEAL's: a digit for each prime, one special prime. */
-export function sealGadget({ primes }: Parameters, limbs: number): Gadget {
+export function perPrimeGadget({ primes }: Parameters, limbs: number): Gadget {
   return { limbs, digits: Array.from({ length: limbs }, (_, i) => [i]), special: [primes.length] };
 }
 
@@ -34,7 +34,7 @@ export function restrict({ digits, special }: Gadget, limbs: number): Gadget {
   return { limbs, digits: left, special };
 }
 
-/** The gadgets of grouped keys by what they are for; those of SEAL's kind are not listed. */
+/** The gadgets of hybrid keys by what they are for; per-prime keys have none listed. */
 export interface LevelGadgets {
   rotation: Gadget[];
   relinearisation: Gadget[];
@@ -72,8 +72,8 @@ export function gadgetNoise(parameters: Parameters, { digits, special }: Gadget)
   );
 }
 
-/** The same for keys of SEAL's kind. */
-function sealNoise({ primes, special }: Parameters, limbs: number): number {
+/** The same for per-prime keys. */
+function perPrimeNoise({ primes, special }: Parameters, limbs: number): number {
   return Math.sqrt(primes.slice(0, limbs).reduce((sum, q) => sum + (q / special) ** 2 / 3, 0));
 }
 
@@ -89,8 +89,8 @@ export function gadgets(parameters: Parameters, limbs: number): Gadget[] {
   const free = longestFirst(limbs, count);
   const data = longestFirst(0, limbs);
   const limit = Math.max(
-    sealNoise(parameters, limbs),
-    sealNoise({ ...parameters, primes: [parameters.special] }, 1),
+    perPrimeNoise(parameters, limbs),
+    perPrimeNoise({ ...parameters, primes: [parameters.special] }, 1),
   );
   return [0, ...free].map((_, k) => {
     const special = [count, ...free.slice(0, k)];

@@ -1,18 +1,25 @@
 import type * as v from 'valibot';
 import { choice, list, record, wholeNumber } from '../../schema.ts';
 import { MAX_PRIMES, type Parameters } from '../ring/parameters.ts';
-import { type Gadget, GadgetSchema, gadgetProblems, KEY_SWITCHINGS, sealGadget } from './gadget.ts';
+import { type Gadget, GadgetSchema, gadgetProblems, type KeySwitching, perPrimeGadget } from './gadget.ts';
 
 /** More rotation keys than any plan has: the shipped one has 43. */
 const MAX_ROTATION_KEYS = 65536;
+
+/** The words for kinds of key switching in format version 1 of the manifest, whose hash covers them. */
+export const SWITCHING_WORDS = { hybrid: 'grouped', 'per-prime': 'seal' } as const satisfies Record<
+  KeySwitching,
+  string
+>;
 
 /**
  * The key-switching keys of a plan. Of the keys of one step, or of relinearisation, the one with fewest limbs that has as many as a
  * ciphertext serves it. Step 0 is the complex conjugation.
  */
-export const KeySetSchema = record({
-  switching: choice(KEY_SWITCHINGS),
-  /** One for each number of limbs that grouped keys have; empty for SEAL's kind. */
+export const EvaluationKeySetSchema = record({
+  /** `switchingOf` says it in today's words. */
+  switching: choice(Object.values(SWITCHING_WORDS)),
+  /** One for each number of limbs that hybrid keys have; empty for per-prime keys. */
   gadgets: list(GadgetSchema, MAX_PRIMES),
   relinearisation: list(record({ limbs: wholeNumber(1, MAX_PRIMES) }), MAX_PRIMES),
   galois: list(
@@ -20,7 +27,12 @@ export const KeySetSchema = record({
     MAX_ROTATION_KEYS,
   ),
 });
-export type KeySet = v.InferOutput<typeof KeySetSchema>;
+export type EvaluationKeySet = v.InferOutput<typeof EvaluationKeySetSchema>;
+
+/** How a plan's keys switch. */
+export function switchingOf({ switching }: EvaluationKeySet): KeySwitching {
+  return switching === SWITCHING_WORDS.hybrid ? 'hybrid' : 'per-prime';
+}
 
 /** A key to make: `step` is null for relinearisation. */
 export interface PlannedKey {
@@ -29,9 +41,9 @@ export interface PlannedKey {
 }
 
 /** The key-switching keys in the order of their file. */
-export function plannedKeys(parameters: Parameters, keys: KeySet): PlannedKey[] {
+export function plannedKeys(parameters: Parameters, keys: EvaluationKeySet): PlannedKey[] {
   const gadget = (limbs: number) =>
-    keys.gadgets.find((g) => g.limbs === limbs) ?? sealGadget(parameters, limbs);
+    keys.gadgets.find((g) => g.limbs === limbs) ?? perPrimeGadget(parameters, limbs);
   return [
     ...keys.relinearisation.map(({ limbs }) => ({ step: null, gadget: gadget(limbs) })),
     ...keys.galois.map(({ step, limbs }) => ({ step, gadget: gadget(limbs) })),
@@ -39,12 +51,18 @@ export function plannedKeys(parameters: Parameters, keys: KeySet): PlannedKey[] 
 }
 
 /** The keys in a file of evaluation keys: those for switching, and the public key. */
-export function keyCount({ relinearisation, galois }: KeySet): number {
+export function keyCount({ relinearisation, galois }: EvaluationKeySet): number {
   return relinearisation.length + galois.length + 1;
 }
 
 /** All that is wrong with a list of keys of sound structure. */
-export function keyProblems({ keys, parameters }: { keys: KeySet; parameters: Parameters }): string[] {
+export function keyProblems({
+  keys,
+  parameters,
+}: {
+  keys: EvaluationKeySet;
+  parameters: Parameters;
+}): string[] {
   const primes = parameters.primes.length;
   const problems = (['gadgets', 'relinearisation', 'galois'] as const).flatMap((name) =>
     keys[name].flatMap(({ limbs }, i) =>
@@ -66,19 +84,20 @@ export function keyProblems({ keys, parameters }: { keys: KeySet; parameters: Pa
 }
 
 /** Whether the lists fit the kind of key switching. */
-function keySetProblems({ switching, gadgets, relinearisation, galois }: KeySet): string[] {
+function keySetProblems(keys: EvaluationKeySet): string[] {
+  const { gadgets, relinearisation, galois } = keys;
   const problems: string[] = [];
   const twice = (names: (string | number)[]) => new Set(names).size !== names.length;
   if (twice(gadgets.map(({ limbs }) => limbs))) problems.push('a gadget is listed twice');
   const levels = new Set([...relinearisation, ...galois].map(({ limbs }) => limbs));
-  if (switching === 'seal') {
-    if (gadgets.length > 0) problems.push("keys of SEAL's kind have no gadgets");
-    if (relinearisation.length !== 1) problems.push("there is one relinearisation key of SEAL's kind");
+  if (switchingOf(keys) === 'per-prime') {
+    if (gadgets.length > 0) problems.push('per-prime keys have no gadgets');
+    if (relinearisation.length !== 1) problems.push('there is one per-prime relinearisation key');
     if (twice(galois.map(({ step }) => step))) problems.push('a rotation key is listed twice');
   } else {
     const listed = new Set(gadgets.map(({ limbs }) => limbs));
     if (listed.size !== levels.size || [...levels].some((limbs) => !listed.has(limbs)))
-      problems.push('grouped keys need a gadget for each number of limbs that they have, and no others');
+      problems.push('hybrid keys need a gadget for each number of limbs that they have, and no others');
     if (twice(relinearisation.map(({ limbs }) => limbs)))
       problems.push('a relinearisation key is listed twice');
     if (twice(galois.map(({ step, limbs }) => `${step}:${limbs}`)))

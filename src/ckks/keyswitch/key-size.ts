@@ -3,7 +3,7 @@ import type { Parameters } from '../ring/parameters.ts';
 import { bitLength } from '../ring/primes.ts';
 import { SEED_SIZE } from '../seal/bytes.ts';
 import { type Gadget, moduli, primesOf } from './gadget.ts';
-import { type KeySet, plannedKeys } from './key-set.ts';
+import { type EvaluationKeySet, plannedKeys } from './key-set.ts';
 
 /** Bytes of the bit-packed residues of `limbs` limbs and, for keys, the special prime. */
 export function packedPolynomial(parameters: Parameters, primes: number[]): number {
@@ -22,7 +22,7 @@ export function publicKeySize(parameters: Parameters): number {
 }
 
 /** Bytes of all evaluation keys, without their file's header. */
-export function evaluationKeysSize(parameters: Parameters, keys: KeySet): number {
+export function evaluationKeysSize(parameters: Parameters, keys: EvaluationKeySet): number {
   return plannedKeys(parameters, keys).reduce(
     (sum, { gadget }) => sum + switchingKeySize(parameters, gadget),
     publicKeySize(parameters),

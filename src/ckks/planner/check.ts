@@ -1,5 +1,5 @@
 import { BlindbeatError } from '../../errors.ts';
-import { keyProblems } from '../keyswitch/key-set.ts';
+import { keyProblems, switchingOf } from '../keyswitch/key-set.ts';
 import { parameterProblems } from '../ring/parameters.ts';
 import { log2Product } from '../ring/primes.ts';
 import type { Manifest } from '../wire/manifest.ts';
@@ -214,7 +214,7 @@ function checkReply(
 
 /** Every use has a key that serves it, and every key a use. */
 function checkKeys({ keys }: Manifest, { rotated, relinearised }: KeyUses, problems: Problems): void {
-  const hybrid = keys.switching === 'grouped';
+  const hybrid = switchingOf(keys) === 'hybrid';
   for (const [step, levels] of rotated)
     for (const level of levels) {
       // Hybrid rotations share a decomposition, so all keys of a level have its own gadget; conjugations are alone.

@@ -85,7 +85,7 @@ export function compile(model: Model, options: CompileOptions = {}): CompiledMod
 function requireBackend(backend: BackendName, keySwitching: KeySwitching): void {
   if (!BACKENDS.includes(backend))
     throw new BlindbeatError('USAGE', `backend "${backend}" is none of ${BACKENDS.join(', ')}`);
-  if (backend === 'seal' && keySwitching === 'grouped') {
+  if (backend === 'seal' && keySwitching === 'hybrid') {
     throw new BlindbeatError(
       'USAGE',
       'node-seal has no hybrid keys: use the fast backend, or per-prime keys (--key-switching per-prime)',

@@ -39,7 +39,7 @@ export const FAST_COST: Costs = {
 };
 
 /**
- * What grouped keys take for one residue polynomial, in transforms: converting one prime's to another prime on the way to digits
+ * What hybrid keys take for one residue polynomial, in transforms: converting one prime's to another prime on the way to digits
  * and on the way from special primes, a product with both polynomials of a digit of a key, turning it and adding it up, and the
  * last pass of a division. Measured at 2 to 12 limbs on the machine of `FAST_COST`.
  */
@@ -52,7 +52,7 @@ const DIVIDED = 0.16;
 /**
  * Milliseconds of one operation; transforms dominate, so time grows with n log n.
  *
- * @param gadget of the keys where they are grouped; what switching takes is then derived from what a transform does
+ * @param gadget of hybrid keys; what switching takes is then derived from what a transform does
  */
 export function operationMs(
   costs: Costs,
@@ -62,22 +62,22 @@ export function operationMs(
   gadget?: Gadget,
 ): number {
   const scale = (n * Math.log2(n)) / (16384 * 14);
-  const transforms = gadget && groupedTransforms(operation, limbs, gadget);
+  const transforms = gadget && hybridTransforms(operation, limbs, gadget);
   if (transforms !== undefined) return scale * transformMs(costs) * transforms;
   if (operation === 'summedRotate' || operation === 'divide')
-    throw new RangeError(`${operation} is not counted for keys of SEAL's kind`);
+    throw new RangeError(`${operation} is not counted for per-prime keys`);
   const { squared, linear } = costs[operation];
   return scale * (squared * limbs + linear) * limbs;
 }
 
-/** One transform at N = 16384: SEAL's kind decomposes by limbs (limbs + 1) of them; at a number of limbs that was measured. */
+/** One transform at N = 16384: per-prime keys decompose by limbs (limbs + 1) of them; at a number of limbs that was measured. */
 function transformMs({ decompose: { squared, linear } }: Costs): number {
   const limbs = 10;
   return (squared * limbs + linear) / (limbs + 1);
 }
 
-/** What an operation with a grouped key takes, in transforms; undefined for one that takes no key. */
-function groupedTransforms(
+/** What an operation with a hybrid key takes, in transforms; undefined for one that takes no key. */
+function hybridTransforms(
   operation: Operation,
   limbs: number,
   { digits, special }: Gadget,

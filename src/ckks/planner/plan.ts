@@ -10,7 +10,7 @@ import { type OperationCounts, type Operations, totals } from '../evaluator/oper
 import { encodeProgram, run } from '../evaluator/program.ts';
 import { TraceBackend } from '../evaluator/trace.ts';
 import { type Gadget, moduli, serving } from '../keyswitch/gadget.ts';
-import { type KeySet, plannedKeys } from '../keyswitch/key-set.ts';
+import { type EvaluationKeySet, plannedKeys, SWITCHING_WORDS } from '../keyswitch/key-set.ts';
 import { CONJUGATION } from '../ring/galois.ts';
 import { type WireSizes, wireSizes } from '../wire/file-sizes.ts';
 import { type Manifest, sealManifest } from '../wire/manifest.ts';
@@ -134,10 +134,13 @@ export function planCircuit(
 }
 
 /** The keys that the dry run took. */
-function keysFor({ keySwitching, gadgets }: Circuit, { relinearised, rotated }: TraceBackend): KeySet {
+function keysFor(
+  { keySwitching, gadgets }: Circuit,
+  { relinearised, rotated }: TraceBackend,
+): EvaluationKeySet {
   const highest = (levels: Set<number>) => [Math.max(...levels)];
   const served = (levels: Set<number>): number[] => {
-    if (keySwitching === 'seal') return highest(levels);
+    if (keySwitching === 'per-prime') return highest(levels);
     const keys = [...levels].map(
       (limbs) => serving(gadgets.relinearisation, limbs, (gadget) => gadget.limbs)!.limbs,
     );
@@ -147,14 +150,14 @@ function keysFor({ keySwitching, gadgets }: Circuit, { relinearised, rotated }: 
   const galois = [...rotated]
     .sort(([a], [b]) => a - b)
     .flatMap(([step, levels]) => {
-      const shared = keySwitching === 'seal' || step === CONJUGATION;
+      const shared = keySwitching === 'per-prime' || step === CONJUGATION;
       const limbs = shared ? highest(levels) : [...levels].sort((a, b) => b - a);
       return limbs.map((keyLimbs) => ({ step, limbs: keyLimbs }));
     });
   const used = new Set([...relinearisation, ...galois].map(({ limbs }) => limbs));
   const listed = [...gadgets.rotation, ...gadgets.relinearisation].filter(({ limbs }) => used.has(limbs));
   return {
-    switching: keySwitching,
+    switching: SWITCHING_WORDS[keySwitching],
     gadgets: listed.sort((a, b) => b.limbs - a.limbs),
     relinearisation,
     galois,
@@ -164,7 +167,7 @@ function keysFor({ keySwitching, gadgets }: Circuit, { relinearised, rotated }: 
 /** SEAL's residues have 64 bits and its keys all limbs; our own have 32 bits and the keys' planned limbs. */
 function workingMemory(
   { parameters, stages }: Circuit,
-  keys: KeySet,
+  keys: EvaluationKeySet,
   peakBytes: number,
   backend: BackendName,
 ): { ciphertexts: number; keys: number } {

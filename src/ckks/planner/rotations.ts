@@ -5,8 +5,8 @@ import {
   gadgets,
   type KeySwitching,
   type LevelGadgets,
+  perPrimeGadget,
   restrict,
-  sealGadget,
 } from '../keyswitch/gadget.ts';
 import { publicKeySize, switchingKeySize } from '../keyswitch/key-size.ts';
 import type { Parameters } from '../ring/parameters.ts';
@@ -117,7 +117,7 @@ export function selectRotationKeys(
   keySwitching: KeySwitching,
 ): RotationKeySelection {
   const priceOfKeys = PRICE_OF_KEYS;
-  if (keySwitching === 'grouped') {
+  if (keySwitching === 'hybrid') {
     return selectHybridKeys(layers, {
       ...context,
       priceOfKeys,
@@ -126,7 +126,7 @@ export function selectRotationKeys(
   }
   const { parameters, costs, fixed, relinearised } = context;
   const { n } = parameters;
-  const keySize = (limbs: number) => switchingKeySize(parameters, sealGadget(parameters, limbs));
+  const keySize = (limbs: number) => switchingKeySize(parameters, perPrimeGadget(parameters, limbs));
   const relinearisationKey = keySize(Math.max(0, ...relinearised.map(({ limbs }) => limbs)));
   const budget = context.budget - relinearisationKey;
   const selected = selectPerPrimeKeys(layers, { n, costs, keySize, budget, priceOfKeys, fixed });

@@ -33,7 +33,7 @@ interface Position {
 const MAP_WINDOWS = 25;
 
 /** The scale that the scores are decrypted at. */
-export const SCORE_SCALE = 2 ** SCALE_BITS.score;
+const SCORE_SCALE = 2 ** SCALE_BITS.score;
 
 /** Rotation steps that sum a dense layer's output over all time positions, doubling the sum at each. */
 export function timeSumSteps(dense: LinearLayer, slots: number): number[] {

@@ -4,7 +4,7 @@ import { multiplyMod, powerMod } from './modular.ts';
 /** Primes stay below 2^30 so that 32-bit lanes can hold lazy sums of residues. */
 export const MAX_PRIME_BITS = 30;
 
-export const MILLER_RABIN_BASES = [2, 3, 5, 7]; // deterministic below 3,215,031,751 (Jaeschke 1993)
+const MILLER_RABIN_BASES = [2, 3, 5, 7]; // deterministic below 3,215,031,751 (Jaeschke 1993)
 
 /** Whether the odd number 3 < n < 2^30 is prime. */
 export function isPrime(n: number): boolean {

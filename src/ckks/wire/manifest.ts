@@ -14,7 +14,7 @@ import {
   validate,
   wholeNumber,
 } from '../../schema.ts';
-import { KeySetSchema, keyProblems } from '../keyswitch/key-set.ts';
+import { EvaluationKeySetSchema, keyProblems } from '../keyswitch/key-set.ts';
 import { ParametersSchema, parameterProblems } from '../ring/parameters.ts';
 
 const FORMAT = 'blindbeat manifest';
@@ -69,7 +69,7 @@ const ManifestSchema = record({
   outputs: OutputsSchema,
   /** Scale of the encrypted input. */
   inputScale: positive(),
-  keys: KeySetSchema,
+  keys: EvaluationKeySetSchema,
   reply: ReplyLayoutSchema,
   /** |score| that the last prime has room for, and beyond which the client names no class. */
   scoreBound: positive(),

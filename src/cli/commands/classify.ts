@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { plan } from '../../ckks/planner/plan.ts';
+import { compile } from '../../ckks/planner/compile.ts';
 import { parametersJson } from '../../ckks/ring/parameters.ts';
 import { simulate } from '../../ckks/simulate.ts';
 import { startServer } from '../../client/local-server.ts';
@@ -16,12 +16,12 @@ import { type EcgInput, type EcgOptions, ecgOptions, readEcg } from '../files/ec
 import {
   type BackendChoice,
   backendOptions,
+  compileOptions,
   exactOption,
   examples,
   jsonOption,
   type PlanChoice,
   planOptions,
-  scheduleChoice,
 } from '../options.ts';
 import { type Classification, classificationLines, ecgLines } from '../terminal/classification.ts';
 import { interruptible } from '../terminal/interrupt.ts';
@@ -130,9 +130,9 @@ async function roundTrip(
   options: ClassifyOptions,
   watch: Watch,
 ): Promise<Classification> {
-  const { outputs, backend, threads } = options;
-  const choice = { outputs, backend, threads, ...(await scheduleChoice(options)) };
-  using server = await startServer({ model: options.model, name: model.name, ...choice }, watch);
+  const { threads } = options;
+  const choice = { model: options.model, name: model.name, threads, ...(await compileOptions(options)) };
+  using server = await startServer(choice, watch);
   using session = await Session.open(server.transport, server.manifest, watch);
   const { plan, startMs } = server;
   const estimates = plan.stages.map((stage) => stage.estimateMs);
@@ -160,9 +160,8 @@ async function simulated(
   { segment }: EcgInput,
   options: ClassifyOptions,
 ): Promise<Classification> {
-  const planOptions = { outputs: options.outputs, ...(await scheduleChoice(options)) };
-  const planned = plan(model, planOptions);
+  const compiled = compile(model, await compileOptions(options));
   const started = performance.now();
-  const decrypted = simulate(model, segment.samples, planOptions);
-  return { plan: planned, decrypted, ms: roundMs(performance.now() - started) };
+  const decrypted = simulate(compiled, segment.samples);
+  return { plan: compiled.plan, decrypted, ms: roundMs(performance.now() - started) };
 }

@@ -1,36 +1,32 @@
 import type { Command } from 'commander';
 import { profileChart } from '../../charts/profile.ts';
 import { drawSvg } from '../../charts/svg.ts';
-import { type BackendName, keySwitchingOf } from '../../ckks/evaluator/backend.ts';
-import { KEY_SWITCHINGS } from '../../ckks/keyswitch/gadget.ts';
 import { keyCount } from '../../ckks/keyswitch/key-set.ts';
-import type { PlanOptions } from '../../ckks/planner/compile.ts';
-import { type Plan, plan } from '../../ckks/planner/plan.ts';
+import { compile } from '../../ckks/planner/compile.ts';
 import { Server } from '../../ckks/server.ts';
-import type { Header } from '../../ckks/wire/container.ts';
+import { BlindbeatError } from '../../errors.ts';
 import { writeOutput } from '../../files/output.ts';
 import { formatBytes, formatMs } from '../../measure/format.ts';
 import { peakMemory } from '../../measure/machine.ts';
 import { type StartTask, startParts } from '../../measure/progress.ts';
 import { stageClock, timed } from '../../measure/stages.ts';
 import { loadModel } from '../../model/files.ts';
-import type { Model } from '../../model/model.ts';
 import { inFile, readContainerFile, readHeaderFile } from '../files/input.ts';
 import { requireOutputs, writeOutputs } from '../files/outputs.ts';
 import {
   type BackendChoice,
   backendOptions,
+  compileOptions,
   examples,
   jsonOption,
   type PlanChoice,
   planOptions,
-  scheduleChoice,
 } from '../options.ts';
 import { coloursOf, type Io, printJson, printLines } from '../terminal/io.ts';
 import { describeMemory, describeThreads, profileLines } from '../terminal/plan.ts';
 import { progressOn } from '../terminal/progress.ts';
 
-interface InferOptions extends Omit<PlanChoice, 'outputs'>, BackendChoice {
+interface InferOptions extends PlanChoice, BackendChoice {
   keys: string;
   out: string;
   profile?: boolean;
@@ -50,7 +46,7 @@ export function addInfer(program: Command, io: Io): void {
     .argument('<request>', 'file that encrypt made')
     .requiredOption('-k, --keys <file>', "the client's evaluation.keys")
     .requiredOption('-o, --out <file>', 'the reply to write');
-  backendOptions(planOptions(command, io, { without: ['outputs'] }))
+  backendOptions(planOptions(command, io))
     .option('--profile', 'time and operations of every stage')
     .option('--profile-svg <file>', 'draw the time of every stage')
     .addOption(jsonOption())
@@ -67,9 +63,10 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   const model = await loadModel(options.model);
   // Whether the files fit is known from their headers, before any of the long work.
   const header = await readHeaderFile(path, 'request');
-  const choice = await scheduleChoice(options);
-  const planned = planFor(model, header, choice, options.backend);
-  const { manifest } = planned;
+  const compiled = compile(model, await compileOptions(options));
+  const { plan } = compiled;
+  const { manifest } = plan;
+  requirePlan(path, header.planHash, manifest.planHash);
   const request = await readContainerFile(path, 'request', manifest);
   const keysFile = await readContainerFile(options.keys, 'evaluation keys', manifest, header.keyId);
 
@@ -77,10 +74,7 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   const start = progressOn(io, options.json);
   using server = await timed(times, 'start', async () => {
     using _task = start('starting the server', { total: 1 });
-    const { backend, threads } = options;
-    const { outputs } = manifest;
-    const keySwitching = manifest.keys.switching;
-    return await Server.open(model, { outputs, backend, threads, ...choice, keySwitching });
+    return await Server.open(compiled, { threads: options.threads });
   });
   using keys = await timed(times, 'loadKeys', () => {
     using task = start('loading the keys', { total: keyCount(manifest.keys) });
@@ -93,7 +87,7 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
 
   const peak = peakMemory();
   if (options.json) {
-    const { operations, bytes } = planned;
+    const { operations, bytes } = plan;
     printJson(io, {
       model: model.name,
       keyId: header.keyId,
@@ -108,7 +102,7 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   }
   const colours = coloursOf(io.stdout);
   printLines(io.stdout, [
-    ...(options.profile ? ['', ...profileLines(planned.stages, layers, colours), ''] : []),
+    ...(options.profile ? ['', ...profileLines(plan.stages, layers, colours), ''] : []),
     `${out}: send it back to the client (${formatBytes(reply.length)})`,
     ...(profileSvg === undefined ? [] : [`${profileSvg}: the time of every stage`]),
     `computed in ${formatMs(ms)} by ${describeThreads(server.threads)}, ` +
@@ -116,24 +110,15 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   ]);
 }
 
-/**
- * The plan that the request was made for: that of the scores, or with the map, with the backend's kind of key
- * switching or the other; if none, the first will tell.
- */
-function planFor(model: Model, { planHash }: Header, choice: PlanOptions, backend: BackendName): Plan {
-  const kinds = choice.keySwitching
-    ? [choice.keySwitching]
-    : KEY_SWITCHINGS.toSorted(
-        (a, b) => Number(b === keySwitchingOf(backend)) - Number(a === keySwitchingOf(backend)),
-      );
-  let first: Plan | null = null;
-  for (const keySwitching of kinds)
-    for (const outputs of ['scores', 'scores+map'] as const) {
-      const planned = plan(model, { ...choice, keySwitching, outputs });
-      if (planned.manifest.planHash === planHash) return planned;
-      first ??= planned;
-    }
-  return first!;
+/** A request is for one plan, and the options make the plan: more of them may differ than the model. */
+function requirePlan(path: string, asked: string, planned: string): void {
+  if (asked === planned) return;
+  throw new BlindbeatError(
+    'MISMATCH',
+    `${path}: the request was made for plan ${asked.slice(0, 12)}, but these options make plan ` +
+      `${planned.slice(0, 12)}: give the same --model, --outputs, --key-switching, --key-budget and ` +
+      "--schedule-costs as for the plan or keygen command that made the client's manifest",
+  );
 }
 
 function evaluate(

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Client } from '../../ckks/client.ts';
 import { keyCount } from '../../ckks/keyswitch/key-set.ts';
-import { plan } from '../../ckks/planner/plan.ts';
+import { compile } from '../../ckks/planner/compile.ts';
 import { type SecretKey, writeSecretKey } from '../../ckks/secret/secret-key.ts';
 import { wireSizes } from '../../ckks/wire/file-sizes.ts';
 import type { Manifest } from '../../ckks/wire/manifest.ts';
@@ -16,7 +16,7 @@ import { loadModel } from '../../model/files.ts';
 import { readManifest } from '../files/input.ts';
 import { keyFiles } from '../files/key-folder.ts';
 import { manifestText } from '../files/outputs.ts';
-import { examples, jsonOption, type PlanChoice, planOptions, scheduleChoice } from '../options.ts';
+import { compileOptions, examples, jsonOption, type PlanChoice, planOptions } from '../options.ts';
 import { interruptible } from '../terminal/interrupt.ts';
 import { type Io, printJson, printLines } from '../terminal/io.ts';
 import { progressOn } from '../terminal/progress.ts';
@@ -97,9 +97,9 @@ function makeSecretKey(client: Client, start: StartTask): SecretKey {
   return client.createSecretKey();
 }
 
-async function manifestOf({ manifest, model, outputs, ...options }: KeygenOptions): Promise<Manifest> {
+async function manifestOf({ manifest, model, ...options }: KeygenOptions): Promise<Manifest> {
   if (manifest !== undefined) return readManifest(manifest);
-  return plan(await loadModel(model), { outputs, ...(await scheduleChoice(options)) }).manifest;
+  return compile(await loadModel(model), await compileOptions(options)).plan.manifest;
 }
 
 /** The manifest that was given may lie where the keys will. */

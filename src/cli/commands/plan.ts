@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import { compile } from '../../ckks/planner/compile.ts';
-import { type Plan, planCircuit } from '../../ckks/planner/plan.ts';
+import type { Plan } from '../../ckks/planner/plan.ts';
 import { parametersJson } from '../../ckks/ring/parameters.ts';
 import { writeOutput } from '../../files/output.ts';
 import { loadModel } from '../../model/files.ts';
 import { readCosts } from '../files/input.ts';
 import { manifestText } from '../files/outputs.ts';
-import { examples, jsonOption, type PlanChoice, planOptions, scheduleChoice } from '../options.ts';
+import { compileOptions, examples, jsonOption, type PlanChoice, planOptions } from '../options.ts';
 import { coloursOf, type Io, printJson, printLines } from '../terminal/io.ts';
 import { planLines } from '../terminal/plan.ts';
 
@@ -32,14 +32,13 @@ export function addPlan(program: Command, io: Io): void {
     .addOption(jsonOption())
     .action(async (options: PlanCommandOptions) => {
       const model = await loadModel(options.model);
-      const circuit = compile(model, { outputs: options.outputs, ...(await scheduleChoice(options)) });
-      const costs = options.costs === undefined ? undefined : await readCosts(options.costs);
-      const planned = planCircuit(model, circuit, 'fast', costs);
-      if (options.manifest) await writeOutput(options.manifest, manifestText(planned.manifest));
-      if (options.json) printJson(io, planJson(planned, options.manifest));
+      const estimateCosts = options.costs === undefined ? undefined : await readCosts(options.costs);
+      const { plan } = compile(model, { ...(await compileOptions(options)), estimateCosts });
+      if (options.manifest) await writeOutput(options.manifest, manifestText(plan.manifest));
+      if (options.json) printJson(io, planJson(plan, options.manifest));
       else
         printLines(io.stdout, [
-          ...planLines(planned, coloursOf(io.stdout)),
+          ...planLines(plan, coloursOf(io.stdout)),
           ...(options.manifest ? ['', `  manifest written to ${options.manifest}`] : []),
         ]);
     });

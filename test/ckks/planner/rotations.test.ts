@@ -32,14 +32,14 @@ describe('rotation-key selection', () => {
   test('when keys may take more room, then the choice is faster and never above the budget', () => {
     let last = Number.POSITIVE_INFINITY;
     for (const budget of [10e6, 15e6, 20e6, 40e6, 80e6]) {
-      const { choices, bytes } = selectRotationKeys(layers, { ...context, budget }, 'seal');
+      const { choices, bytes } = selectRotationKeys(layers, { ...context, budget }, 'per-prime');
       expect(bytes).toBeLessThanOrEqual(budget);
       const ms = layers.reduce((sum, { limbs, map }, k) => sum + estimate(map, limbs, choices[k]), 0);
       expect(ms).toBeLessThanOrEqual(last);
       last = ms;
     }
-    expect(selectRotationKeys(layers, { ...context, budget: 20e6 }, 'seal')).toEqual(
-      selectRotationKeys(layers, { ...context, budget: 20e6 }, 'seal'),
+    expect(selectRotationKeys(layers, { ...context, budget: 20e6 }, 'per-prime')).toEqual(
+      selectRotationKeys(layers, { ...context, budget: 20e6 }, 'per-prime'),
     );
   });
 
@@ -50,7 +50,7 @@ describe('rotation-key selection', () => {
       const { choices, gadgets, bytes } = selectRotationKeys(
         layers,
         { ...context, relinearised, budget },
-        'grouped',
+        'hybrid',
       );
       expect(bytes).toBeLessThanOrEqual(budget);
       expect(gadgets.rotation.map(({ limbs }) => limbs)).toEqual([8, 6, 4, 2]);
@@ -65,7 +65,7 @@ describe('rotation-key selection', () => {
   });
 
   test('when no keys fit the budget, then the choice has as few as possible', () => {
-    const { choices } = selectRotationKeys(layers, { ...context, budget: 0 }, 'seal');
+    const { choices } = selectRotationKeys(layers, { ...context, budget: 0 }, 'per-prime');
     expect(choices.map(({ keySteps }) => keySteps)).toEqual([[2], [1, 2], [1, 2]]);
   });
 });

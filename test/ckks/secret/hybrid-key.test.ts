@@ -127,7 +127,7 @@ function errorOf(expanded: Uint32Array, i: number, gadget: Gadget, digit: number
   });
 }
 
-describe('a grouped key', () => {
+describe('a hybrid key', () => {
   let keys: ReturnType<typeof keysOf>;
   let template: RawCiphertext;
   beforeAll(() => {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { moduli, primesOf } from '../../../src/ckks/keyswitch/gadget.ts';
 import { plannedKeys } from '../../../src/ckks/keyswitch/key-set.ts';
-import { plan } from '../../../src/ckks/planner/plan.ts';
+import { compile } from '../../../src/ckks/planner/compile.ts';
 import { allPrimes, MAX_LOG_QP } from '../../../src/ckks/ring/parameters.ts';
 import { log2Product } from '../../../src/ckks/ring/primes.ts';
 import { bodySizes } from '../../../src/ckks/wire/file-sizes.ts';
@@ -13,8 +13,9 @@ import { deepList, mutated } from '../../helpers/mutate.ts';
 import { randomModel } from '../../helpers/random-model.ts';
 
 const model = randomModel({ samples: 2048, channels: [4, 8] });
-const plans = (['grouped', 'seal'] as const).map((keySwitching) =>
-  plan(model, { keySwitching, outputs: keySwitching === 'seal' ? 'scores' : 'scores+map' }),
+const plans = (['hybrid', 'per-prime'] as const).map(
+  (keySwitching) =>
+    compile(model, { keySwitching, outputs: keySwitching === 'per-prime' ? 'scores' : 'scores+map' }).plan,
 );
 const manifests = plans.map(({ manifest }) => manifest);
 

@@ -27,7 +27,7 @@ export class FastBackend implements Backend<FastCiphertext, PeriodicPlain>, Disp
   constructor(engine: FastEngine, keys: LoadedSwitchingKeys | null) {
     this.#workspace = new Workspace(engine);
     this.#keys = keys;
-    if (keys && [...keys.galois.values()].some(([key]) => key.switching === 'grouped'))
+    if (keys && [...keys.galois.values()].some(([key]) => key.switching === 'hybrid'))
       this.rotateAndSum = (terms, plus) => rotateAndSum(this.#workspace, keys, terms, plus);
   }
 

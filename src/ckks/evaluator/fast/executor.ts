@@ -53,7 +53,7 @@ class FastEvaluationKeys implements LoadedEvaluationKeys {
       return;
     }
     galois.set(step, [...(galois.get(step) ?? []), key]);
-    if (key.switching === 'grouped') return;
+    if (key.switching === 'hybrid') return;
     for (const limbs of this.#rotated.get(step) ?? []) productStart(this.#engine, key, limbs);
   }
 

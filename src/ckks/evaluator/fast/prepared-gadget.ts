@@ -1,4 +1,4 @@
-import { type Gadget, type KeySwitching, moduli, restrict, sealGadget } from '../../keyswitch/gadget.ts';
+import { type Gadget, type KeySwitching, moduli, perPrimeGadget, restrict } from '../../keyswitch/gadget.ts';
 import type { Parameters } from '../../ring/parameters.ts';
 import type { BaseConversions, Conversion, ModDown, Origin } from './base-conversion.ts';
 import type { Ring } from './kernels/ring.ts';
@@ -49,7 +49,7 @@ export class PreparedGadgets {
 
   /** What switching to a key takes, for ciphertexts of `limbs` limbs; made once. */
   prepared(key: KeyKind, limbs: number): PreparedGadget {
-    const gadget = key.switching === 'seal' ? null : key.gadget;
+    const gadget = key.switching === 'per-prime' ? null : key.gadget;
     const byLimbs = this.#prepared.get(gadget) ?? new Map<number, PreparedGadget>();
     const prepared = byLimbs.get(limbs) ?? this.#prepare(key, limbs);
     this.#prepared.set(gadget, byLimbs.set(limbs, prepared));
@@ -59,8 +59,8 @@ export class PreparedGadgets {
   #prepare(key: KeyKind, limbs: number): PreparedGadget {
     const parameters = this.#parameters;
     const conversions = this.#conversions;
-    const exact = key.switching === 'seal';
-    const gadget = exact ? sealGadget(parameters, limbs) : restrict(key.gadget, limbs);
+    const exact = key.switching === 'per-prime';
+    const gadget = exact ? perPrimeGadget(parameters, limbs) : restrict(key.gadget, limbs);
     const rings = moduli(gadget).map((i) => this.#rings[i]);
     // SEAL's digits are not centred; one where zeros became primes is at most the largest prime.
     const plain = Math.max(...parameters.primes) + 1;

@@ -24,7 +24,7 @@ export function rotateAll(
     const outputs = values.map((v) => ({ addends: [v, null], out: workspace.make(2, limbs) }));
     return { key, start: 0, table: engine.automorphisms.rotation(step).table, outputs };
   });
-  if (targets[0].key.switching === 'seal') rotateAsSeal(workspace, values, steps, targets);
+  if (targets[0].key.switching === 'per-prime') rotateAsSeal(workspace, values, steps, targets);
   else {
     const digits = values.map((v) => decompose(engine, (i) => engine.limb(v, 1, i), targets[0].key, limbs));
     engine.threads.phase();

@@ -3,7 +3,7 @@ import type { RotationLevels } from '../../../../src/ckks/evaluator/executor.ts'
 import { FastExecutor } from '../../../../src/ckks/evaluator/fast/executor.ts';
 import { plannedKeys } from '../../../../src/ckks/keyswitch/key-set.ts';
 import { compile } from '../../../../src/ckks/planner/compile.ts';
-import { type Plan, planCircuit } from '../../../../src/ckks/planner/plan.ts';
+import type { Plan } from '../../../../src/ckks/planner/plan.ts';
 import { allPrimes } from '../../../../src/ckks/ring/parameters.ts';
 import { type RawCiphertext, readCiphertext, readSwitchingKey } from '../../../../src/ckks/seal/bytes.ts';
 import { type ClientModule, loadSeal } from '../../../../src/ckks/seal/seal.ts';
@@ -44,8 +44,7 @@ async function clientFiles({ manifest: { parameters, keys } }: Plan): Promise<Cl
 
 // Helical blocks: their averages are pooled by rotations of all inputs.
 const model = randomModel({ channels: [4, 8], helix: 2, samples: 2048, seed: 11 });
-const circuit = compile(model, { outputs: 'scores+map', keySwitching: 'seal' });
-const plan = planCircuit(model, circuit);
+const { circuit, plan } = compile(model, { outputs: 'scores+map', keySwitching: 'per-prime' });
 const pooling = circuit.stages.flatMap((stage) => (stage.kind === 'linear' ? stage.pooling : []));
 
 /** Bytes that the first and the second evaluation under newly loaded keys leave in the kernels' memory. */

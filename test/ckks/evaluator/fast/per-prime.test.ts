@@ -8,8 +8,8 @@ import {
   SealEngine,
   type SealSwitchingKeys,
 } from '../../../../src/ckks/evaluator/seal/backend.ts';
-import { sealGadget } from '../../../../src/ckks/keyswitch/gadget.ts';
-import type { KeySet } from '../../../../src/ckks/keyswitch/key-set.ts';
+import { perPrimeGadget } from '../../../../src/ckks/keyswitch/gadget.ts';
+import type { EvaluationKeySet } from '../../../../src/ckks/keyswitch/key-set.ts';
 import { compile } from '../../../../src/ckks/planner/compile.ts';
 import { CONJUGATION } from '../../../../src/ckks/ring/galois.ts';
 import { minimalPrimitiveRoot, Ntt } from '../../../../src/ckks/ring/ntt.ts';
@@ -32,7 +32,7 @@ import { randomModel } from '../../../helpers/random-model.ts';
 
 const STEPS = [CONJUGATION, 1, 8, 1024];
 /** Keys that reach every level. */
-const FULL: KeySet = {
+const FULL: EvaluationKeySet = {
   switching: 'seal',
   gadgets: [],
   relinearisation: [{ limbs: 14 }],
@@ -57,7 +57,7 @@ class Pair implements Disposable {
   readonly encryptor: Encryptor;
   readonly #owned: { delete(): void }[];
 
-  private constructor(seal: Seal<ClientModule>, fastEngine: FastEngine, keys: KeySet) {
+  private constructor(seal: Seal<ClientModule>, fastEngine: FastEngine, keys: EvaluationKeySet) {
     const { module } = seal;
     const { parameters } = fastEngine;
     this.seal = seal;
@@ -80,8 +80,8 @@ class Pair implements Disposable {
       step: number | null,
     ) => {
       const digits = [...readSwitchingKey(key.saveToArray(none))];
-      const gadget = sealGadget(parameters, Math.min(limbs, digits.length));
-      return loadKey(fastEngine, digits, { switching: 'seal', gadget }, step);
+      const gadget = perPrimeGadget(parameters, Math.min(limbs, digits.length));
+      return loadKey(fastEngine, digits, { switching: 'per-prime', gadget }, step);
     };
     this.fastKeys = {
       relinearisation: [convert(relinearisation, keys.relinearisation[0].limbs, null)],
@@ -93,7 +93,7 @@ class Pair implements Disposable {
     this.fastBackend = new FastBackend(fastEngine, this.fastKeys);
   }
 
-  static async open(parameters: Parameters, keys: KeySet, threads = 1): Promise<Pair> {
+  static async open(parameters: Parameters, keys: EvaluationKeySet, threads = 1): Promise<Pair> {
     return new Pair(await loadSeal<ClientModule>(), await FastEngine.open(parameters, threads), keys);
   }
 
@@ -246,7 +246,7 @@ test.each([
   'when %i threads evaluate a whole network %j, then all residues of what comes out are the same',
   async (threads, options) => {
     const model = randomModel({ ...options, seed: 11 });
-    const { circuit, plan } = compile(model, { outputs: 'scores+map', keySwitching: 'seal' });
+    const { circuit, plan } = compile(model, { outputs: 'scores+map', keySwitching: 'per-prime' });
     const { rotated } = plan;
     const { parameters, keys } = plan.manifest;
     using pair = await Pair.open(parameters, keys, threads);
