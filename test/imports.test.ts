@@ -192,6 +192,7 @@ describe('roles', () => {
       'src/ecg',
       'src/errors.ts',
       'src/measure',
+      'src/schema.ts',
     ]);
     expect(files.filter((file) => roomOf(file) === 'src/client').sort()).toEqual([
       'src/client/session.ts',

@@ -91,7 +91,7 @@ export function measureOperations<V, P>(
   const bias = backend.encode(vector, scale, limbs);
   const rotate = time(() => backend.rotateAll(values, STEPS.slice(0, 1)).flat(), CIPHERTEXTS);
   const several = time(() => backend.rotateAll(values, STEPS).flat(), CIPHERTEXTS);
-  const hoistedRotate = Math.min(rotate, (several - rotate) / (STEPS.length - 1));
+  const hoistedRotate = Math.max(0, Math.min(rotate, (several - rotate) / (STEPS.length - 1)));
   const squared = backend.square(v);
   const columns = Array.from({ length: COLUMNS }, () => make(limbs));
   const convolution = (count: number) => {

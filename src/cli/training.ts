@@ -19,9 +19,10 @@ export function explainMissing(error: unknown): unknown {
   if (code !== 'ERR_MODULE_NOT_FOUND' || !message.includes('@tensorflow/')) return error;
   return new BlindbeatError(
     'ENVIRONMENT',
-    'training needs TensorFlow.js, which is not installed. In a clone of blindbeat run `npm ci`; ' +
-      'elsewhere npm install @tensorflow/tfjs-core@4.22.0 @tensorflow/tfjs-backend-wasm@4.22.0 ' +
-      '(docs/training.md has the faster way)',
+    'training needs TensorFlow.js, which is not installed. In a clone of blindbeat run `npm ci`, then for ' +
+      'the fast backend `npm install --no-save ./training`; elsewhere ' +
+      '`npm install @tensorflow/tfjs-core@4.22.0 @tensorflow/tfjs-backend-wasm@4.22.0`, or for the fast ' +
+      'one @tensorflow/tfjs-node@4.22.0 in place of the second',
     { cause: error },
   );
 }

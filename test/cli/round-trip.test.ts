@@ -14,6 +14,8 @@ const request = at('request.bin');
 const reply = at('reply.bin');
 const manifest = at('manifest.json');
 const picture = at('profile.svg');
+/** What makes the plan of the request on the server's side. */
+const PLAN = ['-m', model, '--outputs', 'scores+map'];
 let profile = '';
 
 /** Server and client each with what they have: the model here, the manifest and the keys there. */
@@ -31,8 +33,7 @@ beforeAll(async () => {
       evaluationKeys,
       '--out',
       reply,
-      '--model',
-      model,
+      ...PLAN,
       '--profile',
       '--profile-svg',
       picture,
@@ -135,7 +136,7 @@ describe('keygen -> encrypt -> infer -> decrypt', () => {
 
   test('when infer prints --json then times, sizes and operations are there', async () => {
     const out = at('again.bin');
-    const { json } = await blindbeatJson('infer', request, '-k', evaluationKeys, '-o', out, '-m', model);
+    const { json } = await blindbeatJson('infer', request, '-k', evaluationKeys, '-o', out, ...PLAN);
     expect(Object.keys(json)).toEqual([
       ...['model', 'keyId', 'path', 'bytes', 'threads', 'ms', 'operations', 'peakMemory'],
     ]);
@@ -186,19 +187,28 @@ describe('files that do not belong together', () => {
     const out = at('never.bin');
     const { code, stderr } = await blindbeat('infer', request, '-k', evaluationKeys, '-o', out, '-m', other);
     expect(code).toBe(7);
-    expect(stderr).toContain('was made for plan');
+    expect(stderr).toMatch(/was made for plan [0-9a-f]{12}, but these options make plan [0-9a-f]{12}/);
     expect(stderr).not.toContain('starting');
     expect(existsSync(out)).toBe(false);
+  });
+
+  test('when the outputs of the plan are not said to infer then it tells which options to give', async () => {
+    const { code, stderr } = await blindbeat(
+      ...['infer', request, '-k', evaluationKeys, '-o', at('never.bin'), '-m', model],
+    );
+    expect(code).toBe(7);
+    expect(stderr).toMatch(/give the same --model, --outputs, --key-switching, --key-budget/);
+    expect(existsSync(at('never.bin'))).toBe(false);
   });
 
   const cases: [string, () => string[]][] = [
     [
       'keys of another model',
-      () => ['infer', request, '-k', at('other.keys', 'evaluation.keys'), '-m', model, '-o', at('n')],
+      () => ['infer', request, '-k', at('other.keys', 'evaluation.keys'), ...PLAN, '-o', at('n')],
     ],
     [
       'keys of another client',
-      () => ['infer', request, '-k', at('second.keys', 'evaluation.keys'), '-m', model, '-o', at('n')],
+      () => ['infer', request, '-k', at('second.keys', 'evaluation.keys'), ...PLAN, '-o', at('n')],
     ],
     ['a reply for other keys', () => ['decrypt', reply, '-k', at('second.keys')]],
     ['a reply of another model', () => ['decrypt', reply, '-k', at('other.keys')]],
@@ -234,16 +244,7 @@ describe('damaged files', () => {
   ];
   test.each(cases)('when a request has %s then infer refuses it', async (_, source, change, words) => {
     const spoilt = await spoil(source === 'reply' ? reply : request, 'spoilt.bin', change);
-    const { code, stderr } = await blindbeat(
-      'infer',
-      spoilt,
-      '-k',
-      evaluationKeys,
-      '-o',
-      at('n'),
-      '-m',
-      model,
-    );
+    const { code, stderr } = await blindbeat('infer', spoilt, '-k', evaluationKeys, '-o', at('n'), ...PLAN);
     expect(stderr).toMatch(words);
     expect(stderr).toContain('spoilt.bin');
     expect(code).toBe(6);
@@ -254,7 +255,7 @@ describe('damaged files', () => {
     const cut = at('cut.keys');
     await copyFile(evaluationKeys, cut);
     await truncate(cut, 1_000_000);
-    const { code, stderr } = await blindbeat('infer', request, '-k', cut, '-o', at('n'), '-m', model);
+    const { code, stderr } = await blindbeat('infer', request, '-k', cut, '-o', at('n'), ...PLAN);
     expect(code).toBe(6);
     expect(stderr).toMatch(/cut\.keys.*cut off/s);
   });
@@ -328,37 +329,37 @@ describe('wrong use', () => {
     ['infer without a request', () => ['infer', '-k', evaluationKeys, '-o', at('n')], 2, /request/],
     [
       'infer of a request that is not there',
-      () => ['infer', at('no'), '-k', evaluationKeys, '-o', at('n'), '-m', model],
+      () => ['infer', at('no'), '-k', evaluationKeys, '-o', at('n'), ...PLAN],
       8,
       /no such file/,
     ],
     [
       'infer with the folder of the keys',
-      () => ['infer', request, '-k', keys, '-o', at('n'), '-m', model],
+      () => ['infer', request, '-k', keys, '-o', at('n'), ...PLAN],
       8,
       /folder/,
     ],
     [
       'infer with the secret key',
-      () => ['infer', request, '-k', join(keys, 'secret.key'), '-o', at('n'), '-m', model],
+      () => ['infer', request, '-k', join(keys, 'secret.key'), '-o', at('n'), ...PLAN],
       6,
       /secret key/,
     ],
     [
       'infer onto its input',
-      () => ['infer', request, '-k', evaluationKeys, '-o', request, '-m', model],
+      () => ['infer', request, '-k', evaluationKeys, '-o', request, ...PLAN],
       2,
       /another file of the same command/,
     ],
     [
       'infer onto the keys',
-      () => ['infer', request, '-k', evaluationKeys, '-o', evaluationKeys, '-m', model],
+      () => ['infer', request, '-k', evaluationKeys, '-o', evaluationKeys, ...PLAN],
       2,
       /another file of the same command/,
     ],
     [
       'infer into no folder',
-      () => ['infer', request, '-k', evaluationKeys, '-o', at('no', 'n'), '-m', model],
+      () => ['infer', request, '-k', evaluationKeys, '-o', at('no', 'n'), ...PLAN],
       8,
       /folder/,
     ],

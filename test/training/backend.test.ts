@@ -32,10 +32,10 @@ test('when packages of TensorFlow.js are declared or named in an error, then all
   expect(version).toMatch(/^\d+\.\d+\.\d+$/);
   expect(devDependencies['@tensorflow/tfjs-core']).toBe(version);
   expect(devDependencies['@tensorflow/tfjs-backend-wasm']).toBe(version);
-  for (const file of ['training/backend.ts', 'src/cli/commands/train.ts']) {
+  for (const file of ['training/backend.ts', 'src/cli/training.ts']) {
     const named = [...read(file).matchAll(/@tensorflow\/([\w-]+)@([\d.]*\d)/g)];
     const packages = ['tfjs-backend-wasm', 'tfjs-core', 'tfjs-node'];
     expect([file, ...named.map(([, name]) => name).sort()]).toEqual([file, ...packages]);
-    expect(new Set(named.map(([, , of]) => of))).toEqual(new Set([version]));
+    expect(new Set(named.map(([, , found]) => found))).toEqual(new Set([version]));
   }
 });
