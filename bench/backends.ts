@@ -1,11 +1,12 @@
 /**
- * Our own kernels against node-seal, in one run, one thread each unless --threads says otherwise for ours: every operation, every layer, the whole network, with the
- * same keys and the same input; at the end all residues of both results are compared.
+ * Our own kernels against node-seal, in one run, one thread each unless --threads says otherwise for ours:
+ * every operation, every layer, the whole network, with the same keys and the same input; at the end all
+ * residues of both results are compared.
  *
  *   node bench/backends.ts [--model NAME|DIR|random] [--runs 3] [--threads 1] [--operations] [--json]
  *
- * --model random takes random weights in the shipped architecture; --operations leaves the network out (node-seal takes a
- * minute for it). The times of node-seal's network are from one run.
+ * --model random takes random weights in the shipped architecture; --operations leaves the network out
+ * (node-seal takes a minute for it). The times of node-seal's network are from one run.
  */
 import { parseArgs } from 'node:util';
 import { FastBackend } from '../src/ckks/evaluator/fast/backend.ts';
@@ -195,7 +196,10 @@ function operations(limbs: number): Row[] {
   return result;
 }
 
-/** Nanoseconds per butterfly of both transforms and per multiply-add of both products, for the longest and shortest prime. */
+/**
+ * Nanoseconds per butterfly of both transforms and per multiply-add of both products, for the longest and
+ * shortest prime.
+ */
 function kernelCosts() {
   const at = fastEngine.allocate(1, 2);
   const [a, b] = [fastEngine.limb(at, 0, 0), fastEngine.limb(at, 0, 1)];

@@ -1,11 +1,11 @@
 /**
- * The client's part, each operation in a process of its own that loads nothing of the server's: time until it is ready,
- * time of the operation, peak memory.
+ * The client's part, each operation in a process of its own that loads nothing of the server's: time until it
+ * is ready, time of the operation, peak memory.
  *
  *   node bench/client.ts [--model NAME|DIR] [--runs 5] [--json]
  *
- * Ready: `Client.open` and the contexts that the operation needs. Taken of encrypt and decrypt as the first operation less the
- * second, which finds everything made; of keygen with the secret key.
+ * Ready: `Client.open` and the contexts that the operation needs. Taken of encrypt and decrypt as the first
+ * operation less the second, which finds everything made; of keygen with the secret key.
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -86,7 +86,10 @@ function between(start: ReturnType<typeof mark>, end: ReturnType<typeof mark>): 
   return { ms: end.time - start.time, cpuMs: cpu / 1000 };
 }
 
-/** The most that this process held. On Linux `resourceUsage` would include what the parent held when it forked. */
+/**
+ * The most that this process held. On Linux `resourceUsage` would include what the parent held when it
+ * forked.
+ */
 async function peakMemory(): Promise<number> {
   const status = await readFile('/proc/self/status', 'utf8').catch(() => '');
   const kilobytes = /^VmHWM:\s+(\d+)/m.exec(status)?.[1] ?? process.resourceUsage().maxRSS;

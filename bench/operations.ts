@@ -1,6 +1,6 @@
 /**
- * Milliseconds of each operation of node-seal by number of limbs, and the fit that src/ckks/planner/cost.ts holds. The same for our
- * own kernels is `blindbeat bench --calibrate`.
+ * Milliseconds of each operation of node-seal by number of limbs, and the fit that src/ckks/planner/cost.ts
+ * holds. The same for our own kernels is `blindbeat bench --calibrate`.
  *
  *   node bench/operations.ts [--json]
  */

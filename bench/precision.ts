@@ -1,5 +1,6 @@
 /**
- * Where precision goes: the error of every slot after each stage, decrypted beside the same computation on floats.
+ * Where precision goes: the error of every slot after each stage, decrypted beside the same computation on
+ * floats.
  *
  *   node bench/precision.ts [--model NAME|DIR] [--rhythm normal]
  *

@@ -1,9 +1,11 @@
 /**
  * The server's part of a classification, in a process of its own: seconds per stage and peak memory.
  *
- *   node bench/server.ts [--model NAME|DIR] [--backend fast|seal] [--key-switching hybrid|per-prime] [--threads all] [--runs 3] [--json]
+ *   node bench/server.ts [--model NAME|DIR] [--backend fast|seal] [--key-switching hybrid|per-prime]
+ *     [--threads all] [--runs 3] [--json]
  *
- * The client's part (keys, encryption) is done by the parent process, so that the peak memory is the server's alone.
+ * The client's part (keys, encryption) is done by the parent process, so that the peak memory is the server's
+ * alone.
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';

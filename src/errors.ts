@@ -27,6 +27,7 @@ export const ERROR_CODES = {
   INTERNAL: { exit: 70, status: 500 },
 } as const;
 
+/** A code of the error table. */
 export type ErrorCode = keyof typeof ERROR_CODES;
 
 /**

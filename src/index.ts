@@ -1,4 +1,6 @@
-/** What blindbeat offers to programs, in Node and in the browser. File access for Node is in `blindbeat/node`. */
+/**
+ * What blindbeat offers to programs, in Node and in the browser. File access for Node is in `blindbeat/node`.
+ */
 
 export { ACTIVATIONS, type Activation, type ActivationName } from './approx/activations.ts';
 export { type ApproximationOptions, approximate, evaluateApproximation } from './approx/approximate.ts';

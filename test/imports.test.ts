@@ -7,8 +7,9 @@ const ROOT = resolve(import.meta.dirname, '..');
 const IMPORT = /(?:import|export)\s+(?:type\s+)?(?:[\w*{}\s,$]+\s+from\s+)?'([^']+)'|import\(\s*'([^']+)'/g;
 
 /**
- * Every room of the house and the rooms whose files it may import, types included, beside its own. A file belongs to the
- * longest name here that its path begins with. Circles of files are a lint error (biome.json, noImportCycles).
+ * Every room of the house and the rooms whose files it may import, types included, beside its own. A file
+ * belongs to the longest name here that its path begins with. Circles of files are a lint error (biome.json,
+ * noImportCycles).
  */
 const CKKS = ['ring', 'seal', 'keyswitch', 'wire', 'circuit', 'evaluator'].map((room) => `src/ckks/${room}`);
 const [RING, SEAL, KEYSWITCH, WIRE, CIRCUIT, EVALUATOR] = CKKS;
@@ -53,7 +54,10 @@ const ROOMS: Record<string, string[]> = {
   'src/charts': ['src/errors.ts', 'src/approx', 'src/model', 'src/evaluation', 'src/measure'],
 };
 const ALL = [...Object.keys(ROOMS), 'src/index.ts', 'src/node.ts'];
-/** Those that may use every other but the command line; of src, it alone uses training, and only when it is asked to train. */
+/**
+ * Those that may use every other but the command line; of src, it alone uses training, and only when it is
+ * asked to train.
+ */
 const OPEN: Record<string, string[]> = {
   'src/index.ts': ALL,
   'src/node.ts': ALL,

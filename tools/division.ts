@@ -1,6 +1,6 @@
 /**
- * Compiles the division that src/ckks/seal/division-patch.ts puts into node-seal, and prints it: a module, and the body of its
- * function in base64, which is committed there.
+ * Compiles the division that src/ckks/seal/division-patch.ts puts into node-seal, and prints it: a module,
+ * and the body of its function in base64, which is committed there.
  *
  *   node tools/division.ts
  */

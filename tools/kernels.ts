@@ -1,6 +1,6 @@
 /**
- * Compiles the AssemblyScript kernels and embeds them in src/ckks/evaluator/fast/kernels/wasm.ts, which is committed, so that neither a
- * clone nor a browser needs a build step.
+ * Compiles the AssemblyScript kernels and embeds them in src/ckks/evaluator/fast/kernels/wasm.ts, which is
+ * committed, so that neither a clone nor a browser needs a build step.
  *
  *   npm run kernels
  */

@@ -1,6 +1,7 @@
 /**
- * Draws docs/packing.svg: how channels and samples lie in the slots of a small network, and a convolution as rotations
- * and periodic weights, by the functions that pack real networks. A test compares the committed picture.
+ * Draws docs/packing.svg: how channels and samples lie in the slots of a small network, and a convolution as
+ * rotations and periodic weights, by the functions that pack real networks. A test compares the committed
+ * picture.
  *
  *   npm run packing-picture
  */

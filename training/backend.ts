@@ -4,11 +4,11 @@ import * as tf from '@tensorflow/tfjs-core';
 import { BlindbeatError } from '../src/errors.ts';
 
 /** What multiplies the matrices: native TensorFlow, or WebAssembly on one thread. */
-export type BackendName = 'tfjs-node' | 'wasm';
+export type TensorBackendName = 'tfjs-node' | 'wasm';
 
 /** The backend that is in use. */
-export interface Backend {
-  name: BackendName;
+export interface TensorBackend {
+  name: TensorBackendName;
   /** For the log: which backend, and why not the faster one. */
   description: string;
 }
@@ -26,7 +26,7 @@ const GONE_FROM_UTIL: Record<string, unknown> = {
  * @param prefer insists on one
  * @throws BlindbeatError ENVIRONMENT if neither, or not the one insisted on, can be loaded
  */
-export async function loadBackend(prefer?: BackendName): Promise<Backend> {
+export async function loadBackend(prefer?: TensorBackendName): Promise<TensorBackend> {
   const reasons: string[] = [];
   if (prefer !== 'wasm') {
     try {

@@ -21,7 +21,7 @@ const FEW = 1024;
 const MANY = 2 ** 24;
 const MOST = Number.MAX_SAFE_INTEGER;
 
-/** The architecture: everything that decides the parameters' shapes. */
+/** The schema of `Architecture`. */
 const ArchitectureSchema = record({
   samples: wholeNumber(1, MANY),
   classes: list(text(), FEW, 2),
@@ -53,9 +53,11 @@ const ArchitectureSchema = record({
    */
   helix: v.optional(list(wholeNumber(0, MANY), FEW)),
 });
+
+/** The architecture: everything that decides the parameters' shapes. */
 export type Architecture = v.InferOutput<typeof ArchitectureSchema>;
 
-/** What keeps pre-activations where a polynomial is harmless: section "The range" of docs/training.md. */
+/** The schema of `RangeControl`. */
 const RangeControlSchema = record({
   /**
    * Training clips pre-activations to +-clip before the polynomial; undefined: not, as in the exact network.
@@ -72,11 +74,11 @@ const RangeControlSchema = record({
   square: number(),
   largest: number(),
 });
+
+/** What keeps pre-activations where a polynomial is harmless: section "The range" of docs/training.md. */
 export type RangeControl = v.InferOutput<typeof RangeControlSchema>;
 
-/**
- * How a record is varied each time that it is seen. Probabilities 0..1; sizes relative to the record's rms.
- */
+/** The schema of `Augmentation`. */
 const AugmentationSchema = record({
   /** Probability of a change of sign (an electrode pair held the other way round). */
   flip: number(),
@@ -89,11 +91,13 @@ const AugmentationSchema = record({
   /** A sine of 0.3-1 Hz of up to `most` x rms. */
   wander: record({ probability: number(), most: number() }),
 });
-export type Augmentation = v.InferOutput<typeof AugmentationSchema>;
 
 /**
- * Epochs at a learning rate that warms up linearly over `warmUp` steps, then falls along a cosine to `last`.
+ * How a record is varied each time that it is seen. Probabilities 0..1; sizes relative to the record's rms.
  */
+export type Augmentation = v.InferOutput<typeof AugmentationSchema>;
+
+/** The schema of `Phase`. */
 const PhaseSchema = record({
   epochs: wholeNumber(0, MOST),
   peak: number(),
@@ -107,9 +111,13 @@ const PhaseSchema = record({
    */
   plain: v.optional(v.boolean('true or false')),
 });
+
+/**
+ * Epochs at a learning rate that warms up linearly over `warmUp` steps, then falls along a cosine to `last`.
+ */
 export type Phase = v.InferOutput<typeof PhaseSchema>;
 
-/** A training from beginning to end; training/configs has one file per published model. */
+/** The schema of `TrainingConfig`. */
 const TrainingConfigSchema = record({
   architecture: ArchitectureSchema,
   /** Default: DEFAULT_PREPROCESSING. `parsePreprocessing` checks it. */
@@ -146,6 +154,8 @@ const TrainingConfigSchema = record({
     }),
   ),
 });
+
+/** A training from beginning to end; training/configs has one file per published model. */
 export type TrainingConfig = v.InferOutput<typeof TrainingConfigSchema>;
 
 /**

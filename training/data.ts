@@ -19,6 +19,7 @@ export interface Corpus {
   refused: { name: string; reason: string }[];
 }
 
+/** One recording of the corpus. */
 export interface CorpusRecord {
   name: string;
   label: string;

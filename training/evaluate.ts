@@ -6,7 +6,7 @@ import type { Model } from '../src/model/model.ts';
 import type { Corpus } from './data.ts';
 
 /** The metrics of a model on part of a corpus. */
-export interface Evaluation extends Metrics {
+export interface CorpusEvaluation extends Metrics {
   /** 95 % bootstrap interval of the CinC score. */
   ci95: Interval;
   /** Largest |score|. */
@@ -19,7 +19,7 @@ export async function evaluateModel(
   corpus: Corpus,
   indices: number[],
   onProgress: (done: number, total: number) => void = () => {},
-): Promise<Evaluation> {
+): Promise<CorpusEvaluation> {
   const { samples } = model;
   const outcomes: Outcome[] = [];
   for (const i of indices) {

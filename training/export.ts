@@ -45,8 +45,8 @@ export interface ExportOptions {
  * Writes the best network of a training as a model folder: model.json, weights.bin, metrics.json, README.md,
  * training-log.csv and training.svg. Nothing is written if a polynomial network leaves its range.
  *
- * @throws BlindbeatError MODEL if no epoch stayed in range, or the gates of `checkRanges` and `marginsOf` hold; FILE if
- * the folder cannot be written
+ * @throws BlindbeatError MODEL if no epoch stayed in range, or the gates of `checkRanges` and `marginsOf`
+ * hold; FILE if the folder cannot be written
  */
 export async function exportModel(options: ExportOptions): Promise<{ model: Model; metrics: ModelMetrics }> {
   const { state, corpus, parts, preprocessing: p, scoreLimit, onProgress } = options;

@@ -1,11 +1,11 @@
 import type { Ascent } from './ascent.ts';
-import type { Evaluation } from './evaluate.ts';
+import type { CorpusEvaluation } from './evaluate.ts';
 import type { Ranges } from './ranges.ts';
 
 /** The content of metrics.json. */
 export interface ModelMetrics {
-  validation: Evaluation;
-  test: Evaluation;
+  validation: CorpusEvaluation;
+  test: CorpusEvaluation;
   ranges: {
     /** Over every record and its negative. */
     records: Ranges;

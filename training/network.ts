@@ -138,7 +138,7 @@ function copy(p: Parameter): Parameter {
 }
 
 /** What a forward pass heeds and tells. */
-export interface ForwardOptions {
+export interface TensorForwardOptions {
   /** What keeps the pre-activations of polynomials in range. */
   control?: RangeControl;
   /** Receives each block's range penalty, if there is a control; it has to dispose of it. */
@@ -154,7 +154,7 @@ export function forwardTensors(
   network: Network,
   tensors: tf.Tensor[],
   segments: tf.Tensor3D,
-  options: ForwardOptions = {},
+  options: TensorForwardOptions = {},
 ): tf.Tensor2D {
   let x = segments;
   network.architecture.channels.forEach((_, i) => {
@@ -193,7 +193,7 @@ export function preActivations(
   tensors: tf.Tensor[],
   i: number,
   x: tf.Tensor3D,
-  onStatistics?: ForwardOptions['onStatistics'],
+  onStatistics?: TensorForwardOptions['onStatistics'],
 ): tf.Tensor3D {
   const of = (name: string) => tensorOf(network, tensors, `block${i + 1}/${name}`);
   const { pool, dilations } = network.architecture;
@@ -219,7 +219,7 @@ export function activations(
   tensors: tf.Tensor[],
   i: number,
   x: tf.Tensor3D,
-  { control, onPenalty }: ForwardOptions = {},
+  { control, onPenalty }: TensorForwardOptions = {},
 ): tf.Tensor3D {
   const { activation, pooling } = network.architecture;
   const pool = helixOf(network.architecture, i + 1) > 0 ? 1 : network.architecture.pool;

@@ -9,7 +9,7 @@ import { BlindbeatError } from '../src/errors.ts';
 import { writeOutput } from '../src/files/output.ts';
 import { loadModel } from '../src/model/files.ts';
 import type { Model } from '../src/model/model.ts';
-import { type BackendName, loadBackend } from './backend.ts';
+import { loadBackend, type TensorBackendName } from './backend.ts';
 import { type EpochRecord, loadCheckpoint, saveCheckpoint, type TrainingState } from './checkpoint.ts';
 import { type Architecture, loadConfig, type TrainingConfig } from './config.ts';
 import { fromModel } from './convert.ts';
@@ -44,7 +44,7 @@ export interface TrainOptions {
   /** Of weights, order and augmentation; default: 1. */
   seed?: number;
   /** Insists on one; default: the fastest that loads. */
-  backend?: BackendName;
+  backend?: TensorBackendName;
   /** Default: a silent one. */
   reporter?: Reporter;
   /** Stops the training after the step that is under way. */

@@ -10,7 +10,9 @@ import {
 import { samplePoints } from './extrema.ts';
 import { remez } from './remez.ts';
 
-/** x (slopes[0] + slopes[1] + (slopes[1] - slopes[0]) sign(x)) / 2, the sign by polynomials one after another. */
+/**
+ * x (slopes[0] + slopes[1] + (slopes[1] - slopes[0]) sign(x)) / 2, the sign by polynomials one after another.
+ */
 export interface Composite {
   range: Range;
   slopes: readonly [number, number];

@@ -6,8 +6,8 @@ import { adaptiveRule, type Rule } from './quadrature.ts';
 type Fn = (x: number) => number;
 
 /**
- * The first terms of the Chebyshev series of f by quadrature: c_k = 2/π ∫ f(cos θ) cos kθ dθ from 0 to π, half
- * of it for k = 0.
+ * The first terms of the Chebyshev series of f by quadrature: c_k = 2/π ∫ f(cos θ) cos kθ dθ from 0 to π,
+ * half of it for k = 0.
  *
  * @throws BlindbeatError PLAN if f turns too often for that
  */

@@ -28,7 +28,9 @@ export interface EvaluationScheme {
 
 /** How `evaluationScheme` may write a polynomial. */
 export interface SchemeOptions {
-  /** Whether a leading coefficient may be left to the factor (default); else degree 2^k takes k + 1 levels. */
+  /**
+   * Whether a leading coefficient may be left to the factor (default); else degree 2^k takes k + 1 levels.
+   */
   fold?: boolean;
 }
 

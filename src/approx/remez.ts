@@ -48,7 +48,8 @@ const GAP = 1e-11;
  */
 export function remez({ f, basis, range, points, what }: RemezProblem): RemezResult {
   const count = basis(range[0]).length;
-  // Chebyshev extrema, skewed: on symmetric ones the levelled error of an even function can be 0, and is no use.
+  // Chebyshev extrema, skewed: on symmetric ones the levelled error of an even function can be 0, and is no
+  // use.
   const start = (skew: number) =>
     Array.from({ length: count + 1 }, (_, k) => {
       const t = -Math.cos((Math.PI * k) / count);

@@ -26,15 +26,17 @@ const FAULT: Fault = { code: 'FORMAT', title: 'not a file of costs', root: 'cost
 const MAX_DEGREE = 2 ** 24;
 const MAX_MEASUREMENTS = 4096;
 
-/** Milliseconds of one operation on one ciphertext. */
+/** The schema of `Measurement`. */
 const MeasurementSchema = record({
   operation: choice(OPERATIONS),
   limbs: wholeNumber(1, MAX_PRIMES),
   ms: notNegative(),
 });
+
+/** Milliseconds of one operation on one ciphertext. */
 export type Measurement = v.InferOutput<typeof MeasurementSchema>;
 
-/** What `blindbeat bench --calibrate` writes. */
+/** The schema of `Calibration`. */
 const CalibrationSchema = record({
   format: v.literal(FORMAT),
   version: v.literal(VERSION),
@@ -43,9 +45,14 @@ const CalibrationSchema = record({
   costs: record(v.entriesFromList(OPERATIONS, record({ squared: notNegative(), linear: notNegative() }))),
   measured: list(MeasurementSchema, MAX_MEASUREMENTS),
 });
+
+/** What `blindbeat bench --calibrate` writes. */
 export type Calibration = v.InferOutput<typeof CalibrationSchema>;
 
-/** Rotations of one ciphertext that are measured together, and ciphertexts in one call, as in the shipped network. */
+/**
+ * Rotations of one ciphertext that are measured together, and ciphertexts in one call, as in the shipped
+ * network.
+ */
 const STEPS = [1, 2, 3, 5];
 const CIPHERTEXTS = 4;
 /** Columns of the measured convolutions: what does not grow with them is the sum's. */
@@ -67,8 +74,8 @@ export interface Subject<V, P> {
 export const CALIBRATION_STEPS: readonly number[] = STEPS;
 
 /**
- * Milliseconds of every operation at a number of limbs: the least of some repetitions, because whatever else a machine does
- * only adds to them.
+ * Milliseconds of every operation at a number of limbs: the least of some repetitions, because whatever else
+ * a machine does only adds to them.
  */
 export function measureOperations<V, P>(
   { backend, make, scale }: Subject<V, P>,
@@ -118,8 +125,8 @@ export function measureOperations<V, P>(
 }
 
 /**
- * For each operation squared x limbs^2 + linear x limbs, neither negative, by least squares of relative errors; scaled from
- * ring degree n to 16384.
+ * For each operation squared x limbs^2 + linear x limbs, neither negative, by least squares of relative
+ * errors; scaled from ring degree n to 16384.
  */
 export function fitCosts(measured: Measurement[], n: number): Costs {
   const scale = (16384 * 14) / (n * Math.log2(n));
@@ -147,8 +154,8 @@ export function fitCosts(measured: Measurement[], n: number): Costs {
 }
 
 /**
- * Measures the fast backend on this machine, one thread. Time does not depend on the numbers, so ciphertexts and keys are
- * random ones.
+ * Measures the fast backend on this machine, one thread. Time does not depend on the numbers, so ciphertexts
+ * and keys are random ones.
  *
  * @throws BlindbeatError ENVIRONMENT where WebAssembly has no SIMD or not enough memory
  */

@@ -69,12 +69,13 @@ export class Client {
   }
 
   /**
-   * The evaluation keys as a file, in pieces of a digit each (up to 0.9 MB), to be written or sent while they are made:
-   * in Node `await writeFile(path, client.evaluationKeys(secret))`, all at once `concat(client.evaluationKeys(secret))`.
-   * One key is in memory at a time.
+   * The evaluation keys as a file, in pieces of a digit each (up to 0.9 MB), to be written or sent while they
+   * are made: in Node `await writeFile(path, client.evaluationKeys(secret))`, all at once
+   * `concat(client.evaluationKeys(secret))`. One key is in memory at a time.
    *
-   * They are the relinearisation key, the rotation keys and a public key, each with only the digits and limbs that the
-   * plan uses, its uniform half replaced by a seed. They reveal nothing about the secret key and go to the server.
+   * They are the relinearisation key, the rotation keys and a public key, each with only the digits and limbs
+   * that the plan uses, its uniform half replaced by a seed. They reveal nothing about the secret key and go
+   * to the server.
    *
    * @param onKey called after each key with the number done and to do
    */
@@ -131,7 +132,8 @@ export class Client {
   }
 
   /**
-   * Encrypts one prepared segment into a request: one ciphertext, symmetric, its uniform half replaced by a seed.
+   * Encrypts one prepared segment into a request: one ciphertext, symmetric, its uniform half replaced by a
+   * seed.
    *
    * @param segment `manifest.samples` numbers as `prepareSegment` makes them
    * @throws BlindbeatError ECG for a segment of another length or outside the input's bounds
@@ -170,8 +172,8 @@ export class Client {
   /**
    * Decrypts a reply.
    *
-   * @throws BlindbeatError FORMAT or MISMATCH for a reply that is not to this key and plan; UNCLASSIFIABLE when a score
-   *   is beyond the limit, so that no class can be named
+   * @throws BlindbeatError FORMAT or MISMATCH for a reply that is not to this key and plan; UNCLASSIFIABLE
+   * when a score is beyond the limit, so that no class can be named
    */
   decrypt(key: SecretKey, reply: Uint8Array): Decrypted {
     const { manifest } = this;
@@ -320,7 +322,9 @@ export class Client {
   }
 }
 
-/** Gives memory back at once: SEAL's copy of one key has 28 MB, and garbage would pile up to several of them. */
+/**
+ * Gives memory back at once: SEAL's copy of one key has 28 MB, and garbage would pile up to several of them.
+ */
 function release(bytes: Uint8Array<ArrayBuffer>): void {
   bytes.buffer.transfer(0);
 }

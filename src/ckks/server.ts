@@ -26,7 +26,9 @@ export interface EvaluationKeys extends Disposable {
 
 /** What a server may choose. */
 export interface ServerOptions {
-  /** How many threads compute, for the fast backend; the results are the same. Default: one for every core. */
+  /**
+   * How many threads compute, for the fast backend; the results are the same. Default: one for every core.
+   */
   threads?: number;
 }
 
@@ -63,8 +65,8 @@ export class Server {
   /**
    * Encodes a compiled model's weights for the backend that it was compiled for: half a second of work, once.
    *
-   * @throws BlindbeatError PLAN when its keys do not fit the backend's memory; ENVIRONMENT when the backend cannot be
-   * loaded; USAGE for a number of threads that there is not
+   * @throws BlindbeatError PLAN when its keys do not fit the backend's memory; ENVIRONMENT when the backend
+   * cannot be loaded; USAGE for a number of threads that there is not
    */
   static async open({ circuit, plan }: CompiledModel, options: ServerOptions = {}): Promise<Server> {
     const { threads = allCores() } = options;
@@ -163,7 +165,8 @@ export class Server {
   }
 
   /**
-   * Digits one by one, as SEAL loads them: the limbs that were not sent are never used at this key's levels and stay zero.
+   * Digits one by one, as SEAL loads them: the limbs that were not sent are never used at this key's levels
+   * and stay zero.
    */
   *#unpackDigits(bytes: Uint8Array, gadget: Gadget): Generator<RawCiphertext> {
     const { parameters } = this.manifest;
@@ -183,7 +186,10 @@ export class Server {
     }
   }
 
-  /** Of the scores' first polynomial only the coefficients that carry them are sent: the noise in all others stays here. */
+  /**
+   * Of the scores' first polynomial only the coefficients that carry them are sent: the noise in all others
+   * stays here.
+   */
   #writeReply(scores: Polynomials, map: Polynomials | undefined, keyId: string): Uint8Array {
     const { planHash, parameters, reply } = this.manifest;
     const { n, primes } = parameters;

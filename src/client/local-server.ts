@@ -28,8 +28,8 @@ export interface LocalServer extends Disposable {
 /**
  * Starts a server's process and has it open a model. Disposing the server ends the process.
  *
- * @throws BlindbeatError what `compile` and `Server.open` throw (PLAN, USAGE, ENVIRONMENT); MISMATCH if the model has
- * another name; the signal's reason
+ * @throws BlindbeatError what `compile` and `Server.open` throw (PLAN, USAGE, ENVIRONMENT); MISMATCH if the
+ * model has another name; the signal's reason
  */
 export async function startServer(
   { model, name, ...options }: LocalServerOptions,

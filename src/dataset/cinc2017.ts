@@ -4,6 +4,7 @@ import { BlindbeatError } from '../errors.ts';
 
 /** The labels of the PhysioNet/CinC Challenge 2017: normal, atrial fibrillation, other rhythm, noise. */
 export const CINC_CLASSES = ['N', 'A', 'O', '~'] as const;
+/** One of `CINC_CLASSES`. */
 export type CincClass = (typeof CINC_CLASSES)[number];
 
 /** One record of the set. */

@@ -1,6 +1,7 @@
 import { BlindbeatError } from '../errors.ts';
 import type { Lead, Recording } from './recording.ts';
 
+/** What a table of numbers does not say. */
 export interface CsvOptions {
   /** Name of the recording, for messages. */
   name?: string;
@@ -16,11 +17,11 @@ const JITTER_SECONDS = 0.005;
 const UNITS: Record<string, number> = { mv: 1, uv: 1e-3, µv: 1e-3, μv: 1e-3, v: 1e3 };
 
 /**
- * Reads columns of numbers, separated by commas, semicolons, tabs or blanks; lines that start with # and titles at
- * the top are skipped. One column is a lead in mV and needs `rate`; with more, the first is the time in seconds
- * or the sample's number, the others are leads in mV. Titles may name other units, in brackets or in a second title
- * line: "time [ms]", "II (uV)". If
- * semicolons or tabs separate, a decimal comma is understood. NaN marks a missing sample.
+ * Reads columns of numbers, separated by commas, semicolons, tabs or blanks; lines that start with # and
+ * titles at the top are skipped. One column is a lead in mV and needs `rate`; with more, the first is the
+ * time in seconds or the sample's number, the others are leads in mV. Titles may name other units, in
+ * brackets or in a second title line: "time [ms]", "II (uV)". If semicolons or tabs separate, a decimal comma
+ * is understood. NaN marks a missing sample.
  *
  * @throws BlindbeatError ECG with the number of the line that does not fit
  */

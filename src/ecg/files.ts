@@ -5,6 +5,7 @@ import { parseCsv } from './csv.ts';
 import type { Recording } from './recording.ts';
 import { decodeWfdb, parseHeader } from './wfdb.ts';
 
+/** What a file does not say. */
 export interface ReadOptions {
   /** Samples per second of a CSV file without a time column. */
   rate?: number;

@@ -34,12 +34,13 @@ export function butterworth(kind: 'lowpass' | 'highpass', order: number, cutoff:
 }
 
 /**
- * Filters forwards and backwards, so that the phase is zero and the gain is |H(f)|^2: scipy.signal.sosfiltfilt
- * with padtype 'even'. Both ends are extended by `padding` mirrored samples and the state starts at the
- * steady state of the first sample, so that an offset leaves no transient.
+ * Filters forwards and backwards, so that the phase is zero and the gain is |H(f)|^2:
+ * scipy.signal.sosfiltfilt with padtype 'even'. Both ends are extended by `padding` mirrored samples and the
+ * state starts at the steady state of the first sample, so that an offset leaves no transient.
  *
  * Even (mirror) and not odd padding: on 400 CinC 2017 records, cut out of their middle and compared with the
- * filtered whole, the first and last second were wrong by 8 % rms against 21 % (median; 0.5-40 Hz, 3 s padding).
+ * filtered whole, the first and last second were wrong by 8 % rms against 21 % (median; 0.5-40 Hz, 3 s
+ * padding).
  */
 export function filterZeroPhase(x: Float64Array, sections: Section[], padding: number): Float64Array {
   if (x.length === 0) return new Float64Array(0);
@@ -73,7 +74,10 @@ function mirror(i: number, n: number): number {
   return r < n ? r : period - r;
 }
 
-/** Filters in place (transposed direct form II), started in the steady state for input `level`; returns the output's. */
+/**
+ * Filters in place (transposed direct form II), started in the steady state for input `level`; returns the
+ * output's.
+ */
 function filterSection(y: Float64Array, section: Section, level: number): number {
   const { b0, b1, b2, a1, a2 } = section;
   const out = (level * (b0 + b1 + b2)) / (1 + a1 + a2);

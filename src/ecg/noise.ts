@@ -1,8 +1,8 @@
 import type { Random } from './random.ts';
 
 /**
- * Adds what electrodes add to an ECG in mV at `rate` Hz: slow wander (breathing and skin), muscle noise and mains
- * hum; `heavy` adds an unusable recording's: more of each, and electrodes that move.
+ * Adds what electrodes add to an ECG in mV at `rate` Hz: slow wander (breathing and skin), muscle noise and
+ * mains hum; `heavy` adds an unusable recording's: more of each, and electrodes that move.
  */
 export function addNoise(
   mv: Float64Array,
@@ -48,8 +48,8 @@ function slowNoise(length: number, rate: number, random: Random): Float64Array {
 }
 
 /**
- * Muscle noise of about unit deviation, rising with frequency up to 100 Hz: white noise less its low frequencies;
- * `bursts` lets it swell and fade within seconds.
+ * Muscle noise of about unit deviation, rising with frequency up to 100 Hz: white noise less its low
+ * frequencies; `bursts` lets it swell and fade within seconds.
  */
 function muscleNoise(length: number, rate: number, bursts: boolean, random: Random): Float64Array {
   const swell = slowNoise(length, rate, random);
@@ -66,7 +66,9 @@ function muscleNoise(length: number, rate: number, bursts: boolean, random: Rand
   });
 }
 
-/** Electrodes that move, about every 3 s: a jump of 0.5-2.5 mV that fades within a second, and a ripple on it. */
+/**
+ * Electrodes that move, about every 3 s: a jump of 0.5-2.5 mV that fades within a second, and a ripple on it.
+ */
 function electrodeMotion(length: number, rate: number, random: Random): Float64Array {
   const out = new Float64Array(length);
   for (let t = random.between(0, 3); t < length / rate; t += 0.5 - 2.5 * Math.log(1 - random.next())) {

@@ -7,10 +7,7 @@ import { repeatToLength } from './repeat.ts';
 import { resample, resampledLength } from './resample.ts';
 import { robustScale, rootMeanSquare } from './scale.ts';
 
-/**
- * How an ECG in mV becomes a network's input: plain data, stored in every model file, so that training and
- * client cannot differ. `version` names the algorithm of this file; a change of it is a new version.
- */
+/** The schema of `Preprocessing`. */
 export const PreprocessingSchema = record({
   version: v.literal(1, '1'),
   /** Length of a segment in seconds, and in samples: the network's input rate is samples / seconds. */
@@ -27,6 +24,11 @@ export const PreprocessingSchema = record({
   /** The segment's rms after bounding is held to at most this. */
   rmsLimit: positive(),
 });
+
+/**
+ * How an ECG in mV becomes a network's input: plain data, stored in every model file, so that training and
+ * client cannot differ. `version` names the algorithm of this file; a change of it is a new version.
+ */
 export type Preprocessing = v.InferOutput<typeof PreprocessingSchema>;
 
 function order() {
@@ -58,8 +60,8 @@ export function targetRate(p: Preprocessing): number {
 
 /**
  * Resamples a record in mV at `rate` Hz to the target rate, then band-passes it with zero phase; any length,
- * floor(n targetRate / rate) samples, still in mV. The filter comes second so that its response is the same for
- * every input rate; both are linear, so the order matters nowhere else.
+ * floor(n targetRate / rate) samples, still in mV. The filter comes second so that its response is the same
+ * for every input rate; both are linear, so the order matters nowhere else.
  */
 export function conditionSignal(mv: Float64Array, rate: number, p: Preprocessing): Float64Array {
   const target = targetRate(p);
@@ -74,7 +76,10 @@ export function conditionSignal(mv: Float64Array, rate: number, p: Preprocessing
 
 /** Where a segment begins. */
 export interface CropOptions {
-  /** Seconds from the beginning of the record; default: the central segment of a long record, 0 of a short one. */
+  /**
+   * Seconds from the beginning of the record; default: the central segment of a long record, 0 of a short
+   * one.
+   */
   start?: number;
 }
 
@@ -89,9 +94,9 @@ export interface Crop {
 }
 
 /**
- * Takes p.samples samples out of a conditioned record: from `start`, by default the central ones. If the record
- * ends before (a short record, or a late start), the part that there is, at least p.minimumSeconds, is repeated
- * with the seam where it harms least (see `repeatToLength`).
+ * Takes p.samples samples out of a conditioned record: from `start`, by default the central ones. If the
+ * record ends before (a short record, or a late start), the part that there is, at least p.minimumSeconds, is
+ * repeated with the seam where it harms least (see `repeatToLength`).
  *
  * @throws BlindbeatError ECG if the start lies outside or too little is left after it
  */
@@ -132,9 +137,9 @@ function segmentStart(length: number, p: Preprocessing, options: CropOptions): n
 }
 
 /**
- * Scales a segment in mV to the network's range: x / (factor x robust rms), then bound * tanh(x / bound), then
- * down to rms <= rmsLimit. The second bounds every sample, the third the energy: what a polynomial network
- * needs to stay within the range that it was validated on, whatever the input.
+ * Scales a segment in mV to the network's range: x / (factor x robust rms), then bound * tanh(x / bound),
+ * then down to rms <= rmsLimit. The second bounds every sample, the third the energy: what a polynomial
+ * network needs to stay within the range that it was validated on, whatever the input.
  *
  * @throws BlindbeatError ECG if the segment has no signal, or samples that are no finite numbers
  */
@@ -171,7 +176,10 @@ export interface Segment {
   warnings: string[];
 }
 
-/** The record's part on each side of a segment that can still influence it: the filter forgets e^-2.2 a second. */
+/**
+ * The record's part on each side of a segment that can still influence it: the filter forgets e^-2.2 a
+ * second.
+ */
 const MARGIN_SECONDS = 10;
 
 /**

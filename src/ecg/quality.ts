@@ -3,7 +3,10 @@ import { quantile, robustScale } from './scale.ts';
 
 /** Central 98 % of a lead spread over more than this: not mV (the largest real ones stay below 10 mV). */
 const IMPLAUSIBLE_MILLIVOLTS = 20;
-/** A conditioned segment with a smaller robust rms has no heartbeat in it: the steps of a converter are 1-5 uV. */
+/**
+ * A conditioned segment with a smaller robust rms has no heartbeat in it: the steps of a converter are 1-5
+ * uV.
+ */
 const NO_SIGNAL_MILLIVOLTS = 0.003;
 /** A second whose conditioned samples stay within this span is called flat. */
 const FLAT_MILLIVOLTS = 0.02;

@@ -2,8 +2,8 @@
 export type RandomState = [number, number, number, number];
 
 /**
- * Seeded random numbers, the same on every machine (`normal` to the last bits of Math.log): xoshiro128** of Blackman & Vigna
- * (https://prng.di.unimi.it/xoshiro128starstar.c). Not for keys.
+ * Seeded random numbers, the same on every machine (`normal` to the last bits of Math.log): xoshiro128** of
+ * Blackman & Vigna (https://prng.di.unimi.it/xoshiro128starstar.c). Not for keys.
  */
 export class Random {
   private readonly s: Uint32Array;
@@ -50,7 +50,10 @@ export class Random {
     return Math.floor(this.next() * n);
   }
 
-  /** Standard normal, by the polar method of Marsaglia; the second of each pair is held back for the next call. */
+  /**
+   * Standard normal, by the polar method of Marsaglia; the second of each pair is held back for the next
+   * call.
+   */
   normal(): number {
     if (this.spare !== undefined) {
       const held = this.spare;

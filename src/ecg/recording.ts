@@ -8,13 +8,16 @@ export interface Recording {
   leads: Lead[];
 }
 
+/** One lead of a recording. */
 export interface Lead {
   name: string;
+  /** Samples in millivolts; NaN where one is missing. */
   mv: Float64Array;
 }
 
 /**
- * The lead called `lead` (upper or lower case), or the lead with that number, counted from 1; the first by default.
+ * The lead called `lead` (upper or lower case), or the lead with that number, counted from 1; the first by
+ * default.
  *
  * @throws BlindbeatError ECG with the leads that there are
  */

@@ -1,4 +1,6 @@
-/** The period is searched over at most this many seconds at the end of the signal: any RR interval fits in. */
+/**
+ * The period is searched over at most this many seconds at the end of the signal: any RR interval fits in.
+ */
 const SEARCH_SECONDS = 2;
 /** What the end of a period must look like: this much of the beginning. */
 const MATCH_SECONDS = 1;
@@ -15,10 +17,10 @@ export interface Repetition {
  * Repeats `x` until it has `length` samples, starting again where the signal's own continuation looks most
  * like its beginning: the period T maximises the normalised correlation of x[T .. T + 1 s) with x[0 .. 1 s),
  * for T in the last 2 s (at most the last quarter) that leave a second to compare. So the beat after the seam
- * falls where the record's own next beat fell, and the RR interval across the seam is one of the record.
- * The first 0.1 s after each seam blends from that continuation to the beginning.
- * Measured on 258 normal records of CinC 2017 cut to 10-20 s: the RR intervals around the seam are wrong by 4 %
- * (median) and by more than a quarter in 4 % of the records; repeated at their full length, by 26 %, and in 51 %.
+ * falls where the record's own next beat fell, and the RR interval across the seam is one of the record. The
+ * first 0.1 s after each seam blends from that continuation to the beginning. Measured on 258 normal records
+ * of CinC 2017 cut to 10-20 s: the RR intervals around the seam are wrong by 4 % (median) and by more than a
+ * quarter in 4 % of the records; repeated at their full length, by 26 %, and in 51 %.
  *
  * Shapes: `x` [n], n < length. `rate` in Hz.
  */

@@ -1,6 +1,9 @@
 import { extendEven } from './filter.ts';
 
-/** Zero crossings of the sinc on each side: a transition of +-0.16 of the lower of the two Nyquist frequencies. */
+/**
+ * Zero crossings of the sinc on each side: a transition of +-0.16 of the lower of the two Nyquist
+ * frequencies.
+ */
 const LOBES = 16;
 /** Kaiser's beta for 80 dB: 0.1102 (80 - 8.7), Kaiser 1974. */
 const BETA = 7.857;

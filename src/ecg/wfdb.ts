@@ -23,7 +23,9 @@ interface WfdbSignal {
   name: string;
 }
 
-/** How the two storage formats that are read look: bytes for `count` samples, one sample, the mark of a gap. */
+/**
+ * How the two storage formats that are read look: bytes for `count` samples, one sample, the mark of a gap.
+ */
 interface StorageFormat {
   bytes(count: number): number;
   count(bytes: number): number;
@@ -137,8 +139,9 @@ function integer(text: string | undefined): number {
 }
 
 /**
- * Decodes the signals in mV (format 16, also inside MATLAB v4 files, and 212); samples marked as missing become
- * NaN, signals whose unit is no voltage are left out. `files` holds the bytes of each signal file by name.
+ * Decodes the signals in mV (format 16, also inside MATLAB v4 files, and 212); samples marked as missing
+ * become NaN, signals whose unit is no voltage are left out. `files` holds the bytes of each signal file by
+ * name.
  *
  * @throws BlindbeatError ECG if a file is missing or shorter than the header says, or no lead is a voltage
  */

@@ -6,6 +6,7 @@ export const MEANINGS: Record<string, string> = {
   '~': 'too noisy',
 };
 
+/** Said wherever a class is shown. */
 export const NOT_A_DEVICE = 'blindbeat is not a medical device: no diagnosis, no treatment by its results.';
 
 /** What of a manifest or model the result needs. */
@@ -14,6 +15,7 @@ export interface Classes {
   scoreLimit: number;
 }
 
+/** Values by the name of their class, `values[i]` for the i-th. */
 export function byClass(values: ArrayLike<number>, { classes }: Classes): Record<string, number> {
   return Object.fromEntries(classes.map((name, i) => [name, values[i]]));
 }

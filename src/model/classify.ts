@@ -9,8 +9,12 @@ export function softmax(scores: ArrayLike<number>): Float64Array {
   return powers.map((p) => p / sum);
 }
 
+/** The class of a segment. */
 export interface Classification {
-  /** Index of the largest score, its name among the model's classes, and how far it leads the next (in scores). */
+  /**
+   * Index of the largest score, its name among the model's classes, and how far it leads the next (in
+   * scores).
+   */
   index: number;
   name: string;
   margin: number;

@@ -103,9 +103,10 @@ const ModelSchema = record({
 type ModelFile = v.InferOutput<typeof ModelSchema>;
 
 /**
- * A model as two files: `json` to be written as model.json, `weights` as weights.bin: float32 little-endian, for
- * each block weights [kernel][in][out], bias [out], coefficients [degree + 1][out] of a polynomial; then the dense
- * layer's weights [channels][classes] and bias [classes]. Coefficients of a Chebyshev series are float64 and in `json`.
+ * A model as two files: `json` to be written as model.json, `weights` as weights.bin: float32 little-endian,
+ * for each block weights [kernel][in][out], bias [out], coefficients [degree + 1][out] of a polynomial; then
+ * the dense layer's weights [channels][classes] and bias [classes]. Coefficients of a Chebyshev series are
+ * float64 and in `json`.
  */
 export function serialiseModel(model: Model): { json: ModelFile; weights: Uint8Array } {
   const arrays = arraysOf(model);

@@ -3,10 +3,14 @@ import { BlindbeatError } from '../errors.ts';
 import { firstPlace } from './helix.ts';
 import type { Block, Dense, Model } from './model.ts';
 
+/** What the network makes of a segment. */
 export interface ForwardResult {
   /** [classes] */
   scores: Float64Array;
-  /** [positions][classes] row-major: x_t . weights + bias of each time position; their mean over time is `scores`. */
+  /**
+   * [positions][classes] row-major: x_t . weights + bias of each time position; their mean over time is
+   * `scores`.
+   */
   contributions: Float64Array;
   /** Time positions after the last block. */
   positions: number;
@@ -14,6 +18,7 @@ export interface ForwardResult {
   ranges: [number, number][];
 }
 
+/** Who watches the forward pass. */
 export interface ForwardOptions {
   /** Sees each block's output [time][channels] row-major; it must not change it. */
   onBlock?: (index: number, output: Float64Array) => void;
@@ -90,8 +95,8 @@ function convolve(x: Float64Array, block: Block): Float64Array<ArrayBuffer> {
 }
 
 /**
- * Pre-activations [time / pool][out] of a helical convolution (helix.ts); x [time][in] is pooled at every time. For every output
- * a tap is a window of `helix` places on each line of neighbouring channels.
+ * Pre-activations [time / pool][out] of a helical convolution (helix.ts); x [time][in] is pooled at every
+ * time. For every output a tap is a window of `helix` places on each line of neighbouring channels.
  */
 function convolveHelix(x: Float64Array, block: Block, pool: number): Float64Array<ArrayBuffer> {
   const { inChannels: inputs, outChannels: outputs, kernel, dilation, helix } = block;
@@ -180,7 +185,9 @@ function activate(y: Float64Array, { activation, outChannels: channels }: Block)
   }
 }
 
-/** Means of `pool` times from every `stride`-th on, circular: [time][channels] -> [time / stride][channels] */
+/**
+ * Means of `pool` times from every `stride`-th on, circular: [time][channels] -> [time / stride][channels]
+ */
 function averagePool(
   x: Float64Array<ArrayBuffer>,
   { outChannels: channels, pool }: Block,

@@ -1,9 +1,9 @@
 import type { Preprocessing } from '../ecg/preprocess.ts';
 
 /**
- * A network: blocks of circular convolution, activation and pooling, then the mean over time and a dense layer.
- * Everything a plan, a forward pass or an export needs, and nothing of CKKS. Only polynomials and average pooling
- * can be planned; ReLU and max-pooling are there for the plaintext baseline.
+ * A network: blocks of circular convolution, activation and pooling, then the mean over time and a dense
+ * layer. Everything a plan, a forward pass or an export needs, and nothing of CKKS. Only polynomials and
+ * average pooling can be planned; ReLU and max-pooling are there for the plaintext baseline.
  */
 export interface Model {
   name: string;
@@ -26,7 +26,10 @@ export interface Block {
   /** Odd number of taps, centred: output t reads inputs t + dilation * (tap - (kernel - 1) / 2). */
   kernel: number;
   dilation: number;
-  /** Neighbouring input channels of a helical convolution (helix.ts), which also pools the block before at every time; 0: a plain one. */
+  /**
+   * Neighbouring input channels of a helical convolution (helix.ts), which also pools the block before at
+   * every time; 0: a plain one.
+   */
   helix: number;
   /** `[kernel][inChannels][outChannels]`, row-major (the layout of tf.conv1d). */
   weights: Float32Array;
@@ -48,7 +51,10 @@ export interface Polynomial {
   range: [number, number];
 }
 
-/** One polynomial for all channels, as a Chebyshev series: powers of x in float32 would lose everything at degree 16. */
+/**
+ * One polynomial for all channels, as a Chebyshev series: powers of x in float32 would lose everything at
+ * degree 16.
+ */
 export interface ChebyshevPolynomial {
   kind: 'chebyshev';
   /** c_0 ... c_d of p(x) = sum_k c_k T_k(t), t = (2x - low - high) / (high - low). */
@@ -77,7 +83,9 @@ export interface Provenance {
   seed: number;
   command: string;
   createdAt: string;
-  /** Figures measured at export, such as cincScore on the test part; empty for a network that was not trained. */
+  /**
+   * Figures measured at export, such as cincScore on the test part; empty for a network that was not trained.
+   */
   metrics: Record<string, number>;
 }
 

@@ -39,7 +39,8 @@ describe('published values', () => {
     }
   });
 
-  // Chebyshev 1859; Meinardus, Approximation of Functions (1967), 4.3: E_n(1/(a - x)) = (a - √(a² - 1))^n / (a² - 1).
+  // Chebyshev 1859; Meinardus, Approximation of Functions (1967), 4.3: E_n(1/(a - x)) = (a - √(a² - 1))^n /
+  // (a² - 1).
   test.each([
     [1, 1.5],
     [4, 1.5],

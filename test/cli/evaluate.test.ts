@@ -42,7 +42,10 @@ beforeAll(async () => {
   writeDataset(cinc, CINC);
 });
 
-/** A small network that does not name one class for all: its mean scores over the records are 0, the largest 8. */
+/**
+ * A small network that does not name one class for all: its mean scores over the records are 0, the largest
+ * 8.
+ */
 function centred(seed: number): Model {
   const small = randomModel({ samples: 2048, channels: [8], seed });
   const heard = OWN.slice(0, -1).map(

@@ -5,8 +5,8 @@ import { type ReadOptions, readRecording } from '../../src/ecg/files.ts';
 import { BlindbeatError } from '../../src/errors.ts';
 
 /**
- * Drop an ECG file and a NAME.case.json beside it into fixtures/: a new test. The WFDB files there were written by
- * wfdb-python 4.3.1 (wrsamp) or by hand; none is a real recording.
+ * Drop an ECG file and a NAME.case.json beside it into fixtures/: a new test. The WFDB files there were
+ * written by wfdb-python 4.3.1 (wrsamp) or by hand; none is a real recording.
  */
 interface Case {
   file: string;

@@ -29,8 +29,8 @@ function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
 
 describe('conditionSignal', () => {
   test('when sines at 300 Hz are conditioned then they equal scipy resample_poly and sosfiltfilt', () => {
-    // scipy 1.17.1: resample_poly(x, 512, 1125, window=('kaiser', 12), padtype='line'), then sosfiltfilt as in
-    // filter.test.ts; the 110 Hz part would alias to 26.5 Hz.
+    // scipy 1.17.1: resample_poly(x, 512, 1125, window=('kaiser', 12), padtype='line'), then sosfiltfilt as
+    // in filter.test.ts; the 110 Hz part would alias to 26.5 Hz.
     const parts = [
       [0.3, 1.3, 0],
       [0.2, 7.7, 1],

@@ -13,7 +13,9 @@ export interface RandomModelOptions {
   pool?: number | number[];
   classes?: number;
   degree?: number;
-  /** Degree of a Chebyshev series instead of polynomials per channel: one for all blocks, or one per block. */
+  /**
+   * Degree of a Chebyshev series instead of polynomials per channel: one for all blocks, or one per block.
+   */
   series?: number | number[];
   /** ReLU and max-pooling instead of polynomials and average pooling. */
   relu?: boolean;
@@ -102,7 +104,10 @@ export function randomModel(options: RandomModelOptions = {}): Model {
   };
 }
 
-/** A lopsided range and no small coefficient, so that neither the map to [-1, 1] nor a term can get lost unnoticed. */
+/**
+ * A lopsided range and no small coefficient, so that neither the map to [-1, 1] nor a term can get lost
+ * unnoticed.
+ */
 function randomSeries(degree: number, symmetric: () => number): ChebyshevPolynomial {
   const coefficients = Array.from({ length: degree + 1 }, () => {
     const c = symmetric();

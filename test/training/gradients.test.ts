@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { Random } from '../../src/ecg/random.ts';
 import { helixOffset } from '../../src/model/helix.ts';
 import { batchNorm, squarePool } from '../../training/activation.ts';
-import { type BackendName, loadBackend } from '../../training/backend.ts';
+import { loadBackend, type TensorBackendName } from '../../training/backend.ts';
 import type { RangeControl } from '../../training/config.ts';
 import { circularConv } from '../../training/convolution.ts';
 import { helicalConv } from '../../training/helix.ts';
@@ -82,7 +82,7 @@ describe.skipIf(!hasNative)('on tfjs-node (skipped where it is not installed)', 
 );
 
 /** Every op of the network against its definition or finite differences, on one backend. */
-function testGradients(name: BackendName): void {
+function testGradients(name: TensorBackendName): void {
   beforeAll(async () => {
     await loadBackend(name);
   });

@@ -14,7 +14,7 @@ import { saveModel } from '../../src/model/files.ts';
 import { serialiseModel } from '../../src/model/format.ts';
 import { forward } from '../../src/model/forward.ts';
 import type { Model } from '../../src/model/model.ts';
-import { type BackendName, loadBackend } from '../backend.ts';
+import { loadBackend, type TensorBackendName } from '../backend.ts';
 import { loadCheckpoint, saveCheckpoint } from '../checkpoint.ts';
 import { loadConfig, type TrainingConfig } from '../config.ts';
 import { fromModel, toModel } from '../convert.ts';
@@ -60,7 +60,7 @@ export interface StudyOptions {
   work: string;
   /** Folder of the prepared records (250 MB). */
   cache: string;
-  backend?: BackendName;
+  backend?: TensorBackendName;
   reporter: Reporter;
   signal?: AbortSignal;
 }

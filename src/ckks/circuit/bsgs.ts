@@ -2,22 +2,24 @@ import { CONJUGATION } from '../ring/galois.ts';
 import { type Diagonals, rotatePeriod } from './packing.ts';
 
 /**
- * Baby-step/giant-step schedule of a linear map whose rotation amounts a = g B + b start at zero (Halevi and Shoup 2014):
- * out = sum_g rotate(sum_b w' . rotate(in, b), g B), the weights rotated by -g B beforehand.
+ * Baby-step/giant-step schedule of a linear map whose rotation amounts a = g B + b start at zero (Halevi and
+ * Shoup 2014): out = sum_g rotate(sum_b w' . rotate(in, b), g B), the weights rotated by -g B beforehand.
  *
- * Baby rotations form a tree from the input; rotations of one ciphertext by several key steps share its decomposition.
- * Giant steps are taken in Horner fashion from the largest g down, or in blocks: the sums of a block are rotated onto its
- * base by one key step each and added up, and only bases are rotated on. The planner chooses B and the key steps.
+ * Baby rotations form a tree from the input; rotations of one ciphertext by several key steps share its
+ * decomposition. Giant steps are taken in Horner fashion from the largest g down, or in blocks: the sums of a
+ * block are rotated onto its base by one key step each and added up, and only bases are rotated on. The
+ * planner chooses B and the key steps.
  *
- * Worked example: amounts 0 to 5 and B = 2. Baby amounts are 0 and 1, giant steps 4, 2 and 0. With the keys 1 and 2:
- * sum_4 is rotated by 2 and added to sum_2, that is rotated by 2 and added to sum_0: three rotations instead of five.
+ * Worked example: amounts 0 to 5 and B = 2. Baby amounts are 0 and 1, giant steps 4, 2 and 0. With the keys 1
+ * and 2: sum_4 is rotated by 2 and added to sum_2, that is rotated by 2 and added to sum_0: three rotations
+ * instead of five.
  */
 export interface Schedule {
   /** B, in slots. */
   babyStep: number;
   /**
-   * In order, grouped by the amount that they start from: `amount` = `from` + `step`, one rotation of every input
-   * ciphertext. Rotations of a group share one decomposition.
+   * In order, grouped by the amount that they start from: `amount` = `from` + `step`, one rotation of every
+   * input ciphertext. Rotations of a group share one decomposition.
    */
   babySteps: { from: number; steps: { amount: number; step: number }[] }[];
   /** The baby amounts b that carry weights, in the order of each giant step's columns. */
@@ -43,7 +45,9 @@ interface GiantStep {
   accumulatorSteps: number[];
   /** 0 for a base; for others the key step that rotates its sum onto the next base. */
   step: number;
-  /** `[accumulator][babyAmounts.length * inputs]`, column k * inputs + i for the k-th baby amount and input i. */
+  /**
+   * `[accumulator][babyAmounts.length * inputs]`, column k * inputs + i for the k-th baby amount and input i.
+   */
   rows: (PairedVector | null)[][];
 }
 
@@ -56,7 +60,9 @@ export function accumulatorsOf(outputs: number, paired: boolean): number {
 export interface ScheduleChoice {
   babyStep: number;
   paired: boolean;
-  /** Slots that a block of giant steps spans at most above its base; absent: giant steps one after another. */
+  /**
+   * Slots that a block of giant steps spans at most above its base; absent: giant steps one after another.
+   */
   blockSpan?: number;
   /** Key steps that the layer may rotate by. */
   keySteps: number[];
@@ -118,8 +124,9 @@ function giantStepOrder(
 }
 
 /**
- * Weights of one accumulator, rotated by -amount. Outputs 2a and 2a + 1 of a pair are summed up in accumulator a as
- * y / 2 + X^(N/2) y' / 2, and separated at the end (evaluator/program.ts); a last output without a partner stays as it is.
+ * Weights of one accumulator, rotated by -amount. Outputs 2a and 2a + 1 of a pair are summed up in
+ * accumulator a as y / 2 + X^(N/2) y' / 2, and separated at the end (evaluator/program.ts); a last output
+ * without a partner stays as it is.
  */
 function accumulatorWeights(
   outputs: ((Float64Array | null)[] | undefined)[],
@@ -146,9 +153,9 @@ export interface GiantBlock {
 }
 
 /**
- * Blocks that hold all `amounts` (ascending from 0), lowest base first, each base within reach of the one below; null
- * where there are none. Greedy: the lowest amount that no block holds yet becomes a base, or a member of that base which
- * holds most other amounts.
+ * Blocks that hold all `amounts` (ascending from 0), lowest base first, each base within reach of the one
+ * below; null where there are none. Greedy: the lowest amount that no block holds yet becomes a base, or a
+ * member of that base which holds most other amounts.
  *
  * @param reach `stepCounts` up to the largest amount
  * @param span how far members are from their base at most
@@ -210,7 +217,10 @@ function lastSteps(most: number, steps: number[]): Uint32Array {
   return last;
 }
 
-/** For each amount up to `most`, the least number of key steps (ascending) that add up to it; Infinity where none do. */
+/**
+ * For each amount up to `most`, the least number of key steps (ascending) that add up to it; Infinity where
+ * none do.
+ */
 export function stepCounts(most: number, steps: number[]): Float64Array {
   const counts = new Float64Array(most + 1).fill(Number.POSITIVE_INFINITY);
   counts[0] = 0;
@@ -224,8 +234,9 @@ export function stepCounts(most: number, steps: number[]): Float64Array {
 }
 
 /**
- * Rotations that reach all `amounts` (ascending), each by one key step from an amount that was reached before, with few
- * decompositions: an amount that no decomposed one reaches has that neighbour decomposed which reaches most others.
+ * Rotations that reach all `amounts` (ascending), each by one key step from an amount that was reached
+ * before, with few decompositions: an amount that no decomposed one reaches has that neighbour decomposed
+ * which reaches most others.
  */
 function babyTree(amounts: number[], steps: number[]): Schedule['babySteps'] {
   const wanted = new Set(amounts);
@@ -255,7 +266,10 @@ function babyTree(amounts: number[], steps: number[]): Schedule['babySteps'] {
   return [...groups].sort(([a], [b]) => a - b).map(([from, rotations]) => ({ from, steps: rotations }));
 }
 
-/** For each count of contiguous amounts from 0 on, the decompositions of `babyTree`; Infinity beyond what steps reach. */
+/**
+ * For each count of contiguous amounts from 0 on, the decompositions of `babyTree`; Infinity beyond what
+ * steps reach.
+ */
 export function decompositionCounts(most: number, steps: number[]): Float64Array {
   const counts = new Float64Array(most + 1).fill(Number.POSITIVE_INFINITY);
   const covered = new Uint8Array(most + 1);

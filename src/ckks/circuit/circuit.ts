@@ -50,7 +50,10 @@ export interface ActivationStage {
   bound: number;
 }
 
-/** The dense layer's time sums: rotations by interleave * 2^k, each added to what it rotates; then the one rescale. */
+/**
+ * The dense layer's time sums: rotations by interleave * 2^k, each added to what it rotates; then the one
+ * rescale.
+ */
 export interface SumStage {
   kind: 'sum';
   name: string;
@@ -66,6 +69,7 @@ export interface SumStage {
   bound: number;
 }
 
+/** One step of the network on ciphertexts. */
 export type Stage = LinearStage | SquareStage | ActivationStage | SumStage;
 
 /** The whole encrypted computation, weights included: what a server runs. Holds no key. */

@@ -2,7 +2,10 @@ import { BlindbeatError } from '../../errors.ts';
 import type { Block, Model } from '../../model/model.ts';
 import { type PolynomialProgram, polynomialProgram } from './polynomial.ts';
 
-/** A convolution with everything linear folded into it, so that a bare square or steps on [-1, 1] follow. All in float64. */
+/**
+ * A convolution with everything linear folded into it, so that a bare square or steps on [-1, 1] follow. All
+ * in float64.
+ */
 export interface FoldedConvolution {
   name: string;
   inChannels: number;
@@ -32,10 +35,12 @@ export interface FoldedModel {
 }
 
 /**
- * Folds activations and pooling into the neighbouring linear layers. Of degree 2: c2 x^2 + c1 x + c0 = c2 (x + h)^2 + k with
- * h = c1 / 2 c2 and k = c0 - c2 h^2; h joins this layer's bias; c2 and k go into the next layer, which is exact
- * because the padding is circular. Of a higher degree: the map of its range to [-1, 1] goes into this layer, the factor that
- * its steps leave out into the next.
+ * Folds activations and pooling into the neighbouring linear layers.
+ *
+ * Degree 2: c2 x^2 + c1 x + c0 = c2 (x + h)^2 + k with h = c1 / 2 c2 and k = c0 - c2 h^2. h joins this layer's
+ * bias; c2 and k go into the next layer, which is exact because the padding is circular.
+ * Higher degrees: the map of the activation's range to [-1, 1] goes into this layer, the factor that its steps
+ * leave out into the next.
  *
  * @throws BlindbeatError PLAN for an activation that is no such polynomial, or max-pooling.
  */

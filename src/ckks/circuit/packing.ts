@@ -4,14 +4,16 @@ import type { FoldedConvolution } from './fold-activations.ts';
 /**
  * Where channels and samples live in the slots, and a layer as rotations and periodic weights.
  *
- * A layer of length T fills slots = T * s of each ciphertext with s channels interleaved: channel i * s + r at time t
- * is slot t * s + r of ciphertext i. Rotations wrap exactly like circular padding, so no masks are needed.
- * Average pooling by m and the convolution after it are one linear map from interleave s to m * s: output slot
- * t m s + rho reads input slots (m t + delta) s + r, which lie a = delta s + r - rho further on, whatever t is.
+ * A layer of length T fills slots = T * s of each ciphertext with s channels interleaved: channel i * s + r
+ * at time t is slot t * s + r of ciphertext i. Rotations wrap exactly like circular padding, so no masks are
+ * needed. Average pooling by m and the convolution after it are one linear map from interleave s to m * s:
+ * output slot t m s + rho reads input slots (m t + delta) s + r, which lie a = delta s + r - rho further on,
+ * whatever t is.
  *
- * Worked example: 8 slots, one channel x0..x7 of length 8 (s = 1), pooled by 2 and convolved with the single tap w to
- * one channel of length 4 in interleave 2. Output slot 2t + 0 = w/2 (x[2t] + x[2t + 1]): amounts 0 and 1, weight vectors
- * of period 2: amount 0 has (w/2, 0), amount 1 has (w/2, 0). Output slots 2t + 1 hold a second channel, absent here.
+ * Worked example: 8 slots, one channel x0..x7 of length 8 (s = 1), pooled by 2 and convolved with the single
+ * tap w to one channel of length 4 in interleave 2. Output slot 2t + 0 = w/2 (x[2t] + x[2t + 1]): amounts 0
+ * and 1, weight vectors of period 2: amount 0 has (w/2, 0), amount 1 has (w/2, 0). Output slots 2t + 1 hold a
+ * second channel, absent here.
  */
 export interface Layout {
   /** Channels side by side in one ciphertext; slots / interleave is the length in time. */
@@ -64,12 +66,18 @@ function diagonals(period: number, inputs: number, outputs: number) {
   };
 }
 
-/** Rotations by these steps, each added to what it rotates, sum up the pooling window of a helical convolution. */
+/**
+ * Rotations by these steps, each added to what it rotates, sum up the pooling window of a helical
+ * convolution.
+ */
 export function poolingSteps({ helix, pool }: FoldedConvolution, { interleave }: Layout): number[] {
   return helix === 0 ? [] : Array.from({ length: Math.log2(pool) }, (_, k) => interleave * 2 ** k);
 }
 
-/** A convolution together with the average pooling before it; for a helical one on sums over the pooling window. */
+/**
+ * A convolution together with the average pooling before it; for a helical one on sums over the pooling
+ * window.
+ */
 export function convolutionDiagonals(conv: FoldedConvolution, before: Layout, after: Layout): Diagonals {
   const s = before.interleave;
   const build = diagonals(after.interleave, before.ciphertexts, after.ciphertexts);
@@ -101,9 +109,10 @@ export function biasVector(bias: Float64Array, layout: Layout, output: number): 
 }
 
 /**
- * The dense layer, time position by time position: output slots t s + g k + c, for every group g of k >= classes slots,
- * hold class c's contribution of time t summed over all channels when g = 0; the other groups are shifted windows whose
- * sum over all t is the same. So after summing over time every group of k slots holds a copy of the scores.
+ * The dense layer, time position by time position: output slots t s + g k + c, for every group g of k >=
+ * classes slots, hold class c's contribution of time t summed over all channels when g = 0; the other groups
+ * are shifted windows whose sum over all t is the same. So after summing over time every group of k slots
+ * holds a copy of the scores.
  */
 export function denseDiagonals(weights: Float64Array, classes: number, before: Layout): Diagonals {
   const s = before.interleave;
@@ -129,9 +138,9 @@ export function groupSize(classes: number): number {
 }
 
 /**
- * The same map on rotated vectors. Given in'[j] = in[j + offset], the result's amounts are non-negative and it
- * computes out'[j] = out[j + offset'] with the offset' that is returned: a rotation costs nothing when the weights,
- * known in the clear, are rotated instead. Amounts that coincide modulo `slots` are added up.
+ * The same map on rotated vectors. Given in'[j] = in[j + offset], the result's amounts are non-negative and
+ * it computes out'[j] = out[j + offset'] with the offset' that is returned: a rotation costs nothing when the
+ * weights, known in the clear, are rotated instead. Amounts that coincide modulo `slots` are added up.
  */
 export function shiftToNonNegative(
   map: Diagonals,

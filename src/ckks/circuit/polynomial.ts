@@ -3,13 +3,15 @@ import { type EvaluationScheme, evaluationScheme, type Step } from '../../approx
 import { BlindbeatError } from '../../errors.ts';
 
 /**
- * How a polynomial is evaluated on one ciphertext, with exact scales. Node 0 is the input t in [-1, 1], node i + 1 is what step i
- * makes; a node that a step takes at fewer limbs than it has is cut to them, which keeps its scale.
+ * How a polynomial is evaluated on one ciphertext, with exact scales. Node 0 is the input t in [-1, 1], node
+ * i + 1 is what step i makes; a node that a step takes at fewer limbs than it has is cut to them, which keeps
+ * its scale.
  *
- * All that a step adds up has one scale before the one rescaling. A product of two ciphertexts has the product of their
- * scales, or counts several times at a fraction of it; a number times a node is encoded at whatever scale is missing. T_k
- * and their products have the scales that arithmetic gives them; the quotients of the division by T_g are made at the scales
- * that their products need (the idea of Bossuat et al., Eurocrypt 2021, with the primes given).
+ * All that a step adds up has one scale before the one rescaling. A product of two ciphertexts has the
+ * product of their scales, or counts several times at a fraction of it; a number times a node is encoded at
+ * whatever scale is missing. T_k and their products have the scales that arithmetic gives them; the quotients
+ * of the division by T_g are made at the scales that their products need (the idea of Bossuat et al.,
+ * Eurocrypt 2021, with the primes given).
  */
 export interface ActivationStep {
   /** Limbs before rescaling, or of what is added where nothing is rescaled. */
@@ -34,8 +36,8 @@ export interface PolynomialProgram {
   factor: number;
   levels: number;
   /**
-   * log2 of the result's scale grows by this when that of the input grows by 1; 0 where the result may have any scale, because
-   * no step takes it from T_k alone.
+   * log2 of the result's scale grows by this when that of the input grows by 1; 0 where the result may have
+   * any scale, because no step takes it from T_k alone.
    */
   slope: number;
   groups: Group[];
@@ -52,8 +54,8 @@ interface Group {
 }
 
 /**
- * Largest loss of precision that a leading coefficient left to the next layer may cost: with T_k of relative size
- * l^k, l^degree = |c_degree|, the coefficients are as much larger.
+ * Largest loss of precision that a leading coefficient left to the next layer may cost: with T_k of relative
+ * size l^k, l^degree = |c_degree|, the coefficients are as much larger.
  */
 const LARGEST_GAIN = 2 ** 8;
 /** Leading coefficients below this share of the largest are left out. */
@@ -104,7 +106,9 @@ function gainOf(coefficients: readonly number[]): number {
   return Math.max(...coefficients.map((c, k) => (k === 0 ? 0 : Math.abs(c) / ratio ** k)));
 }
 
-/** A scheme's products and sums joined where one rescaling can serve both, each as late as its users allow. */
+/**
+ * A scheme's products and sums joined where one rescaling can serve both, each as late as its users allow.
+ */
 function groupsOf({ steps, result, levels }: EvaluationScheme): Group[] {
   const uses = new Map<number, number>();
   const use = (node: number) => uses.set(node, (uses.get(node) ?? 0) + 1);
@@ -234,7 +238,9 @@ export function inputScaleFor(
   return start * (target / result) ** (1 / slope);
 }
 
-/** Steps for an input of `limbs` limbs and a scale, where the result may have any scale one of about `target`. */
+/**
+ * Steps for an input of `limbs` limbs and a scale, where the result may have any scale one of about `target`.
+ */
 export function activationSteps(
   { groups }: PolynomialProgram,
   primes: readonly number[],

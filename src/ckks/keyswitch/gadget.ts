@@ -3,16 +3,12 @@ import { list, record, wholeNumber } from '../../schema.ts';
 import { allPrimes, MAX_PRIMES, type Parameters } from '../ring/parameters.ts';
 import { log2Product } from '../ring/primes.ts';
 
-/** How keys switch: SEAL's way, one prime a digit, or several primes to a digit, which takes keys of our own. */
+/** How keys switch: hybrid keys of our own, with several primes to a digit, or per-prime keys, as SEAL's are. */
 export const KEY_SWITCHINGS = ['hybrid', 'per-prime'] as const;
+/** One of `KEY_SWITCHINGS`. */
 export type KeySwitching = (typeof KEY_SWITCHINGS)[number];
 
-/**
- * How ciphertexts of a number of limbs are decomposed when their key is switched (hybrid key switching: Han and Ki 2020,
- * eprint 2019/688, section 3): into digits modulo the product Q_j of each group of primes; keys are modulo the data primes
- * and the special ones, by whose product P the outcome is divided. Primes are given by their index; `primes.length` is the
- * special one. Data primes that were dropped serve as special ones too, so a key for few limbs may have few, long digits.
- */
+/** The schema of `Gadget`. */
 export const GadgetSchema = record({
   /** Limbs of the ciphertexts. */
   limbs: wholeNumber(1, MAX_PRIMES),
@@ -21,6 +17,14 @@ export const GadgetSchema = record({
   /** The special primes. */
   special: list(wholeNumber(0, MAX_PRIMES), MAX_PRIMES, 1),
 });
+
+/**
+ * How ciphertexts of a number of limbs are decomposed when their key is switched (hybrid key switching: Han
+ * and Ki 2020, eprint 2019/688, section 3): into digits modulo the product Q_j of each group of primes; keys
+ * are modulo the data primes and the special ones, by whose product P the outcome is divided. Primes are
+ * given by their index; `primes.length` is the special one. Data primes that were dropped serve as special
+ * ones too, so a key for few limbs may have few, long digits.
+ */
 export type Gadget = v.InferOutput<typeof GadgetSchema>;
 
 /** SEAL's: a digit for each prime, one special prime. */
@@ -59,8 +63,9 @@ export function primesOf(parameters: Parameters, indices: number[]): number[] {
 }
 
 /**
- * Standard deviation of what switching adds to each coefficient, before the division's rounding, in units of sigma sqrt(n): a
- * digit's terms are centred, sum_j |group_j| (Q_j / P)^2 / 12. SEAL's digits are not: its mean square is q^2 / 3.
+ * Standard deviation of what switching adds to each coefficient, before the division's rounding, in units of
+ * sigma sqrt(n): a digit's terms are centred, sum_j |group_j| (Q_j / P)^2 / 12. SEAL's digits are not: its
+ * mean square is q^2 / 3.
  */
 export function gadgetNoise(parameters: Parameters, { digits, special }: Gadget): number {
   const logP = log2Product(primesOf(parameters, special));
@@ -78,8 +83,8 @@ function perPrimeNoise({ primes, special }: Parameters, limbs: number): number {
 }
 
 /**
- * The gadgets worth considering for a number of limbs: for every number of special primes, the longest of those that are free,
- * as few digits as keep the noise at SEAL's, their sizes balanced.
+ * The gadgets worth considering for a number of limbs: for every number of special primes, the longest of
+ * those that are free, as few digits as keep the noise at SEAL's, their sizes balanced.
  */
 export function gadgets(parameters: Parameters, limbs: number): Gadget[] {
   const count = parameters.primes.length;

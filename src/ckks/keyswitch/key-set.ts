@@ -12,10 +12,7 @@ export const SWITCHING_WORDS = { hybrid: 'grouped', 'per-prime': 'seal' } as con
   string
 >;
 
-/**
- * The key-switching keys of a plan. Of the keys of one step, or of relinearisation, the one with fewest limbs that has as many as a
- * ciphertext serves it. Step 0 is the complex conjugation.
- */
+/** The schema of `EvaluationKeySet`. */
 export const EvaluationKeySetSchema = record({
   /** `switchingOf` says it in today's words. */
   switching: choice(Object.values(SWITCHING_WORDS)),
@@ -27,6 +24,11 @@ export const EvaluationKeySetSchema = record({
     MAX_ROTATION_KEYS,
   ),
 });
+
+/**
+ * The key-switching keys of a plan. Of the keys of one step, or of relinearisation, the one with fewest limbs
+ * that has as many as a ciphertext serves it. Step 0 is the complex conjugation.
+ */
 export type EvaluationKeySet = v.InferOutput<typeof EvaluationKeySetSchema>;
 
 /** How a plan's keys switch. */

@@ -8,16 +8,18 @@ import type { Plan, StagePlan } from './plan.ts';
 /** What is wrong with a plan, as it is found. */
 type Problems = string[];
 
-/** What the walk through the stages takes of the keys: limbs by rotation step, and limbs of relinearisations. */
+/**
+ * What the walk through the stages takes of the keys: limbs by rotation step, and limbs of relinearisations.
+ */
 interface KeyUses {
   rotated: Map<number, Set<number>>;
   relinearised: Set<number>;
 }
 
 /**
- * Checks a plan without trusting what made it: security, the walk through levels and scales, room for every value, every
- * rotation, and that the keys are those that the rotations take and no more. Shares no code with the planner but the
- * definitions of a prime and of the security bound.
+ * Checks a plan without trusting what made it: security, the walk through levels and scales, room for every
+ * value, every rotation, and that the keys are those that the rotations take and no more. Shares no code with
+ * the planner but the definitions of a prime and of the security bound.
  *
  * @throws BlindbeatError PLAN that lists all that is wrong
  */
@@ -97,7 +99,10 @@ function followStage(
   if (stage.operations.relinearise > 0) relinearise(name, limbs, manifest, uses, problems);
 }
 
-/** Follows a polynomial's steps: every node is there, at limbs that can be cut, and what is added has one scale. */
+/**
+ * Follows a polynomial's steps: every node is there, at limbs that can be cut, and what is added has one
+ * scale.
+ */
 function followSteps(stage: StagePlan, manifest: Manifest, uses: KeyUses, problems: Problems): void {
   const { name, limbs: stageLimbs, scale: stageScale, steps = [] } = stage;
   const { primes } = manifest.parameters;
@@ -150,8 +155,8 @@ function relinearise(
 }
 
 /**
- * Follows a stage's rotations: every one starts from what is there and ends where it says. Notes the limbs that each key
- * step is taken at.
+ * Follows a stage's rotations: every one starts from what is there and ends where it says. Notes the limbs
+ * that each key step is taken at.
  */
 function followRotations(stage: StagePlan, { rotated }: KeyUses, problems: Problems): void {
   const { name, kind, rotations, operations } = stage;
@@ -217,7 +222,8 @@ function checkKeys({ keys }: Manifest, { rotated, relinearised }: KeyUses, probl
   const hybrid = switchingOf(keys) === 'hybrid';
   for (const [step, levels] of rotated)
     for (const level of levels) {
-      // Hybrid rotations share a decomposition, so all keys of a level have its own gadget; conjugations are alone.
+      // Hybrid rotations share a decomposition, so all keys of a level have its own gadget; conjugations are
+      // alone.
       const exact = hybrid && step !== 0;
       const serves = (limbs: number) => (exact ? limbs === level : limbs >= level);
       if (!keys.galois.some((key) => key.step === step && serves(key.limbs)))

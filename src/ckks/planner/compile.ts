@@ -23,32 +23,44 @@ export interface CompileOptions {
   /** Ring degree; default: the smallest that fits. */
   n?: number;
   /**
-   * Bytes of evaluation keys on the wire at most; default: 64 MB up to N = 16384 and 500 MB at N = 32768, or as few as
-   * the network allows where that is more.
+   * Bytes of evaluation keys on the wire at most; default: 64 MB up to N = 16384 and 500 MB at N = 32768, or
+   * as few as the network allows where that is more.
    */
   keyBudget?: number;
-  /** What operations cost, for the selection of rotation keys; default: `FAST_COST`. Another selection is another plan. */
+  /**
+   * What operations cost, for the selection of rotation keys; default: `FAST_COST`. Another selection is
+   * another plan.
+   */
   costs?: Costs;
   /** How keys switch; default: the backend's fastest way. The seal backend needs per-prime keys. */
   keySwitching?: KeySwitching;
-  /** What is to compute on ciphertexts: our own kernels, or node-seal; the results are the same. Default 'fast'. */
+  /**
+   * What is to compute on ciphertexts: our own kernels, or node-seal; the results are the same. Default
+   * 'fast'.
+   */
   backend?: BackendName;
-  /** What operations cost, for the plan's estimates; default: the backend's built-in costs. The plan is the same. */
+  /**
+   * What operations cost, for the plan's estimates; default: the backend's built-in costs. The plan is the
+   * same.
+   */
   estimateCosts?: Costs;
 }
 
-/** A model made ready: the computation that a server runs (with the weights), and all that is known about it (without). */
+/**
+ * A model made ready: the computation that a server runs (with the weights), and all that is known about it
+ * (without).
+ */
 export interface CompiledModel {
   circuit: Circuit;
   plan: Plan;
 }
 
 /**
- * Compiles a model into the packed, levelled computation that a server runs on ciphertexts, and plans it. Takes about a
- * second; needs no key.
+ * Compiles a model into the packed, levelled computation that a server runs on ciphertexts, and plans it.
+ * Takes about a second; needs no key.
  *
- * @throws BlindbeatError PLAN naming the layer that does not fit and what would help; USAGE for a backend that there is
- * not, or hybrid keys for node-seal
+ * @throws BlindbeatError PLAN naming the layer that does not fit and what would help; USAGE for a backend
+ * that there is not, or hybrid keys for node-seal
  */
 export function compile(model: Model, options: CompileOptions = {}): CompiledModel {
   const { outputs = 'scores', backend = 'fast', costs = FAST_COST, keyBudget } = options;

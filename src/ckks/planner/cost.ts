@@ -6,8 +6,9 @@ import { type Gadget, type LevelGadgets, restrict, serving } from '../keyswitch/
 export type Costs = Record<(typeof OPERATIONS)[number], { squared: number; linear: number }>;
 
 /**
- * Milliseconds of one operation by node-seal 7 at N = 16384 as a x limbs^2 + b x limbs, fitted to medians measured on
- * one core of a 2-core x86-64 server at 2, 4, 6, 10 and 14 limbs (bench/operations.ts measures them again).
+ * Milliseconds of one operation by node-seal 7 at N = 16384 as a x limbs^2 + b x limbs, fitted to medians
+ * measured on one core of a 2-core x86-64 server at 2, 4, 6, 10 and 14 limbs (bench/operations.ts measures
+ * them again).
  */
 const SEAL_COST: Costs = {
   rotate: { squared: 0.441, linear: 1.861 },
@@ -23,7 +24,10 @@ const SEAL_COST: Costs = {
   rescale: { squared: 0, linear: 0.8 },
 };
 
-/** The same for our own kernels, on one of two virtual cores of an Intel Xeon (Emerald Rapids), by `blindbeat bench --calibrate`. */
+/**
+ * The same for our own kernels, on one of two virtual cores of an Intel Xeon (Emerald Rapids), by `blindbeat
+ * bench --calibrate`.
+ */
 export const FAST_COST: Costs = {
   rotate: { squared: 0.063, linear: 0.36 },
   decompose: { squared: 0.058, linear: 0.024 },
@@ -39,9 +43,10 @@ export const FAST_COST: Costs = {
 };
 
 /**
- * What hybrid keys take for one residue polynomial, in transforms: converting one prime's to another prime on the way to digits
- * and on the way from special primes, a product with both polynomials of a digit of a key, turning it and adding it up, and the
- * last pass of a division. Measured at 2 to 12 limbs on the machine of `FAST_COST`.
+ * What hybrid keys take for one residue polynomial, in transforms: converting one prime's to another prime on
+ * the way to digits and on the way from special primes, a product with both polynomials of a digit of a key,
+ * turning it and adding it up, and the last pass of a division. Measured at 2 to 12 limbs on the machine of
+ * `FAST_COST`.
  */
 const UP = 0.125;
 const DOWN = 0.2;
@@ -70,7 +75,10 @@ export function operationMs(
   return scale * (squared * limbs + linear) * limbs;
 }
 
-/** One transform at N = 16384: per-prime keys decompose by limbs (limbs + 1) of them; at a number of limbs that was measured. */
+/**
+ * One transform at N = 16384: per-prime keys decompose by limbs (limbs + 1) of them; at a number of limbs
+ * that was measured.
+ */
 function transformMs({ decompose: { squared, linear } }: Costs): number {
   const limbs = 10;
   return (squared * limbs + linear) / (limbs + 1);

@@ -2,7 +2,10 @@ import { BlindbeatError } from '../../errors.ts';
 import type { Circuit, Stage } from '../circuit/circuit.ts';
 import { log2Product } from '../ring/primes.ts';
 
-/** How much room a stage's values have: bits of the largest at its scale before rescaling, and bits of the modulus. */
+/**
+ * How much room a stage's values have: bits of the largest at its scale before rescaling, and bits of the
+ * modulus.
+ */
 export interface Headroom {
   stage: Stage;
   bits: number;

@@ -29,7 +29,10 @@ interface HybridContext {
   priceOfKeys: number;
 }
 
-/** One way to do what is done at one number of limbs: its time, and the bytes of all its keys but conjugation's. */
+/**
+ * One way to do what is done at one number of limbs: its time, and the bytes of all its keys but
+ * conjugation's.
+ */
 interface LevelOption extends Price {
   gadget: Gadget;
   /** Of the level's layer; null where it has none. */
@@ -43,13 +46,13 @@ interface PartialSelection extends Price {
 }
 
 /**
- * Selects hybrid keys for layers given in order, at different levels: a choice for each layer, the gadgets by level, and
- * time and bytes of all rotations and relinearisations.
+ * Selects hybrid keys for layers given in order, at different levels: a choice for each layer, the gadgets by
+ * level, and time and bytes of all rotations and relinearisations.
  *
- * A layer's rotations take keys of its own level, so levels depend on each other by the budget alone: for every level
- * gadgets, baby steps and sets of keys are tried, and of what is on the frontier of time and bytes one option is taken for
- * each level, exactly those with the least objective. Conjugations take the key of the first layer that has paired
- * outputs. No randomness.
+ * A layer's rotations take keys of its own level, so levels depend on each other by the budget alone: for
+ * every level gadgets, baby steps and sets of keys are tried, and of what is on the frontier of time and
+ * bytes one option is taken for each level, exactly those with the least objective. Conjugations take the key
+ * of the first layer that has paired outputs. No randomness.
  */
 export function selectHybridKeys(
   layers: RotatedLayer[],
@@ -119,7 +122,9 @@ function promisingGadgets(parameters: Parameters, limbs: number, costs: Costs): 
     .map(({ gadget }) => gadget);
 }
 
-/** The options for one level worth considering: its layer's, and the rotations that are needed there anyway. */
+/**
+ * The options for one level worth considering: its layer's, and the rotations that are needed there anyway.
+ */
 function levelOptions(
   layer: RotatedLayer | undefined,
   limbs: number,
@@ -164,8 +169,8 @@ class HybridLayer {
   }
 
   /**
-   * Choices for every baby step, from many keys to few: one key after another is left out, the one that costs least time,
-   * and then keys are exchanged for others while that saves time.
+   * Choices for every baby step, from many keys to few: one key after another is left out, the one that costs
+   * least time, and then keys are exchanged for others while that saves time.
    *
    * @param needed key steps that are there anyway
    */

@@ -115,12 +115,13 @@ interface Evaluated extends Price {
 }
 
 /**
- * Selects per-prime rotation keys for layers given in order (limbs never grow): a choice for each layer, with the time of
- * all of them and the bytes of all rotation keys.
+ * Selects per-prime rotation keys for layers given in order (limbs never grow): a choice for each layer, with
+ * the time of all of them and the bytes of all rotation keys.
  *
- * Local search: starting from the powers of two at every layer, one key at a time is added, removed, moved to another
- * level or exchanged, while that improves the objective; first at prices that rise until the budget holds, then at the
- * real price under the budget. For a set of keys each layer's baby step is chosen exactly. No randomness.
+ * Local search: starting from the powers of two at every layer, one key at a time is added, removed, moved to
+ * another level or exchanged, while that improves the objective; first at prices that rise until the budget
+ * holds, then at the real price under the budget. For a set of keys each layer's baby step is chosen exactly.
+ * No randomness.
  */
 export function selectPerPrimeKeys(
   layers: RotatedLayer[],
@@ -206,7 +207,9 @@ class Search {
     return { keys, layerMs, ms: layerMs.reduce((sum, x) => sum + x, 0), bytes };
   }
 
-  /** `before` with some keys at other limbs (0: none); only layers between old and new limbs see a difference. */
+  /**
+   * `before` with some keys at other limbs (0: none); only layers between old and new limbs see a difference.
+   */
   #change(before: Evaluated, changes: [number, number][]): Evaluated {
     const keys = new Map(before.keys);
     let low = Number.POSITIVE_INFINITY;

@@ -15,9 +15,9 @@ const WORKING_MEMORY = 400e6;
 export const LARGEST_BABY_STEP = 64;
 
 /**
- * What a layer takes by its baby step and rotations, in milliseconds on one thread; amounts, baby steps and key steps are
- * in units of the amounts' greatest common divisor. The dry run counts the same operations (a test compares); where baby
- * amounts or weights have gaps, it counts a little less.
+ * What a layer takes by its baby step and rotations, in milliseconds on one thread; amounts, baby steps and
+ * key steps are in units of the amounts' greatest common divisor. The dry run counts the same operations (a
+ * test compares); where baby amounts or weights have gaps, it counts a little less.
  */
 export class LayerCost {
   readonly limbs: number;

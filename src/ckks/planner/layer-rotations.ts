@@ -4,15 +4,19 @@ import { decompositionCounts, giantBlocks, stepCounts } from '../circuit/bsgs.ts
 export interface GiantRotations {
   /** In units: giant steps are taken in blocks of at most this span; absent: one after another. */
   blockSpan?: number;
-  /** Rotations alone, rotations that are added up before the division by the special primes, and such divisions. */
+  /**
+   * Rotations alone, rotations that are added up before the division by the special primes, and such
+   * divisions.
+   */
   rotate: number;
   summedRotate: number;
   divide: number;
 }
 
 /**
- * What sets of key steps make of a layer's rotation amounts, whatever an operation costs: kept for each set, because many
- * gadgets are tried with the same ones. All numbers are in units of the amounts' greatest common divisor.
+ * What sets of key steps make of a layer's rotation amounts, whatever an operation costs: kept for each set,
+ * because many gadgets are tried with the same ones. All numbers are in units of the amounts' greatest common
+ * divisor.
  */
 export class LayerRotations {
   readonly #amounts: number[];
@@ -50,7 +54,10 @@ export class LayerRotations {
     return cached(this.#decompositions, `${b}:${steps.join()}`, () => decompositionCounts(b, steps)[b]);
   }
 
-  /** The ways to take all giant steps of baby step `b` by these key steps, which are divided by it (ascending). */
+  /**
+   * The ways to take all giant steps of baby step `b` by these key steps, which are divided by it
+   * (ascending).
+   */
   giantRotations(b: number, steps: number[]): GiantRotations[] {
     return cached(this.#giantRotations, `${b}:${steps.join()}`, () => {
       const amounts = this.giantAmounts(b);
@@ -74,7 +81,10 @@ export class LayerRotations {
   }
 }
 
-/** Of accumulators that are rotated by a number of key steps each and added to a base together with its members. */
+/**
+ * Of accumulators that are rotated by a number of key steps each and added to a base together with its
+ * members.
+ */
 function count(bases: { steps: number; members: number }[]): GiantRotations {
   const total = { rotate: 0, summedRotate: 0, divide: 0 };
   for (const { steps, members } of bases) {

@@ -7,7 +7,10 @@ export interface Depth {
   levels: number;
   /** A bare square, which is not doubled as T_2 = 2 t^2 - 1 is. */
   square: boolean;
-  /** log2 of its input's scale less the working scale: what a small leading coefficient wants, see activation.ts. */
+  /**
+   * log2 of its input's scale less the working scale: what a small leading coefficient wants, see
+   * activation.ts.
+   */
   offset: number;
 }
 
@@ -20,11 +23,12 @@ export interface Chain {
 }
 
 /**
- * Bits of the primes where every activation is a bare square, one kind per use. What limits precision is the rounding of the
- * convolutions' weights, whose scale is q_convolution q_square / 2^SCALE_BITS.convolution, then the noise of rotating a
- * convolution's input, which counts relative to the scale after the square before it: squares get primes shorter than
- * the scale, so that it grows to 2^33. The last square brings it down to 2^25: the dense layer's weights, a mean over time
- * included, need the room under the last prime, and the noise there is averaged out. docs/parameters.md has the measurements.
+ * Bits of the primes where every activation is a bare square, one kind per use. What limits precision is the
+ * rounding of the convolutions' weights, whose scale is q_convolution q_square / 2^SCALE_BITS.convolution,
+ * then the noise of rotating a convolution's input, which counts relative to the scale after the square
+ * before it: squares get primes shorter than the scale, so that it grows to 2^33. The last square brings it
+ * down to 2^25: the dense layer's weights, a mean over time included, need the room under the last prime, and
+ * the noise there is averaged out. docs/parameters.md has the measurements.
  */
 const PRIME_BITS = {
   base: 30,
@@ -38,9 +42,15 @@ const PRIME_BITS = {
 /** log2 of the scales: fresh ciphertexts, after a convolution, after the last convolution, scores. */
 export const SCALE_BITS = { input: 33, convolution: 30, lastConvolution: 27.5, score: 20 };
 
-/** Where an activation is a polynomial: log2 of the scale that its steps keep to, at most, at least and in the last block. */
+/**
+ * Where an activation is a polynomial: log2 of the scale that its steps keep to, at most, at least and in the
+ * last block.
+ */
 const WORKING = { most: 30, least: 26, step: 1 / 16, last: 28 };
-/** log2 of the scale of the convolutions' weights, at most, and of how much coarser than the working scale it may be. */
+/**
+ * log2 of the scale of the convolutions' weights, at most, and of how much coarser than the working scale it
+ * may be.
+ */
 const WEIGHTS = { most: 26, below: 4.5 };
 /** log2 of the scale after an activation, at most, and after the last one. */
 const RESULT = { most: 33, last: 25 };
@@ -73,9 +83,10 @@ function squareChain(n: number, blocks: number): Chain | { bits: number } {
 }
 
 /**
- * With w the working scale, a step T_2k = 2 T_k^2 - 1 keeps w where its prime is w / 2, and the last step of an activation
- * goes over to the result's scale r with a prime of w^2 / 2r. The convolution goes back to w with weights at v, by a prime of
- * r v / w: so a large r is free. Each prime is the nearest to what the scale that was reached calls for.
+ * With w the working scale, a step T_2k = 2 T_k^2 - 1 keeps w where its prime is w / 2, and the last step of
+ * an activation goes over to the result's scale r with a prime of w^2 / 2r. The convolution goes back to w
+ * with weights at v, by a prime of r v / w: so a large r is free. Each prime is the nearest to what the scale
+ * that was reached calls for.
  */
 function polynomialChain(n: number, depths: Depth[], working: number): Chain {
   const taken = new Set<number>();
@@ -111,7 +122,10 @@ function polynomialChain(n: number, depths: Depth[], working: number): Chain {
   return { primes: [base, dense, ...inOrder.reverse(), special], scaleBits };
 }
 
-/** log2 of the scale that an activation's steps keep to: the last one must come down to `RESULT.last` by one prime. */
+/**
+ * log2 of the scale that an activation's steps keep to: the last one must come down to `RESULT.last` by one
+ * prime.
+ */
 function keptScale(depths: Depth[], block: number, working: number): number {
   if (block < depths.length - 1) return working;
   return Math.min(working, depths[block].square ? SCALE_BITS.lastConvolution : WORKING.last);

@@ -7,7 +7,10 @@ export interface Price {
 /** Smaller differences of time are none. */
 const LEAST_MS = 1e-6;
 
-/** The Pareto frontier: without options that take neither fewer bytes nor less time than another; fewest bytes first. */
+/**
+ * The Pareto frontier: without options that take neither fewer bytes nor less time than another; fewest bytes
+ * first.
+ */
 export function frontier<T extends Price>(options: T[]): T[] {
   let least = Number.POSITIVE_INFINITY;
   return options

@@ -69,8 +69,8 @@ interface Rotations {
   /** Of the inputs: from the amount `from`, one decomposition each, on to `amount` by the key `step`. */
   babySteps: { from: number; steps: { amount: number; step: number }[] }[];
   /**
-   * Of the sums: the one at `amount` is rotated onto the next base by the key `step`; or it is a base, `step` is 0, and the
-   * accumulators so far are rotated down to it by the keys `accumulatorSteps`.
+   * Of the sums: the one at `amount` is rotated onto the next base by the key `step`; or it is a base, `step`
+   * is 0, and the accumulators so far are rotated down to it by the keys `accumulatorSteps`.
    */
   giantSteps: { amount: number; accumulatorSteps: number[]; step: number }[];
   /** Two outputs share an accumulator: their conjugates separate them. */
@@ -78,8 +78,8 @@ interface Rotations {
 }
 
 /**
- * Plans a circuit: levels, exact scales, keys, sizes, operation counts and a time estimate, by a dry run of the very
- * program that the server runs. Needs no key.
+ * Plans a circuit: levels, exact scales, keys, sizes, operation counts and a time estimate, by a dry run of
+ * the very program that the server runs. Needs no key.
  *
  * @param model what the circuit was compiled from
  * @param backend what is to compute; it and `costs` are only for the estimates

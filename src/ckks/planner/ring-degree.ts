@@ -14,7 +14,8 @@ interface ChosenParameters {
 }
 
 /**
- * The smallest ring degree whose slots hold the network and whose modulus chain has enough levels at 128-bit security.
+ * The smallest ring degree whose slots hold the network and whose modulus chain has enough levels at 128-bit
+ * security.
  *
  * @param n the ring degree to take instead
  * @throws BlindbeatError PLAN naming what does not fit and what would help

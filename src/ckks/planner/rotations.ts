@@ -17,10 +17,16 @@ import type { RotatedLayer } from './layer-cost.ts';
 import type { LinearLayer } from './linear-layers.ts';
 import { frontier, type Price } from './pareto.ts';
 
-/** Milliseconds per byte: one for a megabyte. A key that saves less than it would take to send is not worth having. */
+/**
+ * Milliseconds per byte: one for a megabyte. A key that saves less than it would take to send is not worth
+ * having.
+ */
 const PRICE_OF_KEYS = 1e-6;
 
-/** Bytes of evaluation keys unless a user says otherwise, by ring degree, and what the header of their file takes at most. */
+/**
+ * Bytes of evaluation keys unless a user says otherwise, by ring degree, and what the header of their file
+ * takes at most.
+ */
 const defaultKeyBudget = (n: number) => (n <= 16384 ? 64e6 : 500e6);
 const HEADER_ROOM = 1024;
 
@@ -36,7 +42,10 @@ export interface SelectionContext {
   relinearised: { limbs: number; count: number }[];
 }
 
-/** What was selected, with the milliseconds of all rotations, products and relinearisations and the bytes of all keys. */
+/**
+ * What was selected, with the milliseconds of all rotations, products and relinearisations and the bytes of
+ * all keys.
+ */
 export interface RotationKeySelection extends Price {
   /** One for each layer. */
   choices: ScheduleChoice[];
@@ -102,12 +111,12 @@ function selectionContext(
 }
 
 /**
- * The joint selection of all layers' baby steps and of the rotation keys that they share (what EVA calls the rotation
- * keys selector).
+ * The joint selection of all layers' baby steps and of the rotation keys that they share (what EVA calls the
+ * rotation keys selector).
  *
- * Objective: least t + B x PRICE_OF_KEYS, where t is the estimated time of one evaluation and B the bytes of evaluation
- * keys on the wire, with B at most the budget; where no selection fits the budget, the least B. The same layers, costs and
- * budget give the same selection.
+ * Objective: least t + B x PRICE_OF_KEYS, where t is the estimated time of one evaluation and B the bytes of
+ * evaluation keys on the wire, with B at most the budget; where no selection fits the budget, the least B.
+ * The same layers, costs and budget give the same selection.
  *
  * @param layers in order: limbs never grow, and with hybrid keys each has a level of its own
  */
@@ -141,8 +150,8 @@ export function selectRotationKeys(
 }
 
 /**
- * Sets of hybrid relinearisation keys worth considering: those of some levels, each serving the levels below it down to
- * the next.
+ * Sets of hybrid relinearisation keys worth considering: those of some levels, each serving the levels below
+ * it down to the next.
  */
 function relinearisationOptions({
   parameters,

@@ -185,8 +185,8 @@ export function replyLayout(
 }
 
 /**
- * Evenly spaced windows that cover all time positions; their width is a power of two, so that log2(width) rotations sum
- * them.
+ * Evenly spaced windows that cover all time positions; their width is a power of two, so that log2(width)
+ * rotations sum them.
  */
 export function windowsOf(positions: number): { windows: number; width: number; hop: number } {
   const windows = Math.min(MAP_WINDOWS, positions);

@@ -85,7 +85,10 @@ export function unpackBits(
   }
 }
 
-/** One polynomial's limbs, n residues each and one after the other in `words`, each packed to the bits of its prime. */
+/**
+ * One polynomial's limbs, n residues each and one after the other in `words`, each packed to the bits of its
+ * prime.
+ */
 export function packLimbs(words: Uint32Array, n: number, primes: number[], stride: number): Uint8Array[] {
   return primes.map((q, i) => packBits(words, stride * i * n, n, stride, bitLength(q)));
 }

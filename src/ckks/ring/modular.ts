@@ -1,4 +1,7 @@
-/** Arithmetic modulo primes below 2^30, in plain numbers: for planning, weights and single limbs, not for the hot path. */
+/**
+ * Arithmetic modulo primes below 2^30, in plain numbers: for planning, weights and single limbs, not for the
+ * hot path.
+ */
 
 /**
  * `a * b mod q` for 0 <= a, b < q < 2^30. The quotient estimated in floating point is off by at most one,

@@ -3,9 +3,9 @@ import { list, number, record, wholeNumber } from '../../schema.ts';
 import { bitLength, isPrime, log2Product, MAX_PRIME_BITS } from './primes.ts';
 
 /**
- * Largest log2(Q P) at 128-bit security for a uniform ternary secret, by ring degree
- * (Bossuat et al. 2024, Security Guidelines for Implementing Homomorphic Encryption, eprint 2024/463, table 5.2;
- * a little below SEAL's own limits).
+ * Largest log2(Q P) at 128-bit security for a uniform ternary secret, by ring degree (Bossuat et al. 2024,
+ * Security Guidelines for Implementing Homomorphic Encryption, eprint 2024/463, table 5.2; a little below
+ * SEAL's own limits).
  */
 export const MAX_LOG_QP: Readonly<Record<number, number>> = {
   4096: 106,
@@ -17,11 +17,13 @@ export const MAX_LOG_QP: Readonly<Record<number, number>> = {
 /** More data primes than the largest log2(Q P) above has room for. */
 export const MAX_PRIMES = 64;
 
-/** CKKS parameters: the ring degree and the chain of primes. */
+/** The schema of `Parameters`. */
 export const ParametersSchema = record({
   /** Ring degree N; a ciphertext has N / 2 slots. */
   n: wholeNumber(1, 2 ** 24),
-  /** The data primes q_0, q_1, ...; a ciphertext at l limbs is modulo the first l. Rescaling drops the last. */
+  /**
+   * The data primes q_0, q_1, ...; a ciphertext at l limbs is modulo the first l. Rescaling drops the last.
+   */
   primes: list(wholeNumber(2, 2 ** MAX_PRIME_BITS), MAX_PRIMES, 1),
   /** The key-switching prime P. */
   special: wholeNumber(2, 2 ** MAX_PRIME_BITS),
@@ -30,6 +32,8 @@ export const ParametersSchema = record({
   /** Classical security in bits. Always 128. */
   security: v.literal(128, '128'),
 });
+
+/** CKKS parameters: the ring degree and the chain of primes. */
 export type Parameters = v.InferOutput<typeof ParametersSchema>;
 
 /** All primes of a chain in SEAL's order. */

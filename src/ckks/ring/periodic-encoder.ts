@@ -4,8 +4,9 @@ import { minimalPrimitiveRoot, Ntt } from './ntt.ts';
 /**
  * Encoding of slot vectors that repeat with a period of p slots (a power of two).
  *
- * Such a vector is a polynomial in Y = X^(N/2p): its 2p coefficients come from an embedding of size p, and in the
- * NTT's bit-reversed order its values are constant on 2p blocks of N/2p. So weights cost 2p numbers per prime.
+ * Such a vector is a polynomial in Y = X^(N/2p): its 2p coefficients come from an embedding of size p, and in
+ * the NTT's bit-reversed order its values are constant on 2p blocks of N/2p. So weights cost 2p numbers per
+ * prime.
  *
  * Example, p = 1: the vector (c, c, ..., c) is the constant polynomial; its coefficients are [c, 0].
  */
@@ -76,8 +77,9 @@ export class PeriodicEncoder {
   }
 
   /**
-   * Residues of `round(scale * vector)` in NTT form, per limb and block: `[limbs][2p]`; block b of limb i stands for
-   * the N/2p equal values from b N/2p on. With `imaginary`, of the vector `values` + X^(N/2) `imaginary`.
+   * Residues of `round(scale * vector)` in NTT form, per limb and block: `[limbs][2p]`; block b of limb i
+   * stands for the N/2p equal values from b N/2p on. With `imaginary`, of the vector `values` + X^(N/2)
+   * `imaginary`.
    */
   encode(values: Float64Array, scale: number, limbs: number, imaginary?: Float64Array | null): Uint32Array {
     const size = 2 * values.length;
@@ -101,7 +103,10 @@ export class PeriodicEncoder {
     return out;
   }
 
-  /** The NTT of length `size` <= N modulo prime `limb`, whose root is the ring's own root to the power N / size. */
+  /**
+   * The NTT of length `size` <= N modulo prime `limb`, whose root is the ring's own root to the power N /
+   * size.
+   */
   transform(size: number, limb: number): Ntt {
     const key = `${size}/${limb}`;
     let ntt = this.#transforms.get(key);

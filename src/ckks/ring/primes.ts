@@ -28,7 +28,8 @@ export function isPrime(n: number): boolean {
 }
 
 /**
- * Distinct primes = 1 mod 2n, one of each wanted bit size, each the largest below 2^bits that is not taken yet.
+ * Distinct primes = 1 mod 2n, one of each wanted bit size, each the largest below 2^bits that is not taken
+ * yet.
  *
  * @throws BlindbeatError PLAN when a size has too few such primes.
  */
@@ -55,7 +56,10 @@ export function choosePrimes(n: number, bits: number[]): number[] {
   });
 }
 
-/** The prime = 1 mod 2n below 2^30 that is nearest to a number on a logarithmic scale and not taken; it is taken then. */
+/**
+ * The prime = 1 mod 2n below 2^30 that is nearest to a number on a logarithmic scale and not taken; it is
+ * taken then.
+ */
 export function nearestPrime(n: number, value: number, taken: Set<number>): number {
   const middle = Math.min(2 ** MAX_PRIME_BITS, Math.max(2 ** 16, value));
   const start = middle - (middle % (2 * n)) + 1;

@@ -2,9 +2,10 @@ import { BlindbeatError } from '../../errors.ts';
 import { galoisElement } from '../ring/galois.ts';
 
 /**
- * SEAL 4.1's uncompressed byte layout of ciphertexts, plaintexts and key-switching keys (native/src/seal/serialization.h,
- * ciphertext.cpp, kswitchkeys.cpp): a 16-byte header, then little-endian fields, then 64-bit residues. A seeded object
- * has only its first polynomial, followed by the seed from which SEAL's generator makes the second.
+ * SEAL 4.1's uncompressed byte layout of ciphertexts, plaintexts and key-switching keys
+ * (native/src/seal/serialization.h, ciphertext.cpp, kswitchkeys.cpp): a 16-byte header, then little-endian
+ * fields, then 64-bit residues. A seeded object has only its first polynomial, followed by the seed from
+ * which SEAL's generator makes the second.
  */
 const HEADER = 16;
 const MAGIC = 0xa15e;
@@ -29,7 +30,9 @@ interface CiphertextFields {
   ntt: boolean;
 }
 
-/** One polynomial or several, residues as pairs of 32-bit words (the high word is zero), and perhaps a seed. */
+/**
+ * One polynomial or several, residues as pairs of 32-bit words (the high word is zero), and perhaps a seed.
+ */
 export interface RawCiphertext extends CiphertextFields {
   /** `[polynomials or 1 when seeded][limbs][n][2]` */
   words: Uint32Array;
@@ -71,8 +74,8 @@ export function writeCiphertext(raw: RawCiphertext): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Reads what SEAL saved as a ciphertext, public key or one digit of a key-switching key, at an offset. Nothing is copied:
- * the residues stay where they are but for a shift to whole words, and `bytes` is used up.
+ * Reads what SEAL saved as a ciphertext, public key or one digit of a key-switching key, at an offset.
+ * Nothing is copied: the residues stay where they are but for a shift to whole words, and `bytes` is used up.
  */
 export function readCiphertext(bytes: Uint8Array, at = 0): RawCiphertext & { end: number } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -98,7 +101,10 @@ export function readCiphertext(bytes: Uint8Array, at = 0): RawCiphertext & { end
   return { ...fields, words: new Uint32Array(bytes.buffer, bytes.byteOffset + data - shift, 2 * residues) };
 }
 
-/** The digits of the one key in what SEAL saved as relinearisation or Galois keys, read as by `readCiphertext`. */
+/**
+ * The digits of the one key in what SEAL saved as relinearisation or Galois keys, read as by
+ * `readCiphertext`.
+ */
 export function* readSwitchingKey(bytes: Uint8Array): Generator<RawCiphertext> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const slots = Number(view.getBigUint64(48, true));

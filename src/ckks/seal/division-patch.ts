@@ -3,9 +3,10 @@ import { bytesToHex } from '@noble/hashes/utils.js';
 
 /**
  * A faster division for SEAL. node-seal's build divides 128 by 64 bits one bit at a time
- * (`divide_uint128_uint64_inplace_generic`, native/src/seal/util/uintarith.cpp), and more than nine tenths of the time of a
- * context go there: 2 n divisions for the tables of each prime. In the one build named here, the body of this function is
- * replaced by one with the same results (../evaluator/fast/kernels/assembly/division.ts). It divides public numbers: primes, roots of unity.
+ * (`divide_uint128_uint64_inplace_generic`, native/src/seal/util/uintarith.cpp), and more than nine tenths of
+ * the time of a context go there: 2 n divisions for the tables of each prime. In the one build named here,
+ * the body of this function is replaced by one with the same results
+ * (../evaluator/fast/kernels/assembly/division.ts). It divides public numbers: primes, roots of unity.
  */
 const BUILD = {
   /** SHA-256 of node-seal 7.0.0's dist/seal_allows.wasm. */

@@ -3,9 +3,9 @@ import { BlindbeatError } from '../../errors.ts';
 import { withFastDivision } from './division-patch.ts';
 
 /**
- * The only file that imports node-seal. Every SEAL object is memory that must be freed by hand, so handles are made
- * and freed through `Seal`, which counts them. The build that allows transparent ciphertexts is used because weights
- * may round to zero at their scale.
+ * The only file that imports node-seal. Every SEAL object is memory that must be freed by hand, so handles
+ * are made and freed through `Seal`, which counts them. The build that allows transparent ciphertexts is used
+ * because weights may round to zero at their scale.
  */
 export type {
   Ciphertext,
@@ -40,7 +40,9 @@ export async function loadSeal<M extends ServerModule>(): Promise<Seal<M>> {
   }
 }
 
-/** node-seal with a faster division, where its module can be found and is the known one; elsewhere as it is. */
+/**
+ * node-seal with a faster division, where its module can be found and is the known one; elsewhere as it is.
+ */
 async function start(): Promise<MainModule> {
   const module = await compileFaster().catch(() => null);
   if (module === null) return initialize();
@@ -118,7 +120,8 @@ export class Seal<M extends ServerModule> {
   /**
    * A CKKS context for the given primes (the last is the special one, unless there is only one).
    *
-   * @param chain whether contexts for all levels are made too, as evaluation needs (5 s instead of 1 s at N = 16384)
+   * @param chain whether contexts for all levels are made too, as evaluation needs (5 s instead of 1 s at N =
+   * 16384)
    */
   context(n: number, primes: number[], chain: boolean): SEALContext {
     const { module } = this;
@@ -141,7 +144,10 @@ export class Seal<M extends ServerModule> {
     });
   }
 
-  /** SEAL's identifiers of a context's levels, by number of limbs; the key level is at `limbs` + 1 under key switching. */
+  /**
+   * SEAL's identifiers of a context's levels, by number of limbs; the key level is at `limbs` + 1 under key
+   * switching.
+   */
   parmsIds(context: SEALContext): Map<number, Uint8Array> {
     const ids = new Map<number, Uint8Array>();
     let data = context.keyContextData();

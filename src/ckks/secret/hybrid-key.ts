@@ -5,15 +5,16 @@ import type { Parameters } from '../ring/parameters.ts';
 import type { SecretKey } from './secret-key.ts';
 
 /**
- * Turns a fresh encryption of zero into one digit of a key that switches from s' to s: adds P g_j s' to its first polynomial,
- * where s' is s^2, or s turned by an automorphism. P is the product of the gadget's special primes; g_j is 1 modulo the primes
- * of digit j and 0 modulo the gadget's others (eprint 2019/688, section 3). So [P]_q s' is added modulo these primes q, and
- * nothing elsewhere: P is 0 modulo the special ones.
+ * Turns a fresh encryption of zero into one digit of a key that switches from s' to s: adds P g_j s' to its
+ * first polynomial, where s' is s^2, or s turned by an automorphism. P is the product of the gadget's special
+ * primes; g_j is 1 modulo the primes of digit j and 0 modulo the gadget's others (eprint 2019/688, section
+ * 3). So [P]_q s' is added modulo these primes q, and nothing elsewhere: P is 0 modulo the special ones.
  *
- * This is all the arithmetic on the secret key that is not SEAL's. It makes no copy of the key; its time does not depend on
- * the key but for the last correction of `multiplyMod` and of the sum.
+ * This is all the arithmetic on the secret key that is not SEAL's. It makes no copy of the key; its time does
+ * not depend on the key but for the last correction of `multiplyMod` and of the sum.
  *
- * @param words the first polynomial modulo every prime of the plan, `[primes][n]` pairs of words, in NTT form; changed in place
+ * @param words the first polynomial modulo every prime of the plan, `[primes][n]` pairs of words, in NTT
+ * form; changed in place
  * @param step the rotation that the key is for, 0 for conjugation; null for s^2
  */
 export function addKeyTerm(

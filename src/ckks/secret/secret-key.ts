@@ -7,8 +7,8 @@ import { bodySizes } from '../wire/file-sizes.ts';
 import type { Manifest } from '../wire/manifest.ts';
 
 /**
- * A secret key, with the name of its key pair. Lives on the client only: nothing that a server runs imports this file.
- * Its content is the ternary secret in NTT form modulo every prime, as SEAL made it.
+ * A secret key, with the name of its key pair. Lives on the client only: nothing that a server runs imports
+ * this file. Its content is the ternary secret in NTT form modulo every prime, as SEAL made it.
  */
 export class SecretKey {
   readonly keyId: string;
@@ -38,8 +38,8 @@ export class SecretKey {
 }
 
 /**
- * The secret key as a file. Keep it to yourself: whoever has it reads every ECG encrypted with it. Overwrite the bytes
- * when they are written.
+ * The secret key as a file. Keep it to yourself: whoever has it reads every ECG encrypted with it. Overwrite
+ * the bytes when they are written.
  */
 export function writeSecretKey(key: SecretKey, manifest: Manifest): Uint8Array {
   const { n } = manifest.parameters;

@@ -17,6 +17,7 @@ import { parse, printable, record, text, wholeNumber } from '../../schema.ts';
 const MAGIC = new TextEncoder().encode('BLNDBEAT');
 const FORMAT_VERSION = 1;
 const KINDS = ['secret key', 'evaluation keys', 'request', 'reply'] as const;
+/** What a container holds. */
 export type Kind = (typeof KINDS)[number];
 const PREFIX = MAGIC.length + 2 + 2 + 4;
 const CHECKSUM = 32;
@@ -30,6 +31,7 @@ const HeaderSchema = record({
   /** Length of the body in bytes. */
   bodyBytes: wholeNumber(0, Number.MAX_SAFE_INTEGER),
 });
+/** What is said about a container's content. */
 export type Header = v.InferOutput<typeof HeaderSchema>;
 
 /** Bytes of the whole file whose body has `bodyBytes`. */

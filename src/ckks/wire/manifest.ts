@@ -26,11 +26,13 @@ const MAX_SLOTS = 2 ** 24;
 /** Levels of lists and objects in each other; unknown fields might have more than can be hashed. */
 const MAX_DEPTH = 64;
 
-/** What the reply carries: the scores, or also where in the recording the evidence for them is. */
+/** The schema of `Outputs`. */
 const OutputsSchema = choice(['scores', 'scores+map']);
+
+/** What the reply carries: the scores, or also where in the recording the evidence for them is. */
 export type Outputs = v.InferOutput<typeof OutputsSchema>;
 
-/** Where the client finds the results in the reply's slots. */
+/** The schema of `ReplyLayout`. */
 const ReplyLayoutSchema = record({
   /** Scale of the decrypted values. */
   scale: positive(),
@@ -50,12 +52,11 @@ const ReplyLayoutSchema = record({
     }),
   ),
 });
+
+/** Where the client finds the results in the reply's slots. */
 export type ReplyLayout = v.InferOutput<typeof ReplyLayoutSchema>;
 
-/**
- * What a client needs to take part, and all that it gets: parameters, keys to make, input format, where the results
- * are, classes. No weights.
- */
+/** The schema of `Manifest`. */
 const ManifestSchema = record({
   format: v.literal(FORMAT),
   version: v.literal(VERSION),
@@ -77,6 +78,11 @@ const ManifestSchema = record({
   /** SHA-256 of all of the above; in every file that belongs to this plan. */
   planHash: text(),
 });
+
+/**
+ * What a client needs to take part, and all that it gets: parameters, keys to make, input format, where the
+ * results are, classes. No weights.
+ */
 export type Manifest = v.InferOutput<typeof ManifestSchema>;
 
 /** Adds the hash. */

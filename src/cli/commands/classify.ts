@@ -23,7 +23,7 @@ import {
   type PlanChoice,
   planOptions,
 } from '../options.ts';
-import { type Classification, classificationLines, ecgLines } from '../terminal/classification.ts';
+import { type ClassifiedEcg, classificationLines, ecgLines } from '../terminal/classification.ts';
 import { interruptible } from '../terminal/interrupt.ts';
 import { coloursOf, type Io, printJson, printLines, warn, widthOf } from '../terminal/io.ts';
 import { progressOn } from '../terminal/progress.ts';
@@ -80,7 +80,7 @@ async function classifyEcg(
   const model = await loadModel(options.model);
   const input = await readEcg(path, options, model.preprocessing);
   warn(io, input.segment.warnings);
-  const draw = (run?: Classification) =>
+  const draw = (run?: ClassifiedEcg) =>
     ecgLines(input, model, widthOf(io.stdout), coloursOf(io.stdout), run?.decrypted);
   // What is known is shown at once; with a map the drawing waits for the evidence.
   const early = !options.json && !options.simulate && options.outputs === 'scores';
@@ -111,7 +111,7 @@ async function classifyEcg(
   ]);
 }
 
-function runJson({ plan, ms, encrypted }: Classification): object {
+function runJson({ plan, ms, encrypted }: ClassifiedEcg): object {
   const { keygen, server, encrypt, decrypt } = { ...encrypted?.steps, server: ms };
   const { evaluationKeys, request, reply } = plan.bytes;
   return {
@@ -129,7 +129,7 @@ async function roundTrip(
   { segment }: EcgInput,
   options: ClassifyOptions,
   watch: Watch,
-): Promise<Classification> {
+): Promise<ClassifiedEcg> {
   const { threads } = options;
   const choice = { model: options.model, name: model.name, threads, ...(await compileOptions(options)) };
   using server = await startServer(choice, watch);
@@ -159,7 +159,7 @@ async function simulated(
   model: Model,
   { segment }: EcgInput,
   options: ClassifyOptions,
-): Promise<Classification> {
+): Promise<ClassifiedEcg> {
   const compiled = compile(model, await compileOptions(options));
   const started = performance.now();
   const decrypted = simulate(compiled, segment.samples);

@@ -19,7 +19,7 @@ import { fact, heading, right, table } from './table.ts';
 import { drawTrace } from './trace-drawing.ts';
 
 /** What came out of one ECG, and what it took. */
-export interface Classification {
+export interface ClassifiedEcg {
   plan: Plan;
   decrypted: Decrypted;
   /** Milliseconds of the network's computation. */
@@ -64,7 +64,7 @@ export function ecgLines(
  * model
  */
 export function classificationLines(
-  run: Classification,
+  run: ClassifiedEcg,
   model: Model,
   shown: { exact?: boolean; profile?: boolean; maxError: number },
   colours: Colours,
@@ -86,7 +86,7 @@ export function classificationLines(
 
 function stepLines(
   { stages, bytes }: Plan,
-  { steps, layers, threads }: NonNullable<Classification['encrypted']>,
+  { steps, layers, threads }: NonNullable<ClassifiedEcg['encrypted']>,
   colours: Colours,
 ): string[] {
   const ms = (step: Step) => formatMs(steps[step]);

@@ -38,8 +38,8 @@ async function encrypted(model: Model, segment: Float32Array): Promise<number[]>
 }
 
 /**
- * The last rounding, at scale 2^20, leaves about 1e-4 in a score, and what comes before it not much more; a scale or a coefficient that
- * is wrong shows in the second digit.
+ * The last rounding, at scale 2^20, leaves about 1e-4 in a score, and what comes before it not much more; a
+ * scale or a coefficient that is wrong shows in the second digit.
  */
 const NOISE = 2e-3;
 

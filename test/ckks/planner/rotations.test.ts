@@ -128,7 +128,9 @@ describe('one description of what rotations cost', () => {
     { samples: 2048, channels: [6, 5], pool: 1, kernel: 3 },
   ];
 
-  /** Milliseconds that the selection predicts, and those of the same operations as the dry run counts them. */
+  /**
+   * Milliseconds that the selection predicts, and those of the same operations as the dry run counts them.
+   */
   function both(shape: Parameters<typeof randomModel>[0], keySwitching: KeySwitching) {
     const model = randomModel({ ...shape, seed: 3 });
     const network = foldModel(model);

@@ -1,7 +1,7 @@
 /**
- * SEAL's `divide_uint128_uint64_inplace_generic` (native/src/seal/util/uintarith.cpp): numerator / denominator, both words of the
- * quotient to `quotient`, the remainder to `numerator`. SEAL divides bit by bit; this takes 32 bits at a time (Knuth, The Art of
- * Computer Programming 2, 4.3.1, algorithm D).
+ * SEAL's `divide_uint128_uint64_inplace_generic` (native/src/seal/util/uintarith.cpp): numerator /
+ * denominator, both words of the quotient to `quotient`, the remainder to `numerator`. SEAL divides bit by
+ * bit; this takes 32 bits at a time (Knuth, The Art of Computer Programming 2, 4.3.1, algorithm D).
  *
  * @param numerator address of 128 bits, the low word first
  * @param denominator not 0
@@ -11,7 +11,8 @@ export function divide(numerator: usize, denominator: u64, quotient: usize): voi
   const high = load<u64>(numerator, 8);
   let low = load<u64>(numerator);
   store<u64>(quotient, high / denominator, 8);
-  // The rest is (high mod denominator : low) / denominator, one word. The denominator's highest bit is shifted up.
+  // The rest is (high mod denominator : low) / denominator, one word. The denominator's highest bit is
+  // shifted up.
   const shift = clz(denominator);
   const d = denominator << shift;
   let rest = ((high % denominator) << shift) | ((low >> 1) >> (63 - shift));
@@ -25,7 +26,10 @@ export function divide(numerator: usize, denominator: u64, quotient: usize): voi
   store<u64>(numerator, 0, 8);
 }
 
-/** The digit of 32 bits (rest : next) / d, for rest < d: estimated from d's upper half, too large by two at most. */
+/**
+ * The digit of 32 bits (rest : next) / d, for rest < d: estimated from d's upper half, too large by two at
+ * most.
+ */
 // @ts-ignore: decorator
 @inline
 function digit(rest: u64, next: u64, d: u64): u64 {

@@ -1,5 +1,6 @@
-// Arithmetic modulo q < 2^30 on four 32-bit lanes. "Factor" means a constant w in [0, q) together with its Shoup companion
-// w' = floor(2^32 w / q) (Shoup's NTL; Harvey, "Faster arithmetic for number-theoretic transforms", 2014, algorithm 2).
+// Arithmetic modulo q < 2^30 on four 32-bit lanes. "Factor" means a constant w in [0, q) together with its
+// Shoup companion w' = floor(2^32 w / q) (Shoup's NTL; Harvey, "Faster arithmetic for number-theoretic
+// transforms", 2014, algorithm 2).
 
 /** a w mod q in [0, 2q), for any a < 2^32. */
 // @ts-ignore: decorator
@@ -32,7 +33,10 @@ export function below(a: v128, m: v128): v128 {
   return i32x4.min_u(a, i32x4.sub(a, m));
 }
 
-/** The four 64-bit sums in (low, high) mod q in [0, q); (c, cs) is the factor 2^32 mod q, `one` is floor(2^32 / q). */
+/**
+ * The four 64-bit sums in (low, high) mod q in [0, q); (c, cs) is the factor 2^32 mod q, `one` is floor(2^32
+ * / q).
+ */
 // @ts-ignore: decorator
 @inline
 export function reduceSums(low: v128, high: v128, c: v128, cs: v128, one: v128, q: v128, q2: v128): v128 {

@@ -1,12 +1,14 @@
 import { below, multiply, reduceWord } from './field';
 
-// Negacyclic number-theoretic transforms in SEAL's order (Longa and Naehrig 2016, algorithms 1 and 2) with Harvey's lazy
-// butterflies, two layers a pass. A table holds, for its direction: n / 4 factors [w, w'] in bit-reversed order, of which
-// layer m uses m ... 2m - 1; then, for the two layers of the smallest blocks, n / 16 groups of three factors for four
-// neighbouring blocks: [w1 x 4][w1' x 4][w2 x 4][w2' x 4][w3 x 4][w3' x 4].
+// Negacyclic number-theoretic transforms in SEAL's order (Longa and Naehrig 2016, algorithms 1 and 2) with
+// Harvey's lazy butterflies, two layers a pass. A table holds, for its direction: n / 4 factors [w, w'] in
+// bit-reversed order, of which layer m uses m ... 2m - 1; then, for the two layers of the smallest blocks, n
+// / 16 groups of three factors for four neighbouring blocks: [w1 x 4][w1' x 4][w2 x 4][w2' x 4][w3 x 4][w3' x
+// 4].
 //
-// Bounds. "Tight" (2^28 <= q < 2^30): values stay in [0, 4q), reduced in every layer. "Loose" (q < 2^28): every layer adds
-// 2q to the bound, and only the passes in the bit mask `reduce` begin with a reduction; the caller keeps the bound below 2^32.
+// Bounds. "Tight" (2^28 <= q < 2^30): values stay in [0, 4q), reduced in every layer. "Loose" (q < 2^28):
+// every layer adds 2q to the bound, and only the passes in the bit mask `reduce` begin with a reduction; the
+// caller keeps the bound below 2^32.
 
 const LOOSE = 0;
 const REDUCE = 1;
@@ -96,7 +98,8 @@ function forwardOdd(mode: i32, src: usize, dst: usize, n: u32, table: usize, q: 
 }
 
 /**
- * The last two layers, m = n / 4 and n / 2: four blocks of four values at a time, transposed to lanes and back; `count` times.
+ * The last two layers, m = n / 4 and n / 2: four blocks of four values at a time, transposed to lanes and
+ * back; `count` times.
  */
 // @ts-ignore: decorator
 @inline
@@ -149,7 +152,8 @@ function forwardLast(
 }
 
 /**
- * Coefficients to values for 2^28 <= q < 2^30: dst = NTT(src + offset) in [0, q); inputs and offset add up to less than 4q.
+ * Coefficients to values for 2^28 <= q < 2^30: dst = NTT(src + offset) in [0, q); inputs and offset add up to
+ * less than 4q.
  */
 export function forwardTight(src: usize, dst: usize, n: u32, table: usize, modulus: u32, offset: u32): void {
   const q = i32x4.splat(modulus), q2 = i32x4.splat(2 * modulus), add = i32x4.splat(offset), none = i32x4.splat(0);
@@ -170,8 +174,8 @@ export function forwardTight(src: usize, dst: usize, n: u32, table: usize, modul
 }
 
 /**
- * Coefficients to values for q < 2^28: dst = NTT(src + offset), not fully reduced. Bit k of `reduce` says whether pass k begins
- * with a reduction; `one` is floor(2^32 / q).
+ * Coefficients to values for q < 2^28: dst = NTT(src + offset), not fully reduced. Bit k of `reduce` says
+ * whether pass k begins with a reduction; `one` is floor(2^32 / q).
  */
 export function forwardLoose(src: usize, dst: usize, n: u32, table: usize, modulus: u32, offset: u32, reduce: u32, inverse: u32): void {
   const q = i32x4.splat(modulus), q2 = i32x4.splat(2 * modulus), add = i32x4.splat(offset), none = i32x4.splat(0);
@@ -268,7 +272,10 @@ function inversePass(
   }
 }
 
-/** The first two layers, m = n / 2 and n / 4: four blocks of four values at a time, transposed to lanes and back. */
+/**
+ * The first two layers, m = n / 2 and n / 4: four blocks of four values at a time, transposed to lanes and
+ * back.
+ */
 // @ts-ignore: decorator
 @inline
 function inverseFirst(

@@ -1,7 +1,8 @@
 import { below, multiply, reduceSums } from './field';
 
 /**
- * Removes all but 2^62 + 2^32 of two 64-bit sums each in (low, high), modulo q: word + carry * (2^32 mod q), interleaved.
+ * Removes all but 2^62 + 2^32 of two 64-bit sums each in (low, high), modulo q: word + carry * (2^32 mod q),
+ * interleaved.
  */
 // @ts-ignore: decorator
 @inline
@@ -18,11 +19,11 @@ function foldHigh(low: v128, high: v128, c: v128, mask: v128): v128 {
 }
 
 /**
- * The inner products of key switching for one prime and one or two ciphertexts: out_k[i] = start_k[i] +
- * sum_j digit_j[i] key[i / 4][j][k][i % 4] mod q, k = 0, 1, in [0, q). Digit 0 of ciphertext A is at `firstA`, the others at
- * `restA`, `step` bytes apart; likewise B, which is left out where `firstB` is 0. `start` is 0 or the address of
- * [n / 4][2][4] residues. The key has room for `stride` digits at each four positions. Sums are folded after every `group`
- * (>= 2) products.
+ * The inner products of key switching for one prime and one or two ciphertexts: out_k[i] = start_k[i] + sum_j
+ * digit_j[i] key[i / 4][j][k][i % 4] mod q, k = 0, 1, in [0, q). Digit 0 of ciphertext A is at `firstA`, the
+ * others at `restA`, `step` bytes apart; likewise B, which is left out where `firstB` is 0. `start` is 0 or
+ * the address of [n / 4][2][4] residues. The key has room for `stride` digits at each four positions. Sums
+ * are folded after every `group` (>= 2) products.
  */
 export function switchProducts(
   firstA: usize, restA: usize, firstB: usize, restB: usize, step: usize, key: usize, start: usize,
@@ -126,8 +127,8 @@ function switchBoth(
 }
 
 /**
- * The constant part of a rotation's inner products for one prime: out[i / 4][k][i % 4] = -f[i] sum_j factors[j]
- * key[i / 4][j][k][i % 4] mod q in [0, q), for `count` digits; `factors` and `f` below q.
+ * The constant part of a rotation's inner products for one prime: out[i / 4][k][i % 4] = -f[i] sum_j
+ * factors[j] key[i / 4][j][k][i % 4] mod q in [0, q), for `count` digits; `factors` and `f` below q.
  */
 export function switchStart(
   key: usize, factors: usize, f: usize, out: usize, n: u32, count: u32, stride: u32, group: u32,
@@ -166,9 +167,9 @@ export function switchStart(
 }
 
 /**
- * A row group of a convolution for one polynomial modulo one prime: out_o[i] = sum_k columns[k][i] weights[b][k][o] mod q for
- * four outputs o, where b = i / run is the block that i is in. `columns` points to `count` addresses, to each of which
- * `offset` is added. Sums are folded after every `group` products.
+ * A row group of a convolution for one polynomial modulo one prime: out_o[i] = sum_k columns[k][i]
+ * weights[b][k][o] mod q for four outputs o, where b = i / run is the block that i is in. `columns` points to
+ * `count` addresses, to each of which `offset` is added. Sums are folded after every `group` products.
  */
 export function periodicProducts(
   columns: usize, offset: usize, weights: usize, out0: usize, out1: usize, out2: usize, out3: usize,
@@ -235,7 +236,10 @@ export function square(
   }
 }
 
-/** The product of (a0, a1) and (b0, b1) in NTT form modulo one prime: a0 b0, a0 b1 + a1 b0, a1 b1, all in [0, q). */
+/**
+ * The product of (a0, a1) and (b0, b1) in NTT form modulo one prime: a0 b0, a0 b1 + a1 b0, a1 b1, all in [0,
+ * q).
+ */
 export function multiplyPairs(
   a0: usize, a1: usize, b0: usize, b1: usize, out0: usize, out1: usize, out2: usize, n: u32,
   modulus: u32, one: u32, carry: u32, carryShoup: u32,
@@ -281,8 +285,9 @@ export function addPeriodic(a: usize, values: usize, out: usize, n: u32, run: u3
 }
 
 /**
- * Residues modulo another prime q: out[i] = start + sum_k src_k[i] w_k mod q in [0, 2q), for `count` polynomials `step` bytes apart,
- * whose values may be any words; `factors` points to pairs w_k, w_k'. `start` is below q, n a multiple of 16.
+ * Residues modulo another prime q: out[i] = start + sum_k src_k[i] w_k mod q in [0, 2q), for `count`
+ * polynomials `step` bytes apart, whose values may be any words; `factors` points to pairs w_k, w_k'. `start`
+ * is below q, n a multiple of 16.
  */
 export function convertBase(
   src: usize, step: usize, factors: usize, count: u32, start: u32, out: usize, n: u32, modulus: u32,
@@ -314,9 +319,9 @@ export function shift(data: usize, n: u32, value: u32, modulus: u32): void {
 }
 
 /**
- * The end of a division by a dropped prime: addend + (a - b) f mod q in [0, q), (f, fs) a factor, b <= bound, a multiple of q
- * with q + bound <= 2^32. `addend` may be 0 for nothing; with a `table` (see `placeKey`; 0 for none) an automorphism is
- * applied to the outcome.
+ * The end of a division by a dropped prime: addend + (a - b) f mod q in [0, q), (f, fs) a factor, b <= bound,
+ * a multiple of q with q + bound <= 2^32. `addend` may be 0 for nothing; with a `table` (see `placeKey`; 0
+ * for none) an automorphism is applied to the outcome.
  */
 export function modDown(
   a: usize, b: usize, addend: usize, table: usize, out: usize, n: u32, modulus: u32, bound: u32, f: u32, fs: u32,
@@ -349,8 +354,8 @@ function modDownInto(
   }
 }
 
-// An automorphism in NTT form moves aligned groups of four and permutes within them. Its table: four patterns of 16 byte
-// indices, then for each group the byte offset that it moves to, plus the number of its pattern.
+// An automorphism in NTT form moves aligned groups of four and permutes within them. Its table: four patterns
+// of 16 byte indices, then for each group the byte offset that it moves to, plus the number of its pattern.
 
 const PATTERNS: usize = 64;
 
@@ -366,7 +371,10 @@ function pattern(table: usize, entry: usize): v128 {
   return v128.load(table + ((<usize>load<u32>(entry) & 15) << 4));
 }
 
-/** out = plus + a under the automorphism of a `table`, mod q, all in [0, q); `plus` may be 0 for nothing, or `out`. */
+/**
+ * out = plus + a under the automorphism of a `table`, mod q, all in [0, q); `plus` may be 0 for nothing, or
+ * `out`.
+ */
 export function automorphism(a: usize, table: usize, plus: usize, out: usize, n: u32, modulus: u32): void {
   const q = i32x4.splat(modulus);
   let entry = table + PATTERNS;
@@ -401,9 +409,9 @@ export function fillZeros(a: usize, marks: usize, out: usize, n: u32, modulus: u
 }
 
 /**
- * Writes residues of one digit of a key into its place: key[i / 4][j][k][i % 4] = words[2 i], where `key` is the address for
- * digit j and polynomial k, `words` are 64-bit residues as SEAL saves them, and `stride` digits lie between positions. With a
- * `table` (0 for none) an automorphism is applied on the way.
+ * Writes residues of one digit of a key into its place: key[i / 4][j][k][i % 4] = words[2 i], where `key` is
+ * the address for digit j and polynomial k, `words` are 64-bit residues as SEAL saves them, and `stride`
+ * digits lie between positions. With a `table` (0 for none) an automorphism is applied on the way.
  */
 export function placeKey(words: usize, key: usize, n: u32, stride: u32, table: usize): void {
   let at: usize = 0;

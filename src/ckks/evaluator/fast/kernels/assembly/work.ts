@@ -4,11 +4,12 @@ import {
   shift, square, switchProducts, switchStart,
 } from './products';
 
-// Several threads on one program. A program is phases, one after another; a phase is tasks, which threads take from a counter;
-// a task is a list of kernel calls as words: the kernel's number, then its arguments; 0 ends it. An odd address stands for
-// the thread's own scratch memory: its start plus the address, less one.
+// Several threads on one program. A program is phases, one after another; a phase is tasks, which threads
+// take from a counter; a task is a list of kernel calls as words: the kernel's number, then its arguments; 0
+// ends it. An odd address stands for the thread's own scratch memory: its start plus the address, less one.
 //
-// Control block, a cache line each: the epoch (odd while a program is open), threads inside it, threads asleep, the rest.
+// Control block, a cache line each: the epoch (odd while a program is open), threads inside it, threads
+// asleep, the rest.
 
 const INSIDE: usize = 64;
 const ASLEEP: usize = 128;
@@ -20,7 +21,8 @@ const MAY_SLEEP: usize = 200;
 
 const STOP: u32 = 0xffffffff;
 
-// A phase: the next task, the number of tasks done (a cache line each), then the number of tasks and their table's address.
+// A phase: the next task, the number of tasks done (a cache line each), then the number of tasks and their
+// table's address.
 const PHASE: usize = 192;
 const DONE: usize = 64;
 const COUNT: usize = 128;
