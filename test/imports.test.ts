@@ -220,6 +220,19 @@ describe('packages', () => {
     expect(importersOf('node-seal', FILES)).toEqual(['src/ckks/seal/seal.ts']);
   });
 
+  test.each([
+    ['mathjs', 'src/approx/expressions.ts'],
+    ['ml-matrix', 'src/approx/remez.ts'],
+    ['vega', 'src/charts/svg.ts'],
+  ])('when %s is looked for at run time, then %s alone imports it', (name, file) => {
+    const importers = SOURCES.filter((source) =>
+      [...readFileSync(join(ROOT, source), 'utf8').matchAll(/(?:from|import\()\s*'([^']+)'/g)].some(
+        ([statement, target]) => target.split('/')[0] === name && !statement.startsWith('import type'),
+      ),
+    );
+    expect(importers).toEqual([file]);
+  });
+
   test('when TensorFlow.js is looked for, then training imports it and nothing of src does', () => {
     expect(importersOf('@tensorflow', FILES)).not.toEqual([]);
     expect(importersOf('@tensorflow')).toEqual([]);

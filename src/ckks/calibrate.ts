@@ -132,8 +132,8 @@ export function fitCosts(measured: Measurement[], n: number): Costs {
   const scale = (16384 * 14) / (n * Math.log2(n));
   const fits = OPERATIONS.map((operation) => {
     const rows = measured.filter((row) => row.operation === operation && row.ms > 0);
-    const sum = (of: (limbs: number, ms: number) => number) =>
-      rows.reduce((total, { limbs, ms }) => total + of(limbs, ms) / ms ** 2, 0);
+    const sum = (term: (limbs: number, ms: number) => number) =>
+      rows.reduce((total, { limbs, ms }) => total + term(limbs, ms) / ms ** 2, 0);
     const s44 = sum((l) => l ** 4);
     const s33 = sum((l) => l ** 3);
     const s22 = sum((l) => l ** 2);

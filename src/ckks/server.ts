@@ -112,15 +112,18 @@ export class Server {
     const total = keyCount(keys);
     const loaded = this.#executor.createKeys();
     try {
-      let at = 0;
+      let offset = 0;
       let done = 0;
       for (const planned of plannedKeys(parameters, keys)) {
         const size = switchingKeySize(parameters, planned.gadget);
-        loaded.setSwitchingKey(planned, this.#unpackDigits(body.subarray(at, at + size), planned.gadget));
-        at += size;
+        loaded.setSwitchingKey(
+          planned,
+          this.#unpackDigits(body.subarray(offset, offset + size), planned.gadget),
+        );
+        offset += size;
         onKey?.(++done, total);
       }
-      const [publicKey] = this.#unpackDigits(body.subarray(at), perPrimeGadget(parameters, 1));
+      const [publicKey] = this.#unpackDigits(body.subarray(offset), perPrimeGadget(parameters, 1));
       loaded.setPublicKey(publicKey);
       onKey?.(++done, total);
       return { keyId: header.keyId, loaded, [Symbol.dispose]: () => loaded[Symbol.dispose]() };
@@ -151,7 +154,7 @@ export class Server {
       bodyBytes: bodySizes(this.manifest).request,
     });
     const words = new Uint32Array(2 * primes.length * n);
-    const at = unpackLimbs(body, n, primes, words, 2);
+    const offset = unpackLimbs(body, n, primes, words, 2);
     return {
       parmsId: this.#executor.parmsIds.get(primes.length)!,
       polynomials: 2,
@@ -160,7 +163,7 @@ export class Server {
       scale: inputScale,
       ntt: true,
       words,
-      seed: body.slice(at, at + SEED_SIZE),
+      seed: body.slice(offset, offset + SEED_SIZE),
     };
   }
 
@@ -174,14 +177,14 @@ export class Server {
     const parmsId = this.#executor.parmsIds.get(primes.length + 1)!;
     const indices = moduli(gadget);
     const used = primesOf(parameters, indices);
-    let at = 0;
+    let offset = 0;
     for (let digit = 0; digit < gadget.digits.length; digit++) {
       const words = new Uint32Array(2 * (primes.length + 1) * n);
       indices.forEach((i, k) => {
-        at += unpackLimbs(bytes.subarray(at), n, [used[k]], words.subarray(2 * i * n), 2);
+        offset += unpackLimbs(bytes.subarray(offset), n, [used[k]], words.subarray(2 * i * n), 2);
       });
-      const seed = bytes.slice(at, at + SEED_SIZE);
-      at += SEED_SIZE;
+      const seed = bytes.slice(offset, offset + SEED_SIZE);
+      offset += SEED_SIZE;
       yield { parmsId, polynomials: 2, n, limbs: primes.length + 1, scale: 1, ntt: true, words, seed };
     }
   }

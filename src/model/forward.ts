@@ -71,8 +71,8 @@ function convolve(x: Float64Array, block: Block): Float64Array<ArrayBuffer> {
       const from = modulo(t + dilation * (k - half), time) * inputs;
       for (let i = 0; i < inputs; i++) column[k * inputs + i] = x[from + i];
     }
-    const at = t * outputs;
-    for (let o = 0; o < outputs; o++) y[at + o] = block.bias[o];
+    const index = t * outputs;
+    for (let o = 0; o < outputs; o++) y[index + o] = block.bias[o];
     // Four rows at a time: y is read and written a quarter as often, 1.9 times faster than one by one.
     for (let r = 0; r < whole; r += 4) {
       const a = column[r];
@@ -84,11 +84,11 @@ function convolve(x: Float64Array, block: Block): Float64Array<ArrayBuffer> {
       const w2 = w1 + outputs;
       const w3 = w2 + outputs;
       for (let o = 0; o < outputs; o++) {
-        y[at + o] += a * weights[w0 + o] + b * weights[w1 + o] + c * weights[w2 + o] + d * weights[w3 + o];
+        y[index + o] += a * weights[w0 + o] + b * weights[w1 + o] + c * weights[w2 + o] + d * weights[w3 + o];
       }
     }
     for (let r = whole; r < rows; r++) {
-      for (let o = 0; o < outputs; o++) y[at + o] += column[r] * weights[r * outputs + o];
+      for (let o = 0; o < outputs; o++) y[index + o] += column[r] * weights[r * outputs + o];
     }
   }
   return y;
@@ -104,8 +104,8 @@ function convolveHelix(x: Float64Array, block: Block, pool: number): Float64Arra
   const places = time * helix;
   const lines = Array.from({ length: Math.ceil(inputs / helix) }, (_, line) =>
     // One window more than there are places, so that none wraps around.
-    Float64Array.from({ length: places + helix }, (_, at) => {
-      const place = at % places;
+    Float64Array.from({ length: places + helix }, (_, index) => {
+      const place = index % places;
       const channel = line * helix + (place % helix);
       return channel < inputs ? x[Math.floor(place / helix) * inputs + channel] : 0;
     }),
@@ -175,12 +175,12 @@ function activate(y: Float64Array, { activation, outChannels: channels }: Block)
     return;
   }
   const { degree, coefficients } = activation;
-  for (let at = 0; at < y.length; at += channels) {
+  for (let index = 0; index < y.length; index += channels) {
     for (let c = 0; c < channels; c++) {
-      const x = y[at + c];
+      const x = y[index + c];
       let value = coefficients[degree * channels + c];
       for (let k = degree - 1; k >= 0; k--) value = value * x + coefficients[k * channels + c];
-      y[at + c] = value;
+      y[index + c] = value;
     }
   }
 }
@@ -212,8 +212,8 @@ function maxPool(
 ): Float64Array<ArrayBuffer> {
   const y = new Float64Array(x.length / pool).fill(Number.NEGATIVE_INFINITY);
   for (let i = 0; i < x.length; i++) {
-    const at = Math.floor(i / (channels * pool)) * channels + (i % channels);
-    y[at] = Math.max(y[at], x[i]);
+    const index = Math.floor(i / (channels * pool)) * channels + (i % channels);
+    y[index] = Math.max(y[index], x[i]);
   }
   return y;
 }

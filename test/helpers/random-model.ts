@@ -22,6 +22,14 @@ export interface RandomModelOptions {
   seed?: number;
 }
 
+/** The architecture of models/deepcardio-deg2; a plan depends on weights only through those that are zero. */
+export const SHIPPED = {
+  samples: 4096,
+  channels: [8, 16, 32, 64, 128, 256],
+  dilation: [1, 1, 1, 1, 4, 8],
+  helix: [0, 2, 4, 8, 16, 32],
+};
+
 /**
  * A small seeded network with random weights, scaled by their sums so that for every input within +-3 the
  * pre-activations stay within +-4 and the scores within +-10.

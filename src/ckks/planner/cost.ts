@@ -129,7 +129,7 @@ export function estimateMs(
     for (const [level, count] of Object.entries(counts[operation])) {
       const limbs = Number(level);
       const listed = operation === 'relinearise' ? relinearisation : rotation;
-      const gadget = serving(listed, limbs, (of) => of.limbs);
+      const gadget = serving(listed, limbs, (g) => g.limbs);
       total += count * operationMs(costs, operation, limbs, n, gadget && restrict(gadget, limbs));
     }
   return total;

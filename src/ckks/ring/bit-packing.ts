@@ -21,7 +21,7 @@ export function packBits(
   const out = new Uint8Array(packedSize(count, bits));
   let held = 0; // fewer than 8 bits between numbers
   let filled = 0;
-  let at = 0;
+  let offset = 0;
   for (let k = 0, i = start; k < count; k++, i += stride) {
     const value = words[i];
     // Two halves keep every intermediate below 2^31.
@@ -29,19 +29,19 @@ export function packBits(
     held |= low << filled;
     filled += 15;
     while (filled >= 8) {
-      out[at++] = held & 0xff;
+      out[offset++] = held & 0xff;
       held >>>= 8;
       filled -= 8;
     }
     held |= (value >>> 15) << filled;
     filled += bits - 15;
     while (filled >= 8) {
-      out[at++] = held & 0xff;
+      out[offset++] = held & 0xff;
       held >>>= 8;
       filled -= 8;
     }
   }
-  if (filled > 0) out[at] = held & 0xff;
+  if (filled > 0) out[offset] = held & 0xff;
   return out;
 }
 
@@ -61,10 +61,10 @@ export function unpackBits(
 ): void {
   let held = 0;
   let filled = 0;
-  let at = 0;
+  let offset = 0;
   const take = (wanted: number) => {
     while (filled < wanted) {
-      held |= bytes[at++] << filled;
+      held |= bytes[offset++] << filled;
       filled += 8;
     }
     const value = held & ((1 << wanted) - 1);
@@ -105,11 +105,11 @@ export function unpackLimbs(
   words: Uint32Array,
   stride: number,
 ): number {
-  let at = 0;
+  let offset = 0;
   primes.forEach((q, i) => {
     const size = packedSize(n, bitLength(q));
-    unpackBits(bytes.subarray(at, at + size), n, bitLength(q), q, words, stride * i * n, stride);
-    at += size;
+    unpackBits(bytes.subarray(offset, offset + size), n, bitLength(q), q, words, stride * i * n, stride);
+    offset += size;
   });
-  return at;
+  return offset;
 }

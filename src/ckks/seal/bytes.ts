@@ -39,12 +39,12 @@ export interface RawCiphertext extends CiphertextFields {
   seed?: Uint8Array;
 }
 
-function header(view: DataView, at: number, size: number) {
-  view.setUint16(at, MAGIC, true);
-  view.setUint8(at + 2, HEADER);
-  view.setUint8(at + 3, 4); // SEAL major and minor version
-  view.setUint8(at + 4, 1);
-  view.setBigUint64(at + 8, BigInt(size), true);
+function header(view: DataView, offset: number, size: number) {
+  view.setUint16(offset, MAGIC, true);
+  view.setUint8(offset + 2, HEADER);
+  view.setUint8(offset + 3, 4); // SEAL major and minor version
+  view.setUint8(offset + 4, 1);
+  view.setBigUint64(offset + 8, BigInt(size), true);
 }
 
 /** Bytes that SEAL loads as a ciphertext; a public key has the same layout. */
@@ -65,10 +65,10 @@ export function writeCiphertext(raw: RawCiphertext): Uint8Array<ArrayBuffer> {
   view.setBigUint64(105, BigInt(residues), true);
   bytes.set(new Uint8Array(raw.words.buffer, raw.words.byteOffset, raw.words.byteLength), CIPHERTEXT_DATA);
   if (raw.seed) {
-    const at = CIPHERTEXT_DATA + 8 * residues;
-    header(view, at, GENERATOR_INFO);
-    view.setUint8(at + HEADER, GENERATOR_BLAKE2XB);
-    bytes.set(raw.seed, at + HEADER + 1);
+    const offset = CIPHERTEXT_DATA + 8 * residues;
+    header(view, offset, GENERATOR_INFO);
+    view.setUint8(offset + HEADER, GENERATOR_BLAKE2XB);
+    bytes.set(raw.seed, offset + HEADER + 1);
   }
   return bytes;
 }
@@ -77,22 +77,22 @@ export function writeCiphertext(raw: RawCiphertext): Uint8Array<ArrayBuffer> {
  * Reads what SEAL saved as a ciphertext, public key or one digit of a key-switching key, at an offset.
  * Nothing is copied: the residues stay where they are but for a shift to whole words, and `bytes` is used up.
  */
-export function readCiphertext(bytes: Uint8Array, at = 0): RawCiphertext & { end: number } {
+export function readCiphertext(bytes: Uint8Array, offset = 0): RawCiphertext & { end: number } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (view.getUint16(at, true) !== MAGIC || view.getUint8(at + 5) !== 0) {
+  if (view.getUint16(offset, true) !== MAGIC || view.getUint8(offset + 5) !== 0) {
     throw new BlindbeatError('INTERNAL', 'expected an uncompressed SEAL object');
   }
-  const end = at + Number(view.getBigUint64(at + 8, true));
-  const residues = Number(view.getBigUint64(at + 105, true));
-  const data = at + CIPHERTEXT_DATA;
+  const end = offset + Number(view.getBigUint64(offset + 8, true));
+  const residues = Number(view.getBigUint64(offset + 105, true));
+  const data = offset + CIPHERTEXT_DATA;
   const seeded = end - data - 8 * residues === GENERATOR_INFO;
   const fields = {
-    parmsId: bytes.slice(at + 16, at + 48),
-    ntt: view.getUint8(at + 48) === 1,
-    polynomials: Number(view.getBigUint64(at + 49, true)),
-    n: Number(view.getBigUint64(at + 57, true)),
-    limbs: Number(view.getBigUint64(at + 65, true)),
-    scale: view.getFloat64(at + 73, true),
+    parmsId: bytes.slice(offset + 16, offset + 48),
+    ntt: view.getUint8(offset + 48) === 1,
+    polynomials: Number(view.getBigUint64(offset + 49, true)),
+    n: Number(view.getBigUint64(offset + 57, true)),
+    limbs: Number(view.getBigUint64(offset + 65, true)),
+    scale: view.getFloat64(offset + 73, true),
     ...(seeded && { seed: bytes.slice(end - SEED_BYTES, end) }),
     end,
   };
@@ -108,14 +108,14 @@ export function readCiphertext(bytes: Uint8Array, at = 0): RawCiphertext & { end
 export function* readSwitchingKey(bytes: Uint8Array): Generator<RawCiphertext> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const slots = Number(view.getBigUint64(48, true));
-  let at = 56;
+  let offset = 56;
   for (let i = 0; i < slots; i++) {
-    const digits = Number(view.getBigUint64(at, true));
-    at += 8;
+    const digits = Number(view.getBigUint64(offset, true));
+    offset += 8;
     if (digits === 0) continue;
     for (let digit = 0; digit < digits; digit++) {
-      const raw = readCiphertext(bytes, at);
-      at = raw.end;
+      const raw = readCiphertext(bytes, offset);
+      offset = raw.end;
       yield raw;
     }
     return;
@@ -136,12 +136,12 @@ export function writeSwitchingKey(
   header(view, 0, size);
   bytes.set(parmsId, 16);
   view.setBigUint64(48, BigInt(slots), true);
-  let at = 56 + 8 * index;
-  view.setBigUint64(at, BigInt(digits.length), true);
-  at += 8;
+  let offset = 56 + 8 * index;
+  view.setBigUint64(offset, BigInt(digits.length), true);
+  offset += 8;
   for (const digit of digits) {
-    bytes.set(digit, at);
-    at += digit.length;
+    bytes.set(digit, offset);
+    offset += digit.length;
   }
   return bytes;
 }

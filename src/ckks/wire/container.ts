@@ -74,10 +74,10 @@ export function* writeContainer(
 export function concat(pieces: Iterable<Uint8Array>): Uint8Array {
   const all = [...pieces];
   const out = new Uint8Array(all.reduce((sum, p) => sum + p.length, 0));
-  let at = 0;
+  let offset = 0;
   for (const piece of all) {
-    out.set(piece, at);
-    at += piece.length;
+    out.set(piece, offset);
+    offset += piece.length;
   }
   return out;
 }

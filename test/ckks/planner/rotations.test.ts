@@ -12,7 +12,7 @@ import { chooseRingDegree } from '../../../src/ckks/planner/ring-degree.ts';
 import { selectRotationKeys, selectWithinBudget } from '../../../src/ckks/planner/rotations.ts';
 import { timeSumSteps } from '../../../src/ckks/planner/stages.ts';
 import { choosePrimes, log2Product } from '../../../src/ckks/ring/primes.ts';
-import { randomModel } from '../../helpers/random-model.ts';
+import { randomModel, SHIPPED } from '../../helpers/random-model.ts';
 
 describe('rotation-key selection', () => {
   const layers = [
@@ -117,12 +117,6 @@ describe('one description of what rotations cost', () => {
     'sum',
     'relinearise',
   ]);
-  const HELICAL = {
-    samples: 4096,
-    channels: [8, 16, 32, 64, 128, 256],
-    dilation: [1, 1, 1, 1, 4, 8],
-    helix: [0, 2, 4, 8, 16, 32],
-  };
   const GAPPED = [
     { samples: 2048, channels: [4, 16, 24], pool: [2, 2, 1], dilation: [1, 2, 3] },
     { samples: 2048, channels: [6, 5], pool: 1, kernel: 3 },
@@ -152,8 +146,8 @@ describe('one description of what rotations cost', () => {
 
   test.each(
     [
-      HELICAL,
-      { samples: 4096, channels: [8, 16, 32, 64, 128, 256] },
+      SHIPPED,
+      { samples: 4096, channels: SHIPPED.channels },
       { samples: 2048, channels: [8, 8], pool: 1, kernel: 3 },
     ].flatMap((shape) => KEY_SWITCHINGS.map((switching) => [shape, switching] as const)),
   )(
