@@ -104,6 +104,12 @@ export function text() {
   return v.pipe(v.string(words), v.nonEmpty(words), v.maxLength(MOST_TEXT, words));
 }
 
+/** A text of exactly so many characters 0 to 9 and a to f, as hashes and names of key pairs are written. */
+export function hex(characters: number) {
+  const words = `${characters} characters 0 to 9 and a to f`;
+  return v.pipe(v.string(words), v.length(characters, words), v.regex(/^[0-9a-f]*$/, words));
+}
+
 /** A finite number. */
 export function number() {
   return v.pipe(v.number('a number'), v.finite('a number'));

@@ -16,6 +16,7 @@ import { type RawCiphertext, SEED_SIZE } from './seal/bytes.ts';
 import { concat, readContainer, writeContainer } from './wire/container.ts';
 import { bodySizes } from './wire/file-sizes.ts';
 import type { Manifest } from './wire/manifest.ts';
+import { requestDigest } from './wire/reply.ts';
 
 /** A client's evaluation keys, loaded; public data. Dispose them when the client is gone. */
 export interface EvaluationKeys extends Disposable {
@@ -142,7 +143,7 @@ export class Server {
   evaluate(request: Uint8Array, keys: EvaluationKeys, onStage?: OnStage): Uint8Array {
     const input = this.#readRequest(request, keys.keyId);
     const { scores, map } = this.#executor.evaluate(input, keys.loaded, onStage);
-    return this.#writeReply(scores, map, keys.keyId);
+    return this.#writeReply(scores, map, keys.keyId, requestDigest(request));
   }
 
   #readRequest(bytes: Uint8Array, keyId: string): RawCiphertext {
@@ -193,7 +194,7 @@ export class Server {
    * Of the scores' first polynomial only the coefficients that carry them are sent: the noise in all others
    * stays here.
    */
-  #writeReply(scores: Polynomials, map: Polynomials | undefined, keyId: string): Uint8Array {
+  #writeReply(scores: Polynomials, map: Polynomials | undefined, keyId: string, request: string): Uint8Array {
     const { planHash, parameters, reply } = this.manifest;
     const { n, primes } = parameters;
     const pack = (polynomial: Uint32Array) => packBits(polynomial, 0, n, 1, bitLength(primes[0]));
@@ -203,7 +204,7 @@ export class Server {
     const view = new DataView(carried.buffer);
     for (let k = 0; k < size; k++) view.setUint32(4 * k, scores.c0[(k * n) / size], true);
     const body = [carried, pack(scores.c1), ...(map ? [pack(map.c0), pack(map.c1)] : [])];
-    const header = { planHash, keyId, bodyBytes: bodySizes(this.manifest).reply };
+    const header = { planHash, keyId, request, bodyBytes: bodySizes(this.manifest).reply };
     return concat(writeContainer('reply', header, body));
   }
 }

@@ -1,55 +1,71 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import type * as v from 'valibot';
 import { BlindbeatError } from '../../errors.ts';
-import { parse, printable, record, text, wholeNumber } from '../../schema.ts';
+import { hex, parse, record, wholeNumber } from '../../schema.ts';
 
 /**
  * The binary file format of keys and ciphertexts:
  *
  *   8 bytes  magic "BLNDBEAT"
- *   u16      format version, little-endian as all numbers
+ *   u16      format version of the kind (VERSIONS), little-endian as all numbers
  *   u16      kind (KINDS)
  *   u32      length of the header
- *   header   JSON: plan hash, key id, length of the body
+ *   header   JSON: plan hash, key id, of a reply the request that it answers, length of the body
  *   body
  *   32 bytes SHA-256 of everything before
+ *
+ * A header has one form only, the bytes that `writeContainer` writes: all others are refused.
  */
 const MAGIC = new TextEncoder().encode('BLNDBEAT');
-const FORMAT_VERSION = 1;
 const KINDS = ['secret key', 'evaluation keys', 'request', 'reply'] as const;
 /** What a container holds. */
 export type Kind = (typeof KINDS)[number];
+/** The format version of each kind that is written and read. */
+const VERSIONS: Record<Kind, number> = { 'secret key': 1, 'evaluation keys': 1, request: 1, reply: 2 };
 const PREFIX = MAGIC.length + 2 + 2 + 4;
 const CHECKSUM = 32;
 const MAX_HEADER = 4096;
 
-const HeaderSchema = record({
-  /** Hash of the plan that the content belongs to. */
-  planHash: text(),
-  /** Random name of the key pair. */
-  keyId: text(),
-  /** Length of the body in bytes. */
-  bodyBytes: wholeNumber(0, Number.MAX_SAFE_INTEGER),
-});
-/** What is said about a container's content. */
-export type Header = v.InferOutput<typeof HeaderSchema>;
+/** Hash of the plan that the content belongs to. */
+const planHash = hex(64);
+/** Random name of the key pair. */
+const keyId = hex(32);
+/** SHA-256 of the request file that a reply answers. */
+const request = hex(64);
+/** Length of the body in bytes. */
+const bodyBytes = wholeNumber(0, Number.MAX_SAFE_INTEGER);
+const HeaderSchema = record({ planHash, keyId, bodyBytes });
+/** The header of every kind, its fields in the order in which they are written. */
+const HEADERS = {
+  'secret key': HeaderSchema,
+  'evaluation keys': HeaderSchema,
+  request: HeaderSchema,
+  reply: record({ planHash, keyId, request, bodyBytes }),
+} satisfies Record<Kind, v.GenericSchema>;
+/** What is said about the content of a container of this kind. */
+export type Header<K extends Kind = Kind> = v.InferOutput<(typeof HEADERS)[K]>;
 
-/** Bytes of the whole file whose body has `bodyBytes`. */
-export function containerSize(header: Header): number {
-  return PREFIX + JSON.stringify(header).length + header.bodyBytes + CHECKSUM;
+/** Bytes of the whole file with this header. */
+export function containerSize<K extends Kind>(kind: K, header: Header<K>): number {
+  return PREFIX + headerBytes(kind, header).length + header.bodyBytes + CHECKSUM;
+}
+
+/** The one form of a header. */
+function headerBytes<K extends Kind>(kind: K, header: Header<K>): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(header, Object.keys(HEADERS[kind].entries)));
 }
 
 /** Writes a container piece by piece, so that large keys need never be in memory as a whole. */
-export function* writeContainer(
-  kind: Kind,
-  header: Header,
+export function* writeContainer<K extends Kind>(
+  kind: K,
+  header: Header<K>,
   body: Iterable<Uint8Array>,
 ): Generator<Uint8Array> {
-  const json = new TextEncoder().encode(JSON.stringify(header));
+  const json = headerBytes(kind, header);
   const start = new Uint8Array(PREFIX + json.length);
   const view = new DataView(start.buffer);
   start.set(MAGIC);
-  view.setUint16(8, FORMAT_VERSION, true);
+  view.setUint16(8, VERSIONS[kind], true);
   view.setUint16(10, KINDS.indexOf(kind), true);
   view.setUint32(12, json.length, true);
   start.set(json, PREFIX);
@@ -83,11 +99,13 @@ export function concat(pieces: Iterable<Uint8Array>): Uint8Array {
 }
 
 /** What a container must be; what is left out may be anything. */
-interface Expected {
+export interface Expected {
   /** The plan that it belongs to. */
   planHash?: string;
   /** The key pair that it belongs to. */
   keyId?: string;
+  /** Of a reply: the digest of the request that it must answer. */
+  request?: string;
   /** Size of its body. */
   bodyBytes?: number;
 }
@@ -97,30 +115,25 @@ interface Expected {
  *
  * @throws BlindbeatError FORMAT for damaged or foreign bytes, MISMATCH for another plan's or key pair's
  */
-export function readHeader(
+export function readHeader<K extends Kind>(
   bytes: Uint8Array,
-  kind: Kind,
+  kind: K,
   expected: Expected,
-): { header: Header; bodyStart: number } {
+): { header: Header<K>; bodyStart: number } {
   const fail = failure(kind);
   if (bytes.length < PREFIX || MAGIC.some((m, i) => bytes[i] !== m)) fail('the file does not start like one');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const version = view.getUint16(8, true);
-  if (version !== FORMAT_VERSION) {
-    fail(
-      `its format version is ${version} and this blindbeat reads version ${FORMAT_VERSION}: use the same version on both sides`,
-    );
-  }
   const found = KINDS[view.getUint16(10, true)];
   if (found !== kind) fail(`this is a ${found ?? 'file of an unknown kind'}`);
-  const headerBytes = view.getUint32(12, true);
-  const bodyStart = PREFIX + headerBytes;
-  if (headerBytes > MAX_HEADER || bodyStart > bytes.length) fail('it is cut off in its header');
+  requireVersion(view.getUint16(8, true), kind);
+  const length = view.getUint32(12, true);
+  const bodyStart = PREFIX + length;
+  if (length > MAX_HEADER || bodyStart > bytes.length) fail('it is cut off in its header');
   const header = parseHeader(bytes.subarray(PREFIX, bodyStart), kind);
   if (expected.planHash !== undefined && header.planHash !== expected.planHash) {
     throw new BlindbeatError(
       'MISMATCH',
-      `the ${kind} was made for plan ${printable(header.planHash.slice(0, 12))}, ` +
+      `the ${kind} was made for plan ${header.planHash.slice(0, 12)}, ` +
         `but the plan here is ${expected.planHash.slice(0, 12)}: ` +
         'use keys, ciphertexts and model of one plan (same --model on both sides, keys made after the last change of it)',
     );
@@ -128,8 +141,15 @@ export function readHeader(
   if (expected.keyId !== undefined && header.keyId !== expected.keyId) {
     throw new BlindbeatError(
       'MISMATCH',
-      `the ${kind} belongs to key pair ${printable(header.keyId)}, ` +
+      `the ${kind} belongs to key pair ${header.keyId}, ` +
         `but the keys here are ${expected.keyId}: use the keys that it was made with`,
+    );
+  }
+  if (expected.request !== undefined && 'request' in header && header.request !== expected.request) {
+    throw new BlindbeatError(
+      'MISMATCH',
+      `the ${kind} answers request ${header.request.slice(0, 12)}, but the request here is ` +
+        `${expected.request.slice(0, 12)}: it is an old reply or another segment's, ask for the right one`,
     );
   }
   if (expected.bodyBytes !== undefined && header.bodyBytes !== expected.bodyBytes) {
@@ -143,14 +163,14 @@ export function readHeader(
  *
  * @throws BlindbeatError FORMAT for damaged or foreign bytes, MISMATCH for another plan's or key pair's
  */
-export function readContainer(
+export function readContainer<K extends Kind>(
   bytes: Uint8Array,
-  kind: Kind,
+  kind: K,
   expected: Expected & { planHash: string; bodyBytes: number },
-): { header: Header; body: Uint8Array } {
+): { header: Header<K>; body: Uint8Array } {
   const fail = failure(kind);
   const { header, bodyStart } = readHeader(bytes, kind, expected);
-  const size = containerSize(header);
+  const size = bodyStart + header.bodyBytes + CHECKSUM;
   if (bytes.length !== size)
     fail(`it should have ${size} bytes and has ${bytes.length}: it was cut off or added to`);
   const end = bytes.length - CHECKSUM;
@@ -166,7 +186,18 @@ function failure(kind: Kind): (problem: string) => never {
   };
 }
 
-function parseHeader(bytes: Uint8Array, kind: Kind): Header {
+function requireVersion(version: number, kind: Kind): void {
+  const known = VERSIONS[kind];
+  if (version === known) return;
+  const remedy =
+    kind === 'reply' && version === 1
+      ? 'replies of version 1 do not say which request they answer; have the request evaluated again (blindbeat infer)'
+      : 'use the same version on both sides';
+  failure(kind)(`its format version is ${version} and this blindbeat reads version ${known}: ${remedy}`);
+}
+
+/** The header, if these are the very bytes that are written for it. */
+function parseHeader<K extends Kind>(bytes: Uint8Array, kind: K): Header<K> {
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder().decode(bytes));
@@ -174,5 +205,9 @@ function parseHeader(bytes: Uint8Array, kind: Kind): Header {
     failure(kind)('its header is no JSON');
   }
   const title = `expected a blindbeat ${kind}, but its header is not sound`;
-  return parse(HeaderSchema, value, { code: 'FORMAT', title, root: 'header' });
+  const header = parse(HEADERS[kind], value, { code: 'FORMAT', title, root: 'header' }) as Header<K>;
+  const written = headerBytes(kind, header);
+  if (bytes.length !== written.length || bytes.some((b, i) => b !== written[i]))
+    failure(kind)('its header is not written as blindbeat writes it: make or send it again');
+  return header;
 }

@@ -27,11 +27,10 @@ export function bodySizes(manifest: Pick<Manifest, 'parameters' | 'keys' | 'repl
 export function wireSizes(manifest: Manifest): WireSizes {
   const sizes = bodySizes(manifest);
   const header = { planHash: manifest.planHash, keyId: '0'.repeat(32) };
-  const file = (bodyBytes: number) => containerSize({ ...header, bodyBytes });
   return {
-    secretKey: file(sizes.secretKey),
-    evaluationKeys: file(sizes.evaluationKeys),
-    request: file(sizes.request),
-    reply: file(sizes.reply),
+    secretKey: containerSize('secret key', { ...header, bodyBytes: sizes.secretKey }),
+    evaluationKeys: containerSize('evaluation keys', { ...header, bodyBytes: sizes.evaluationKeys }),
+    request: containerSize('request', { ...header, bodyBytes: sizes.request }),
+    reply: containerSize('reply', { ...header, request: '0'.repeat(64), bodyBytes: sizes.reply }),
   };
 }

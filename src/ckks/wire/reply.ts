@@ -1,4 +1,14 @@
+import { sha256 } from '@noble/hashes/sha2.js';
+import { bytesToHex } from '@noble/hashes/utils.js';
 import type { ReplyLayout } from './manifest.ts';
+
+/**
+ * What a reply names the request by that it answers: the SHA-256 of the request file, 64 hexadecimal digits.
+ * It tells replies apart that were mixed up or kept; a server that lies can write any digest.
+ */
+export function requestDigest(request: Uint8Array): string {
+  return bytesToHex(sha256(request));
+}
 
 /** What the client reads from a reply. */
 export interface Decrypted {

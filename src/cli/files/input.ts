@@ -1,7 +1,13 @@
 import { open, readFile, stat } from 'node:fs/promises';
 import { parseCalibration } from '../../ckks/calibrate.ts';
 import type { Costs } from '../../ckks/planner/cost.ts';
-import { type Header, type Kind, readContainer, readHeader } from '../../ckks/wire/container.ts';
+import {
+  type Expected,
+  type Header,
+  type Kind,
+  readContainer,
+  readHeader,
+} from '../../ckks/wire/container.ts';
 import { bodySizes, type WireSizes, wireSizes } from '../../ckks/wire/file-sizes.ts';
 import { type Manifest, parseManifest } from '../../ckks/wire/manifest.ts';
 import { BlindbeatError } from '../../errors.ts';
@@ -55,11 +61,11 @@ export async function readContainerFile(
  *
  * @throws BlindbeatError FILE, FORMAT or MISMATCH
  */
-export async function readHeaderFile(
+export async function readHeaderFile<K extends Kind>(
   path: string,
-  kind: Kind,
-  expected: Partial<Header> = {},
-): Promise<Header> {
+  kind: K,
+  expected: Expected = {},
+): Promise<Header<K>> {
   await sizeOf(path, kind);
   return inFile(path, async () => readHeader(await readHead(path), kind, expected).header);
 }

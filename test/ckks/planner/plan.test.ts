@@ -91,7 +91,7 @@ describe('the plan of the shipped architecture', () => {
     expect(planned.bytes).toMatchInlineSnapshot(`
       {
         "evaluationKeys": 63969215,
-        "reply": 61660,
+        "reply": 61737,
         "request": 784637,
         "secretKey": 846013,
       }

@@ -1,7 +1,9 @@
+import { sha256 } from '@noble/hashes/sha2.js';
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   concat,
+  containerSize,
   type Header,
   readContainer,
   readHeader,
@@ -10,16 +12,20 @@ import {
 import { BlindbeatError } from '../../../src/errors.ts';
 import { deepList, mutated } from '../../helpers/mutate.ts';
 
-const header: Header = { planHash: 'ab'.repeat(32), keyId: 'cd'.repeat(16), bodyBytes: 3 };
+const header: Header<'request'> = { planHash: 'ab'.repeat(32), keyId: 'cd'.repeat(16), bodyBytes: 3 };
 const body = Uint8Array.of(1, 2, 3);
 
-/** A file with any header in place of a sound one, its checksum right. */
-function fileWith(value: unknown): Uint8Array {
-  const json = new TextEncoder().encode(JSON.stringify(value) ?? '');
+/** A file with any bytes in place of its header, its lengths and checksum right. */
+function fileWithText(text: string | Uint8Array, content: Uint8Array = body): Uint8Array {
+  const json = typeof text === 'string' ? new TextEncoder().encode(text) : text;
   const start = concat(writeContainer('request', header, [body])).subarray(0, 16);
-  const bytes = concat([start, json, body]);
+  const bytes = concat([start, json, content]);
   new DataView(bytes.buffer).setUint32(12, json.length, true);
-  return bytes;
+  return concat([bytes, sha256(bytes)]);
+}
+
+function fileWith(value: unknown): Uint8Array {
+  return fileWithText(JSON.stringify(value) ?? '');
 }
 
 test('when a container is written, then it is read', () => {
@@ -27,8 +33,98 @@ test('when a container is written, then it is read', () => {
   expect(readContainer(bytes, 'request', header)).toEqual({ header, body });
 });
 
-test('when unknown fields are in a header, then they are left out', () => {
-  expect(readHeader(fileWith({ ...header, note: 'x' }), 'request', {}).header).toEqual(header);
+test('when a file is put together by hand, then it is what is written', () => {
+  expect(fileWith(header)).toEqual(concat(writeContainer('request', header, [body])));
+  expect(fileWith(header).length).toBe(containerSize('request', header));
+});
+
+test('when fields are given in another order, then they are written in the one order', () => {
+  const { planHash, keyId, bodyBytes } = header;
+  expect(concat(writeContainer('request', { bodyBytes, keyId, planHash }, [body]))).toEqual(fileWith(header));
+});
+
+describe('a header that says the same in other bytes', () => {
+  const json = JSON.stringify(header);
+  const { planHash, keyId, bodyBytes } = header;
+  const BLANKS = ' '.repeat(32);
+  test.each<[string, string, Uint8Array?]>([
+    ['32 blanks before it, which the body then lacks', BLANKS + json, new Uint8Array()],
+    ['32 blanks before it', BLANKS + json],
+    ['32 blanks after it', json + BLANKS],
+    ['a line break at its end', `${json}\n`],
+    ['blanks in it', JSON.stringify(header, null, 1)],
+    ['a byte order mark', `\ufeff${json}`],
+    ['an escaped field name', json.replace('"keyId"', '"key\\u0049d"')],
+    ['an escaped value', json.replace('"cd', '"\\u0063d')],
+    ['its fields in another order', JSON.stringify({ keyId, planHash, bodyBytes })],
+    ['a field twice', json.replace('{', '{"bodyBytes":3,')],
+    ['a field twice with other values', json.replace('{', '{"bodyBytes":35,')],
+    ['an unknown field', JSON.stringify({ ...header, note: 'x' })],
+    ['a field of another kind', JSON.stringify({ planHash, keyId, request: 'ef'.repeat(32), bodyBytes })],
+    ['a prototype', json.replace('{', '{"__proto__":{"note":1},')],
+    ['a length as 3e0', json.replace(':3', ':3e0')],
+    ['a length as 3.0', json.replace(':3', ':3.0')],
+    ['a length as 0.3e1', json.replace(':3', ':0.3e1')],
+    ['no length as -0', json.replace(':3', ':-0'), new Uint8Array()],
+    ['capitals in a hash', json.replace('"ab', '"AB')],
+    ['a longer name of the key pair', JSON.stringify({ ...header, keyId: `${keyId}cd` })],
+  ])('when it has %s, then it is refused', (_, text, content) => {
+    const read = () => readContainer(fileWithText(text, content), 'request', { planHash, bodyBytes });
+    expect(read).toThrow(expect.objectContaining({ code: 'FORMAT' }));
+    expect(read).toThrow(/its header/);
+  });
+
+  test('when it is no UTF-8, then it is refused', () => {
+    const bytes = new TextEncoder().encode(json);
+    bytes[15] = 0xff;
+    expect(() => readHeader(fileWithText(bytes), 'request', {})).toThrow(/its header/);
+  });
+
+  test.each([-32, -1, 1, 32])('when the body is %d bytes longer than said, then it is refused', (more) => {
+    const bytes = fileWithText(json, new Uint8Array(Math.max(0, 3 + more)));
+    const read = () => readContainer(bytes, 'request', { planHash, bodyBytes });
+    expect(read).toThrow(/it should have \d+ bytes and has \d+/);
+  });
+});
+
+test('when a bit before the body is changed and the checksum made right, then the file is refused', () => {
+  const file = concat(writeContainer('request', header, [body])).slice(0, -32);
+  const start = file.length - body.length;
+  for (let i = 0; i < start; i++) {
+    for (const bit of [1, 2, 4, 8, 16, 32, 64, 128]) {
+      const changed = file.slice();
+      changed[i] ^= bit;
+      const read = () => readContainer(concat([changed, sha256(changed)]), 'request', { ...header });
+      expect(read).toThrow(BlindbeatError);
+    }
+  }
+});
+
+describe('the version of a kind', () => {
+  const reply: Header<'reply'> = { ...header, request: 'ef'.repeat(32) };
+  const versionOf = (bytes: Uint8Array) => new DataView(bytes.buffer).getUint16(8, true);
+
+  test('when a reply is written, then it is of version 2 and all others stay of version 1', () => {
+    expect(versionOf(concat(writeContainer('reply', reply, [body])))).toBe(2);
+    for (const kind of ['secret key', 'evaluation keys', 'request'] as const)
+      expect(versionOf(concat(writeContainer(kind, header, [body])))).toBe(1);
+  });
+
+  test('when a reply is of before, then it is refused with what to do', () => {
+    const old = concat(writeContainer('reply', reply, [body]));
+    new DataView(old.buffer).setUint16(8, 1, true);
+    const read = () => readHeader(old, 'reply', {});
+    expect(read).toThrow(expect.objectContaining({ code: 'FORMAT' }));
+    expect(read).toThrow(/format version is 1 and this blindbeat reads version 2: .* evaluated again/);
+  });
+
+  test('when a reply answers another request, then it is a mismatch', () => {
+    const bytes = concat(writeContainer('reply', reply, [body]));
+    expect(readHeader(bytes, 'reply', { request: reply.request }).header).toEqual(reply);
+    const read = () => readHeader(bytes, 'reply', { request: '01'.repeat(32) });
+    expect(read).toThrow(expect.objectContaining({ code: 'MISMATCH' }));
+    expect(read).toThrow(/answers request efefefefefef, but the request here is 010101010101/);
+  });
 });
 
 test('when a header is changed anywhere, then it is refused or has what it should', () => {
@@ -50,11 +146,11 @@ test('when a header is changed anywhere, then it is refused or has what it shoul
 
 test('when a header is nested as deep as its length allows, then it is refused', () => {
   const read = () => readHeader(fileWith({ ...header, keyId: deepList(1900) }), 'request', {});
-  expect(read).toThrow(/keyId: expected a text of 1 to 65536 characters, got a list of 1/);
+  expect(read).toThrow(/keyId: expected 32 characters 0 to 9 and a to f, got a list of 1/);
 });
 
 test('when a key pair has a name that a terminal would obey, then the message shows it and does not', () => {
   const read = () => readHeader(fileWith({ ...header, keyId: '\u001b[2J' }), 'request', header);
-  expect(read).toThrow(expect.objectContaining({ code: 'MISMATCH' }));
-  expect(read).toThrow(/key pair \\u\{1b\}\[2J,/);
+  expect(read).toThrow(expect.objectContaining({ code: 'FORMAT' }));
+  expect(read).toThrow(/keyId: expected 32 characters 0 to 9 and a to f, got "\\u\{1b\}\[2J"/);
 });
