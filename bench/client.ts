@@ -16,6 +16,7 @@ import { parseArgs } from 'node:util';
 import { Client } from '../src/ckks/client.ts';
 import { readSecretKey, writeSecretKey } from '../src/ckks/secret/secret-key.ts';
 import { parseManifest } from '../src/ckks/wire/manifest.ts';
+import { requestDigest } from '../src/ckks/wire/reply.ts';
 import { machine, median } from '../src/measure/machine.ts';
 
 const OPERATIONS = ['keygen', 'encrypt', 'decrypt'] as const;
@@ -54,6 +55,7 @@ async function report(operation: Operation, folder: string): Promise<Report> {
   const read = async (name: string) => new Uint8Array(await readFile(join(folder, name)));
   const secret = operation === 'keygen' ? null : readSecretKey(await read('secret.key'), manifest);
   const input = operation === 'keygen' ? null : await read(operation === 'encrypt' ? 'segment' : 'reply');
+  const digest = operation === 'decrypt' ? requestDigest(await read('request')) : '';
   const startMemory = await peakMemory();
   const marks = [mark()];
   using client = await Client.open(manifest);
@@ -67,7 +69,7 @@ async function report(operation: Operation, folder: string): Promise<Report> {
     for (let i = 0; i < 2; i++) {
       if (operation === 'encrypt')
         await writeFile(join(folder, 'request'), client.encrypt(secret!, new Float32Array(input!.buffer)));
-      else client.decrypt(secret!, input!);
+      else client.decrypt(secret!, input!, digest);
       marks.push(mark());
     }
   }

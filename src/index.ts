@@ -30,7 +30,7 @@ export { type EvaluationKeys, Server, type ServerOptions } from './ckks/server.t
 export { simulate } from './ckks/simulate.ts';
 export { concat } from './ckks/wire/container.ts';
 export { type Manifest, type Outputs, parseManifest } from './ckks/wire/manifest.ts';
-export type { Decrypted } from './ckks/wire/reply.ts';
+export { type Decrypted, requestDigest } from './ckks/wire/reply.ts';
 export { parseCsv } from './ecg/csv.ts';
 export { type Preprocessing, prepareSegment, type Segment } from './ecg/preprocess.ts';
 export { type Recording, selectLead } from './ecg/recording.ts';

@@ -2,7 +2,6 @@ import { type Gadget, primesOf } from '../keyswitch/gadget.ts';
 import { galoisElement } from '../ring/galois.ts';
 import { bitReversal, multiplyMod } from '../ring/modular.ts';
 import type { Parameters } from '../ring/parameters.ts';
-import type { SecretKey } from './secret-key.ts';
 
 /**
  * Turns a fresh encryption of zero into one digit of a key that switches from s' to s: adds P g_j s' to its
@@ -15,18 +14,18 @@ import type { SecretKey } from './secret-key.ts';
  *
  * @param words the first polynomial modulo every prime of the plan, `[primes][n]` pairs of words, in NTT
  * form; changed in place
+ * @param residues the secret key's, `[primes][n]`
  * @param step the rotation that the key is for, 0 for conjugation; null for s^2
  */
 export function addKeyTerm(
   words: Uint32Array,
-  secret: SecretKey,
+  residues: Uint32Array,
   parameters: Parameters,
   gadget: Gadget,
   digit: number,
   step: number | null,
 ): void {
   const { n, primes } = parameters;
-  const { residues } = secret;
   const source = step === null ? null : automorphism(galoisElement(step, n), n);
   const special = primesOf(parameters, gadget.special);
   for (const i of gadget.digits[digit]) {

@@ -12,6 +12,7 @@ import type { Plan } from '../../../src/ckks/planner/plan.ts';
 import { Server } from '../../../src/ckks/server.ts';
 import { simulate } from '../../../src/ckks/simulate.ts';
 import { concat } from '../../../src/ckks/wire/container.ts';
+import { requestDigest } from '../../../src/ckks/wire/reply.ts';
 import { forward } from '../../../src/model/forward.ts';
 import type { Model } from '../../../src/model/model.ts';
 import { randomModel } from '../../helpers/random-model.ts';
@@ -34,7 +35,8 @@ async function encrypted(model: Model, segment: Float32Array): Promise<number[]>
   using client = await Client.open(server.manifest);
   const secret = client.createSecretKey();
   using keys = server.loadKeys(concat(client.evaluationKeys(secret)));
-  return client.decrypt(secret, server.evaluate(client.encrypt(secret, segment), keys)).scores;
+  const request = client.encrypt(secret, segment);
+  return client.decrypt(secret, server.evaluate(request, keys), requestDigest(request)).scores;
 }
 
 /**

@@ -57,15 +57,18 @@ class Subject {
     const none = module.ComprModeType.none;
     const context = seal.context(parameters.n, allPrimes(parameters), false);
     const generator = seal.own(new module.KeyGenerator(context));
+    const plan = { planHash: 'test', parameters };
     const secret = SecretKey.fromSeal(
       seal.using(generator.secretKey(), (key) => key.saveToArray(none)),
       'test',
+      plan,
     );
+    const residues = secret.residuesFor(plan);
     const key = (step: number | null): RawCiphertext[] =>
       gadget.digits.map((_, digit) =>
         seal.using(generator.createPublicKeySerializable(), (zero) => {
           const raw = readCiphertext(zero.saveToArray(none));
-          addKeyTerm(raw.words, secret, parameters, gadget, digit, step);
+          addKeyTerm(raw.words, residues, parameters, gadget, digit, step);
           return seal.using(new module.PublicKey(), (expanded) => {
             expanded.loadFromArray(context, writeCiphertext(raw));
             return readCiphertext(expanded.saveToArray(none));
@@ -109,14 +112,14 @@ class Subject {
   /** c0 + c1 s + c2 s^2 by limb, coefficients. */
   phase(v: FastCiphertext): Uint32Array[] {
     const engine = this.engines[0];
+    const residues = this.#secret.residuesFor({ planHash: 'test', parameters: engine.parameters });
     const { n, primes } = engine.parameters;
     return Array.from({ length: v.limbs }, (_, i) => {
       const q = primes[i];
       const sum = engine.read(v, v.polynomials - 1, i);
       for (let polynomial = v.polynomials - 2; polynomial >= 0; polynomial--) {
         const next = engine.read(v, polynomial, i);
-        for (let k = 0; k < n; k++)
-          sum[k] = (multiplyMod(sum[k], this.#secret.residues[i * n + k], q) + next[k]) % q;
+        for (let k = 0; k < n; k++) sum[k] = (multiplyMod(sum[k], residues[i * n + k], q) + next[k]) % q;
       }
       this.#transforms[i].inverse(sum);
       return sum;

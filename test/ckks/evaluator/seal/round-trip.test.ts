@@ -10,6 +10,7 @@ import { type EvaluationKeys, Server } from '../../../../src/ckks/server.ts';
 import { simulate } from '../../../../src/ckks/simulate.ts';
 import { concat } from '../../../../src/ckks/wire/container.ts';
 import { parseManifest } from '../../../../src/ckks/wire/manifest.ts';
+import { requestDigest } from '../../../../src/ckks/wire/reply.ts';
 import { forward } from '../../../../src/model/forward.ts';
 import type { Model } from '../../../../src/model/model.ts';
 import { randomModel } from '../../../helpers/random-model.ts';
@@ -64,7 +65,7 @@ describe.each(BACKENDS)('a small network encrypted, backend %s', (backend) => {
   test('when a segment is classified, then floats, packed and encrypted computation agree', () => {
     const exact = forward(model, segment).scores;
     const packed = simulate(compile(model, { outputs: 'scores+map' }), segment);
-    const decrypted = trip.client.decrypt(trip.secret, reply);
+    const decrypted = trip.client.decrypt(trip.secret, reply, requestDigest(request));
     for (const [c, score] of exact.entries()) {
       expect(packed.scores[c]).toBeCloseTo(score, 9);
       expect(Math.abs(decrypted.scores[c] - score)).toBeLessThan(1e-3);
@@ -96,7 +97,9 @@ describe.each(BACKENDS)('a small network encrypted, backend %s', (backend) => {
   test('when scores leave the limit, then the client names no class', async () => {
     const tight = { ...trip.client.manifest, scoreLimit: 0.01 };
     const strict = await Client.open(tight);
-    expect(() => strict.decrypt(trip.secret, reply)).toThrow(/beyond the limit of 0.01/);
+    expect(() => strict.decrypt(trip.secret, reply, requestDigest(request))).toThrow(
+      /beyond the limit of 0.01/,
+    );
     strict[Symbol.dispose]();
   });
 
@@ -131,9 +134,28 @@ describe.each(BACKENDS)('a small network encrypted, backend %s', (backend) => {
     });
 
     test('when a reply is damaged, then the client refuses it', () => {
-      expect(() => trip.client.decrypt(trip.secret, flip(reply, 5000))).toThrow(/checksum/);
-      expect(() => trip.client.decrypt(trip.secret, request)).toThrow(/this is a request/);
+      expect(() => trip.client.decrypt(trip.secret, flip(reply, 5000), requestDigest(request))).toThrow(
+        /checksum/,
+      );
+      expect(() => trip.client.decrypt(trip.secret, request, requestDigest(request))).toThrow(
+        /this is a request/,
+      );
     });
+
+    test('when a reply answers another request, then the client refuses it', () => {
+      const next = trip.client.encrypt(trip.secret, segment);
+      const replayed = () => trip.client.decrypt(trip.secret, reply, requestDigest(next));
+      expect(replayed).toThrow(expect.objectContaining({ code: 'MISMATCH' }));
+      expect(replayed).toThrow(/answers request [0-9a-f]{12}, but the request here is [0-9a-f]{12}/);
+    });
+
+    test.each(['', 'x', 'ab'.repeat(31), 'AB'.repeat(32)])(
+      'when %j is given as a digest, then the client says what one is',
+      (digest) => {
+        const read = () => trip.client.decrypt(trip.secret, reply, digest);
+        expect(read).toThrow(expect.objectContaining({ code: 'USAGE' }));
+      },
+    );
 
     test('when evaluation keys are damaged, then they are refused and what was loaded is freed', () => {
       const before = trip.server.liveHandles;
@@ -148,7 +170,7 @@ describe.each(BACKENDS)('a small network encrypted, backend %s', (backend) => {
       expect(() => trip.server.evaluate(foreign, trip.keys)).toThrow(
         /belongs to key pair .* use the keys that it was made with/,
       );
-      expect(() => trip.client.decrypt(other, reply)).toThrow(/belongs to key pair/);
+      expect(() => trip.client.decrypt(other, reply, requestDigest(request))).toThrow(/belongs to key pair/);
     });
 
     test('when files of another model are used, then they are refused', async () => {
@@ -170,10 +192,8 @@ describe.each(BACKENDS)('a small network encrypted, backend %s', (backend) => {
   test('when everything is disposed, then no SEAL object is left alive', async () => {
     const other = await RoundTrip.open(model, backend);
     const idle = [other.server.liveHandles, other.client.liveHandles];
-    other.client.decrypt(
-      other.secret,
-      other.server.evaluate(other.client.encrypt(other.secret, segment), other.keys),
-    );
+    const sent = other.client.encrypt(other.secret, segment);
+    other.client.decrypt(other.secret, other.server.evaluate(sent, other.keys), requestDigest(sent));
     expect(() => other.server.evaluate(new Uint8Array(5), other.keys)).toThrow();
     expect(other.server.liveHandles).toBe(idle[0]);
     other[Symbol.dispose]();
