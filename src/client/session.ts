@@ -2,7 +2,7 @@ import { Client } from '../ckks/client.ts';
 import { keyCount } from '../ckks/keyswitch/key-set.ts';
 import type { SecretKey } from '../ckks/secret/secret-key.ts';
 import type { Manifest } from '../ckks/wire/manifest.ts';
-import type { Decrypted } from '../ckks/wire/reply.ts';
+import { type Decrypted, requestDigest } from '../ckks/wire/reply.ts';
 import type { Watch } from '../measure/progress.ts';
 import { roundMs, timed } from '../measure/stages.ts';
 import type { CallOptions, ServerReply, Transport } from './transport.ts';
@@ -59,6 +59,8 @@ export class Session implements Disposable {
     {
       using task = start('making evaluation keys', { total });
       const pieces = client.evaluationKeys(secret, (done) => task.update(done));
+      // However this ends: what SEAL holds of the secret key is freed.
+      using _pieces = { [Symbol.dispose]: () => void pieces.return(undefined) };
       for (;;) {
         const { value, done } = await timed(steps, 'keygen', () => pieces.next());
         if (done) break;
@@ -78,14 +80,16 @@ export class Session implements Disposable {
    *
    * @param segment `manifest.samples` numbers as `prepareSegment` makes them
    * @param options `onProgress` is told how many of the plan's stages are done
-   * @throws BlindbeatError ECG for a segment that the client refuses, UNCLASSIFIABLE when a score is beyond
-   * the limit, and whatever the transport throws
+   * @throws BlindbeatError ECG for a segment that the client refuses, MISMATCH for a reply to another request,
+   * UNCLASSIFIABLE when no class can be named, and whatever the transport throws
    */
   async classify(segment: Float32Array, options: CallOptions = {}): Promise<RoundTrip> {
     const times = { encrypt: 0, decrypt: 0 };
     const request = await timed(times, 'encrypt', () => this.#client.encrypt(this.#secret, segment));
     const { reply, ms, upMs, downMs, ...answer } = await this.#transport.infer(request, options);
-    const decrypted = await timed(times, 'decrypt', () => this.#client.decrypt(this.#secret, reply));
+    const decrypted = await timed(times, 'decrypt', () =>
+      this.#client.decrypt(this.#secret, reply, requestDigest(request)),
+    );
     return {
       decrypted,
       ...answer,

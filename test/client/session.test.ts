@@ -1,5 +1,7 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
+import { Client } from '../../src/ckks/client.ts';
 import { Session } from '../../src/client/session.ts';
+import type { ServerReply, Transport } from '../../src/client/transport.ts';
 import { Random } from '../../src/ecg/random.ts';
 import { forward } from '../../src/model/forward.ts';
 import { serverHere, UNWATCHED } from '../helpers/local-server.ts';
@@ -50,6 +52,41 @@ describe('Session', () => {
     const opening = Session.open(transport, server.manifest, { ...watch, signal: controller.signal });
     await expect(opening).rejects.toBe(reason);
     expect(server.asked).toEqual([]);
+  });
+
+  test('when it is given up while keys are sent then SEAL holds nothing of the secret key', async () => {
+    using server = await serverHere(model);
+    const opened = vi.spyOn(Client, 'open');
+    const reason = new Error('enough');
+    const transport = Object.create(server.transport, {
+      sendKeys: {
+        value: async () => {
+          throw reason;
+        },
+      },
+    });
+    await expect(Session.open(transport, server.manifest, watch)).rejects.toBe(reason);
+    const client: Client = await opened.mock.results[0].value;
+    opened.mockRestore();
+    expect(client.liveHandles).toBe(0);
+  });
+
+  test('when the reply to the segment before comes again then it is refused', async () => {
+    using server = await serverHere(model);
+    const replies: ServerReply[] = [];
+    const transport = Object.create(server.transport, {
+      infer: {
+        value: async (...args: Parameters<Transport['infer']>) => {
+          if (replies.length === 0) replies.push(await server.transport.infer(...args));
+          return replies[0];
+        },
+      },
+    });
+    using session = await Session.open(transport, server.manifest, watch);
+    expect((await session.classify(segment)).decrypted.scores).toHaveLength(4);
+    const replayed = session.classify(segment.map((x) => -x));
+    await expect(replayed).rejects.toMatchObject({ code: 'MISMATCH' });
+    await expect(replayed).rejects.toThrow(/answers request/);
   });
 
   test('when a segment has another length then the server is not asked', async () => {
