@@ -28,7 +28,9 @@ export async function readKeyFolder(
   if (await isReadableByOthers(files.secretKey)) {
     warn(io, [`${files.secretKey} can be read by others on this machine: chmod 600 it`]);
   }
-  const secret = await inFile(files.secretKey, () => readSecretKey(bytes, manifest));
-  bytes.fill(0);
-  return { manifest, secret };
+  try {
+    return { manifest, secret: await inFile(files.secretKey, () => readSecretKey(bytes, manifest)) };
+  } finally {
+    bytes.fill(0);
+  }
 }
