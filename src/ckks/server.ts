@@ -1,6 +1,12 @@
 import { BlindbeatError } from '../errors.ts';
 import type { OnStage } from './circuit/circuit.ts';
-import type { Executor, LoadedEvaluationKeys, Polynomials } from './evaluator/executor.ts';
+import { Calls } from './evaluator/calls.ts';
+import {
+  type Executor,
+  foreignKeys,
+  type LoadedEvaluationKeys,
+  type Polynomials,
+} from './evaluator/executor.ts';
 import { FastExecutor } from './evaluator/fast/executor.ts';
 import { allCores, requireThreads } from './evaluator/fast/kernels/threads.ts';
 import { SealExecutor } from './evaluator/seal/executor.ts';
@@ -18,11 +24,12 @@ import { bodySizes } from './wire/file-sizes.ts';
 import type { Manifest } from './wire/manifest.ts';
 import { requestDigest } from './wire/reply.ts';
 
-/** A client's evaluation keys, loaded; public data. Dispose them when the client is gone. */
+/**
+ * A client's evaluation keys, loaded by one server and of use to it alone; public data. Dispose them when the
+ * client is gone; disposing the server disposes them too.
+ */
 export interface EvaluationKeys extends Disposable {
-  keyId: string;
-  /** The keys as the server's backend holds them. */
-  loaded: LoadedEvaluationKeys;
+  readonly keyId: string;
 }
 
 /** What a server may choose. */
@@ -50,11 +57,16 @@ function requireMemory({ estimate, backend }: Plan) {
 
 /**
  * The server's side of one plan: has the weights, evaluates the network on ciphertexts, never holds a secret.
+ * One call at a time: calls from the callbacks of another are refused, except that what is disposed there is
+ * freed when the call ends. A call that fails leaves the server as it was, unless its error says otherwise.
  */
-export class Server {
+export class Server implements Disposable {
   readonly plan: Plan;
   readonly #executor: Executor;
   readonly #encoder: PeriodicEncoder;
+  /** What of its backend belongs to keys that it loaded and that nobody disposed. */
+  readonly #held = new Map<EvaluationKeys, LoadedEvaluationKeys>();
+  readonly #calls = new Calls('server', () => this.#free());
 
   private constructor(plan: Plan, executor: Executor) {
     this.plan = plan;
@@ -95,16 +107,27 @@ export class Server {
     return this.#executor.liveHandles;
   }
 
+  /** Bytes of the backend's own memory in use; 0 where SEAL computes, which does not tell. */
+  get memoryInUse(): number {
+    return this.#executor.memoryInUse;
+  }
+
+  /** Ends the server and frees all keys that it loaded. */
   [Symbol.dispose](): void {
-    this.#executor[Symbol.dispose]();
+    this.#calls.end();
   }
 
   /**
    * Loads a client's evaluation keys file.
    *
-   * @throws BlindbeatError FORMAT or MISMATCH
+   * @throws BlindbeatError FORMAT or MISMATCH for a file that is not to this plan; ENVIRONMENT when there is
+   * no room for them; USAGE on a disposed server or during another call
    */
   loadKeys(bytes: Uint8Array, onKey?: (done: number, total: number) => void): EvaluationKeys {
+    return this.#calls.run(() => this.#loadKeys(bytes, onKey));
+  }
+
+  #loadKeys(bytes: Uint8Array, onKey?: (done: number, total: number) => void): EvaluationKeys {
     const { keys, planHash, parameters } = this.manifest;
     const { header, body } = readContainer(bytes, 'evaluation keys', {
       planHash,
@@ -127,7 +150,12 @@ export class Server {
       const [publicKey] = this.#unpackDigits(body.subarray(offset), perPrimeGadget(parameters, 1));
       loaded.setPublicKey(publicKey);
       onKey?.(++done, total);
-      return { keyId: header.keyId, loaded, [Symbol.dispose]: () => loaded[Symbol.dispose]() };
+      const held: EvaluationKeys = Object.freeze({
+        keyId: header.keyId,
+        [Symbol.dispose]: () => this.#release(held),
+      });
+      this.#held.set(held, loaded);
+      return held;
     } catch (error) {
       loaded[Symbol.dispose]();
       throw error;
@@ -138,12 +166,32 @@ export class Server {
    * Evaluates the whole network on one request.
    *
    * @returns the reply: the encrypted scores, re-randomised, and nothing else that was not planned
-   * @throws BlindbeatError FORMAT or MISMATCH for a request that is not to this plan and these keys
+   * @throws BlindbeatError FORMAT or MISMATCH for a request that is not to this plan and these keys, MISMATCH
+   * for keys that another server loaded or that are disposed; USAGE on a disposed server or during another
+   * call
    */
   evaluate(request: Uint8Array, keys: EvaluationKeys, onStage?: OnStage): Uint8Array {
+    return this.#calls.run(() => this.#evaluate(request, keys, onStage));
+  }
+
+  #evaluate(request: Uint8Array, keys: EvaluationKeys, onStage?: OnStage): Uint8Array {
+    const loaded = this.#held.get(keys);
+    if (!loaded) throw foreignKeys();
     const input = this.#readRequest(request, keys.keyId);
-    const { scores, map } = this.#executor.evaluate(input, keys.loaded, onStage);
+    const { scores, map } = this.#executor.evaluate(input, loaded, onStage);
     return this.#writeReply(scores, map, keys.keyId, requestDigest(request));
+  }
+
+  #release(keys: EvaluationKeys): void {
+    const loaded = this.#held.get(keys);
+    this.#held.delete(keys);
+    if (loaded) this.#calls.afterwards(() => loaded[Symbol.dispose]());
+  }
+
+  #free(): void {
+    for (const loaded of this.#held.values()) loaded[Symbol.dispose]();
+    this.#held.clear();
+    this.#executor[Symbol.dispose]();
   }
 
   #readRequest(bytes: Uint8Array, keyId: string): RawCiphertext {

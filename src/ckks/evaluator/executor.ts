@@ -1,3 +1,4 @@
+import { BlindbeatError } from '../../errors.ts';
 import type { OnStage } from '../circuit/circuit.ts';
 import type { PlannedKey } from '../keyswitch/key-set.ts';
 import type { RawCiphertext } from '../seal/bytes.ts';
@@ -8,7 +9,10 @@ import type { RawCiphertext } from '../seal/bytes.ts';
  */
 export type RotationLevels = ReadonlyMap<number, ReadonlySet<number>>;
 
-/** A client's evaluation keys as one backend holds them; public data. Fill them, use them, dispose them. */
+/**
+ * A client's evaluation keys as one executor holds them, of use to it alone; public data. Fill them, use them,
+ * dispose them; a second time does nothing.
+ */
 export interface LoadedEvaluationKeys extends Disposable {
   /**
    * Loads a key from its digits as SEAL saves them.
@@ -42,6 +46,8 @@ export interface Executor extends Disposable {
   readonly threads: number;
   /** SEAL objects that are alive on its behalf. */
   readonly liveHandles: number;
+  /** Bytes of its own memory in use; 0 where SEAL has it. */
+  readonly memoryInUse: number;
   /** SEAL's identifiers of fresh ciphertexts and of keys, by number of limbs. */
   readonly parmsIds: Map<number, Uint8Array>;
   /** Empty keys, to be filled. */
@@ -50,7 +56,17 @@ export interface Executor extends Disposable {
    * Runs the network on a request and adds a fresh encryption of zero to what comes out, so that the reply's
    * polynomials are those of no intermediate ciphertext.
    *
-   * @throws BlindbeatError FORMAT for a request that SEAL refuses, MISMATCH for keys of another backend
+   * @throws BlindbeatError FORMAT for a request that SEAL refuses, MISMATCH for keys of another executor, or
+   * disposed ones
    */
   evaluate(request: RawCiphertext, keys: LoadedEvaluationKeys, onStage?: OnStage): EncryptedResult;
+}
+
+/** The refusal of keys that an executor did not load, or that are no more: they point into foreign memory. */
+export function foreignKeys(): BlindbeatError {
+  return new BlindbeatError(
+    'MISMATCH',
+    'these evaluation keys are not loaded in this server: another one loaded them, or they were disposed; ' +
+      "load the client's file here",
+  );
 }

@@ -20,7 +20,7 @@ export function addPlain(workspace: Workspace, v: FastCiphertext, p: PeriodicPla
   const { engine } = workspace;
   const { memory, rings, threads } = engine;
   const out = workspace.make(v.polynomials, v.limbs);
-  const values = memory.allocate(4 * p.residues.length);
+  const values = workspace.room(4 * p.residues.length);
   memory.words.set(p.residues, values / 4);
   const blocks = p.residues.length / p.limbs;
   eachLimb(workspace, out, (k, i) => {
@@ -87,7 +87,7 @@ export function rescale(workspace: Workspace, v: FastCiphertext): FastCiphertext
   const { engine } = workspace;
   const limbs = v.limbs - 1;
   const out = workspace.make(v.polynomials, limbs);
-  const last = engine.allocate(v.polynomials, 1);
+  const last = workspace.make(v.polynomials, 1);
   const dividends = Array.from({ length: v.polynomials }, (_, k) => ({
     dropped: () => engine.limb(v, k, limbs),
     remainder: engine.limb(last, k, 0),
@@ -98,7 +98,7 @@ export function rescale(workspace: Workspace, v: FastCiphertext): FastCiphertext
   }));
   engine.conversions.modDown(dividends, engine.conversions.modDownBy([limbs], limbs));
   engine.threads.run();
-  workspace.release(last.address);
+  workspace.free(last);
   return out;
 }
 

@@ -34,10 +34,12 @@ export class Automorphisms {
       const element = galoisElement(step, n);
       let inverse = 1;
       while ((inverse * element) % (2 * n) !== 1) inverse = (inverse * element) % (2 * n);
-      const marks = this.#memory.allocate(4 * n);
-      const { words } = this.#memory;
-      for (let m = 0; m < n; m++) words[marks / 4 + m] = (element * m) % (2 * n) < n ? 0 : 1;
-      rotation = { table: this.#write(element), inverse: this.#write(inverse), marks };
+      rotation = this.#memory.together(() => {
+        const marks = this.#memory.allocate(4 * n);
+        const { words } = this.#memory;
+        for (let m = 0; m < n; m++) words[marks / 4 + m] = (element * m) % (2 * n) < n ? 0 : 1;
+        return { table: this.#write(element), inverse: this.#write(inverse), marks };
+      });
       this.#rotations.set(step, rotation);
     }
     return rotation;

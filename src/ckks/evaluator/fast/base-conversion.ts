@@ -80,6 +80,11 @@ export class BaseConversions {
     this.#stride = stride;
   }
 
+  /** Makes several conversions, or none where there is no room for all. */
+  together<T>(make: () => T): T {
+    return this.#memory.together(make);
+  }
+
   /** The primes of these indices as what to convert from. */
   origins(primes: number[]): Origin[] {
     const rings = primes.map((i) => this.#rings[i]);
@@ -123,15 +128,17 @@ export class BaseConversions {
     if (!modDown) {
       const origins = this.origins(dropped);
       const rings = origins.map((origin) => origin.ring);
-      const remaining = this.#rings.slice(0, limbs).map((ring): ModDownConversion => {
-        const { q } = ring;
-        const conversion = this.conversion(origins, ring);
-        return {
-          ...conversion,
-          inverse: factor(inverseMod(productMod(rings, q), q), q),
-          bound: q * Math.ceil((conversion.lazy.bound - 1) / q),
-        };
-      });
+      const remaining = this.together(() =>
+        this.#rings.slice(0, limbs).map((ring): ModDownConversion => {
+          const { q } = ring;
+          const conversion = this.conversion(origins, ring);
+          return {
+            ...conversion,
+            inverse: factor(inverseMod(productMod(rings, q), q), q),
+            bound: q * Math.ceil((conversion.lazy.bound - 1) / q),
+          };
+        }),
+      );
       modDown = { origins, remaining };
       this.#modDowns.set(key, modDown);
     }

@@ -5,12 +5,13 @@ import type { PlannedKey } from '../../keyswitch/key-set.ts';
 import type { PeriodicPlain } from '../../ring/periodic-encoder.ts';
 import type { RawCiphertext } from '../../seal/bytes.ts';
 import { loadSeal, type ServerModule } from '../../seal/seal.ts';
-import type {
-  EncryptedResult,
-  Executor,
-  LoadedEvaluationKeys,
-  Polynomials,
-  RotationLevels,
+import {
+  type EncryptedResult,
+  type Executor,
+  foreignKeys,
+  type LoadedEvaluationKeys,
+  type Polynomials,
+  type RotationLevels,
 } from '../executor.ts';
 import { encodeProgram, type Program, run } from '../program.ts';
 import { FastBackend } from './backend.ts';
@@ -20,13 +21,14 @@ import { type ReplyEncryptor, SealRandomness } from './seal-randomness.ts';
 
 /** Keys in the kernels' memory: only the digits and limbs that the plan uses. */
 class FastEvaluationKeys implements LoadedEvaluationKeys {
-  readonly switching: LoadedSwitchingKeys = { relinearisation: [], galois: new Map() };
+  readonly #switching: LoadedSwitchingKeys = { relinearisation: [], galois: new Map() };
   readonly #engine: FastEngine;
   readonly #randomness: SealRandomness;
   readonly #keySwitching: KeySwitching;
   readonly #rotated: RotationLevels;
   readonly #loaded: LoadedKey[] = [];
   #reply: ReplyEncryptor | null = null;
+  #disposed = false;
 
   constructor(
     engine: FastEngine,
@@ -47,7 +49,7 @@ class FastEvaluationKeys implements LoadedEvaluationKeys {
     };
     const key = loadKey(this.#engine, expanded(), { switching: this.#keySwitching, gadget }, step);
     this.#loaded.push(key);
-    const { relinearisation, galois } = this.switching;
+    const { relinearisation, galois } = this.#switching;
     if (step === null) {
       relinearisation.push(key);
       return;
@@ -62,11 +64,19 @@ class FastEvaluationKeys implements LoadedEvaluationKeys {
     this.#reply = this.#randomness.replyEncryptor(raw);
   }
 
-  get reply(): ReplyEncryptor {
-    return this.#reply!;
+  /**
+   * The keys for evaluating in `engine`, into whose memory they point.
+   *
+   * @throws BlindbeatError MISMATCH for another engine, or when they are disposed
+   */
+  of(engine: FastEngine): { switching: LoadedSwitchingKeys; reply: ReplyEncryptor } {
+    if (engine !== this.#engine || this.#disposed) throw foreignKeys();
+    if (!this.#reply) throw new BlindbeatError('INTERNAL', 'the evaluation keys have no public key');
+    return { switching: this.#switching, reply: this.#reply };
   }
 
   [Symbol.dispose](): void {
+    this.#disposed = true;
     this.#reply?.[Symbol.dispose]();
     this.#reply = null;
     for (const key of this.#loaded.splice(0)) freeKey(this.#engine, key);
@@ -104,11 +114,13 @@ export class FastExecutor implements Executor {
    * or not enough memory, threads cannot be started, or node-seal cannot be loaded
    */
   static async open(circuit: Circuit, rotated: RotationLevels, threads: number): Promise<FastExecutor> {
-    const engine = await FastEngine.open(circuit.parameters, threads);
+    using owned = new DisposableStack();
+    const engine = owned.use(await FastEngine.open(circuit.parameters, threads));
     using backend = new FastBackend(engine, null);
     const program = encodeProgram(backend, circuit);
     packProgram(engine, program);
     const randomness = new SealRandomness(await loadSeal<ServerModule>(), circuit.parameters);
+    owned.move();
     return new FastExecutor(engine, randomness, program, circuit, rotated);
   }
 
@@ -116,7 +128,6 @@ export class FastExecutor implements Executor {
     return this.#engine.threads.count;
   }
 
-  /** Bytes of the kernels' memory that are in use. */
   get memoryInUse(): number {
     return this.#engine.memory.used;
   }
@@ -139,15 +150,14 @@ export class FastExecutor implements Executor {
   }
 
   evaluate(request: RawCiphertext, keys: LoadedEvaluationKeys, onStage?: OnStage): EncryptedResult {
-    if (!(keys instanceof FastEvaluationKeys)) {
-      throw new BlindbeatError('MISMATCH', 'the evaluation keys were loaded for another backend');
-    }
+    if (!(keys instanceof FastEvaluationKeys)) throw foreignKeys();
+    const { switching, reply } = keys.of(this.#engine);
     const input = this.#engine.load(this.#randomness.expand(request, 'Ciphertext', 'the request'));
-    const backend = new FastBackend(this.#engine, keys.switching);
+    const backend = new FastBackend(this.#engine, switching);
     try {
       const result = run(backend, this.#program, input, onStage);
-      const scores = this.#rerandomise(result.scores, keys.reply);
-      return result.map ? { scores, map: this.#rerandomise(result.map, keys.reply) } : { scores };
+      const scores = this.#rerandomise(result.scores, reply);
+      return result.map ? { scores, map: this.#rerandomise(result.map, reply) } : { scores };
     } finally {
       backend[Symbol.dispose]();
       this.#engine.memory.free(input.address);

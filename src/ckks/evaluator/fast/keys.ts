@@ -39,16 +39,17 @@ export function loadKey(
 ): LoadedKey {
   const { memory } = engine;
   const count = kind.gadget.digits.length;
-  const address = memory.allocate(moduli(kind.gadget).length * limbBytes(engine, kind));
-  const key: LoadedKey = { ...kind, address, step, starts: new Map() };
   const scratch = memory.allocate(8 * engine.parameters.n);
+  let key: LoadedKey | undefined;
   let digit = 0;
   try {
+    const address = memory.allocate(moduli(kind.gadget).length * limbBytes(engine, kind));
+    key = { ...kind, address, step, starts: new Map() };
     for (const { words } of digits) if (digit < count) placeDigit(engine, key, digit++, words, scratch);
     if (digit < count) throw new BlindbeatError('INTERNAL', `a key has ${digit} digits instead of ${count}`);
     return key;
   } catch (error) {
-    freeKey(engine, key);
+    if (key) freeKey(engine, key);
     throw error;
   } finally {
     memory.free(scratch);
@@ -90,9 +91,11 @@ export function productStart(engine: FastEngine, key: LoadedKey, limbs: number):
   if (known !== undefined || key.step === null) return known ?? 0;
   const { memory, threads, rings } = engine;
   const { n, primes } = engine.parameters;
-  const address = memory.allocate((limbs + 1) * 8 * n);
-  const factors = memory.allocate((limbs + 1) * 4 * limbs);
   const { marks } = engine.automorphisms.rotation(key.step);
+  const { address, factors } = memory.together(() => ({
+    address: memory.allocate((limbs + 1) * 8 * n),
+    factors: memory.allocate((limbs + 1) * 4 * limbs),
+  }));
   for (let i = 0; i <= limbs; i++) {
     const ring = rings[i < limbs ? i : primes.length];
     const { q, one, carry } = ring;

@@ -33,7 +33,7 @@ export function relinearise(
   const key = servingKey(keys?.relinearisation, limbs);
   const out = workspace.make(2, limbs);
   const values = (limb: number) => engine.limb(v, 2, limb);
-  const digits = decompose(engine, values, key, limbs);
+  const digits = decompose(workspace, values, key, limbs);
   engine.threads.phase();
   switchKeys(
     workspace,
@@ -41,19 +41,20 @@ export function relinearise(
     [{ key, start: 0, table: 0, outputs: [{ addends: [v, v], out }] }],
     limbs,
   );
-  workspace.release(digits.address);
+  workspace.free(digits);
   return out;
 }
 
 /** Notes down the coefficients of a polynomial's digits, in a new ciphertext of one polynomial. */
 export function decompose(
-  engine: FastEngine,
+  workspace: Workspace,
   values: (limb: number) => number,
   key: KeyKind,
   limbs: number,
 ): FastCiphertext {
+  const { engine } = workspace;
   const { threads } = engine;
-  const digits = engine.allocate(1, limbs);
+  const digits = workspace.make(1, limbs);
   const { order, origins } = engine.gadgets.prepared(key, limbs);
   order.forEach((prime, k) => {
     const { ring, scale, half } = origins[k];
@@ -78,7 +79,7 @@ export function switchKeys(workspace: Workspace, sources: Source[], targets: Tar
   const { n } = engine.parameters;
   const gadget = engine.gadgets.prepared(targets[0].key, limbs);
   const { rings } = gadget;
-  const products = engine.allocate(2 * targets.length * sources.length, rings.length);
+  const products = workspace.make(2 * targets.length * sources.length, rings.length);
   const product = (t: number, c: number, k: number, i: number) =>
     engine.limb(products, 2 * (t * sources.length + c) + k, i);
   rings.forEach((_, i) => {
@@ -111,7 +112,7 @@ export function switchKeys(workspace: Workspace, sources: Source[], targets: Tar
   );
   conversions.modDown(dividends, gadget.modDown);
   threads.run();
-  workspace.release(products.address);
+  workspace.free(products);
 }
 
 /**

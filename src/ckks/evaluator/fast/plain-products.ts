@@ -1,5 +1,5 @@
 import type { PeriodicPlain } from '../../ring/periodic-encoder.ts';
-import type { FastCiphertext, FastEngine } from './engine.ts';
+import type { FastCiphertext } from './engine.ts';
 import { GROUP_ROWS } from './weights.ts';
 import type { Workspace } from './workspace.ts';
 
@@ -27,7 +27,7 @@ export function multiplyPlainSum(
   const groups = engine.weights.pack(owner, rows, limbs).flatMap((group, g) => {
     if (!group) return [];
     const outputs = sums.slice(GROUP_ROWS * g, GROUP_ROWS * (g + 1));
-    return [{ ...group, outputs, pointers: addressList(engine, group.columns, values) }];
+    return [{ ...group, outputs, pointers: addressList(workspace, group.columns, values) }];
   });
   const chunk = Math.min(n, Math.max(64, 2 ** Math.floor(Math.log2(CACHED_WORDS / values.length))));
   for (let i = 0; i < limbs; i++) {
@@ -68,8 +68,9 @@ export function multiplyPlainSum(
 }
 
 /** A new list of the addresses of some of the values, for a kernel. */
-function addressList({ memory }: FastEngine, columns: number[], values: FastCiphertext[]): number {
-  const list = memory.allocate(4 * columns.length);
+function addressList(workspace: Workspace, columns: number[], values: FastCiphertext[]): number {
+  const { memory } = workspace.engine;
+  const list = workspace.room(4 * columns.length);
   memory.words.set(
     columns.map((k) => values[k].address),
     list / 4,

@@ -51,7 +51,7 @@ export class PreparedGadgets {
   prepared(key: KeyKind, limbs: number): PreparedGadget {
     const gadget = key.switching === 'per-prime' ? null : key.gadget;
     const byLimbs = this.#prepared.get(gadget) ?? new Map<number, PreparedGadget>();
-    const prepared = byLimbs.get(limbs) ?? this.#prepare(key, limbs);
+    const prepared = byLimbs.get(limbs) ?? this.#conversions.together(() => this.#prepare(key, limbs));
     this.#prepared.set(gadget, byLimbs.set(limbs, prepared));
     return prepared;
   }

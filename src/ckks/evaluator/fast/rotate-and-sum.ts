@@ -32,19 +32,19 @@ export function rotateAndSum(
 ): (FastCiphertext | null)[] {
   workspace.requireSequential();
   const { engine } = workspace;
-  const { memory, threads, conversions } = engine;
+  const { threads, conversions } = engine;
   const { limbs } = terms.flatMap(({ values }) => values).find((v) => v !== null) ?? { limbs: 0 };
   const decomposed = terms.map(({ values, step }): DecomposedTerm => {
     const key = servingKey(keys?.galois.get(step), limbs);
-    const digits = values.map((v) => v && decompose(engine, (i) => engine.limb(v, 1, i), key, limbs));
+    const digits = values.map((v) => v && decompose(workspace, (i) => engine.limb(v, 1, i), key, limbs));
     return { values, digits, key, table: engine.automorphisms.rotation(step).table };
   });
   threads.phase();
   const columns = plus.map((_, k) => k).filter((k) => terms.some(({ values }) => values[k] !== null));
   if (columns.length === 0) return plus;
   const gadget = engine.gadgets.prepared(decomposed[0].key, limbs);
-  const sums = engine.allocate(2 * columns.length, gadget.rings.length);
-  const firsts = engine.allocate(columns.length, limbs);
+  const sums = workspace.make(2 * columns.length, gadget.rings.length);
+  const firsts = workspace.make(columns.length, limbs);
   sumKeyProducts(engine, decomposed, columns, gadget, sums);
   sumFirsts(engine, decomposed, columns, plus, firsts);
   threads.phase();
@@ -66,7 +66,7 @@ export function rotateAndSum(
   conversions.modDown(dividends, gadget.modDown);
   threads.run();
   const digits = decomposed.flatMap((term) => term.digits.filter((d) => d !== null));
-  for (const { address } of [sums, firsts, ...digits]) memory.free(address);
+  for (const v of [sums, firsts, ...digits]) workspace.free(v);
   return plus.map((v, k) => (columns.includes(k) ? made[columns.indexOf(k)] : v));
 }
 

@@ -26,13 +26,15 @@ export function rotateAll(
   });
   if (targets[0].key.switching === 'per-prime') rotateAsSeal(workspace, values, steps, targets);
   else {
-    const digits = values.map((v) => decompose(engine, (i) => engine.limb(v, 1, i), targets[0].key, limbs));
+    const digits = values.map((v) =>
+      decompose(workspace, (i) => engine.limb(v, 1, i), targets[0].key, limbs),
+    );
     engine.threads.phase();
     const sources = values.map(
       (v, c): Source => ({ values: (i) => engine.limb(v, 1, i), digits: digits[c].address }),
     );
     switchKeys(workspace, sources, targets, limbs);
-    for (const { address } of digits) workspace.release(address);
+    for (const v of digits) workspace.free(v);
   }
   return targets.map(({ outputs }) => outputs.map(({ out }) => out));
 }
@@ -51,8 +53,8 @@ function rotateAsSeal(
   const { memory, threads, rings } = engine;
   const { limbs } = values[0];
   const targets = unstarted.map((target) => ({ ...target, start: productStart(engine, target.key, limbs) }));
-  const digits = engine.allocate(values.length, limbs);
-  const zeros = memory.allocate(4 * values.length);
+  const digits = workspace.make(values.length, limbs);
+  const zeros = workspace.room(4 * values.length);
   memory.words.fill(0, zeros / 4, zeros / 4 + values.length);
   values.forEach((v, c) => {
     for (let j = 0; j < limbs; j++) {
@@ -79,8 +81,8 @@ function rotateAsSeal(
   values.forEach((_, c) => {
     if (hasZero(c)) rotateZeros(workspace, sources[c], steps, targets, c, limbs);
   });
-  memory.free(zeros);
-  memory.free(digits.address);
+  workspace.release(zeros);
+  workspace.free(digits);
 }
 
 /** Rotates one value that has a zero digit, the `c`-th output: its zeros become primes where signs change. */
@@ -94,7 +96,7 @@ function rotateZeros(
 ): void {
   const { engine } = workspace;
   const { threads, rings, stride } = engine;
-  const filled = engine.allocate(1, limbs);
+  const filled = workspace.make(1, limbs);
   steps.forEach((step, t) => {
     const { marks } = engine.automorphisms.rotation(step);
     for (let j = 0; j < limbs; j++) {
@@ -110,5 +112,5 @@ function rotateZeros(
       limbs,
     );
   });
-  engine.memory.free(filled.address);
+  workspace.free(filled);
 }

@@ -31,13 +31,15 @@ export class PackedWeights {
    * @throws BlindbeatError INTERNAL for periods whose blocks are shorter than a vector of the kernels
    */
   pack(owner: object, rows: (PeriodicPlain | null)[][], limbs: number): (RowGroup | null)[] {
-    let groups = this.#packed.get(owner);
-    if (!groups) {
-      groups = [];
-      for (let row = 0; row < rows.length; row += GROUP_ROWS)
-        groups.push(this.#packGroup(rows.slice(row, row + GROUP_ROWS), limbs));
-      this.#packed.set(owner, groups);
-    }
+    const known = this.#packed.get(owner);
+    if (known) return known;
+    const count = Math.ceil(rows.length / GROUP_ROWS);
+    const groups = this.#memory.together(() =>
+      Array.from({ length: count }, (_, g) =>
+        this.#packGroup(rows.slice(GROUP_ROWS * g, GROUP_ROWS * (g + 1)), limbs),
+      ),
+    );
+    this.#packed.set(owner, groups);
     return groups;
   }
 

@@ -19,16 +19,23 @@ import {
   type SEALContext,
   type ServerModule,
 } from '../../seal/seal.ts';
-import type { EncryptedResult, Executor, LoadedEvaluationKeys, Polynomials } from '../executor.ts';
+import {
+  type EncryptedResult,
+  type Executor,
+  foreignKeys,
+  type LoadedEvaluationKeys,
+  type Polynomials,
+} from '../executor.ts';
 import { encodeProgram, type Program, run } from '../program.ts';
 import { SealBackend, SealEngine, type SealSwitchingKeys } from './backend.ts';
 
 /** Keys as SEAL holds them. */
 class SealEvaluationKeys implements LoadedEvaluationKeys {
-  relinearisation: RelinKeys | null = null;
-  readonly galois = new Map<number, GaloisKeys>();
+  #relinearisation: RelinKeys | null = null;
+  readonly #galois = new Map<number, GaloisKeys>();
   /** Encrypts under the client's public key: for re-randomising replies. */
-  encryptor: Encryptor | null = null;
+  #encryptor: Encryptor | null = null;
+  #disposed = false;
   readonly #engine: SealEngine;
   readonly #owned: Handle[] = [];
 
@@ -39,11 +46,9 @@ class SealEvaluationKeys implements LoadedEvaluationKeys {
   setSwitchingKey({ step }: PlannedKey, digits: Iterable<RawCiphertext>): void {
     const { n } = this.#engine.parameters;
     if (step === null) {
-      this.relinearisation = this.#own(new this.#engine.seal.module.RelinKeys());
-      this.#load(
-        this.relinearisation,
-        writeSwitchingKey(this.#keyLevel, 1, 0, [...digits].map(writeCiphertext)),
-      );
+      const relinearisation = this.#own(new this.#engine.seal.module.RelinKeys());
+      this.#load(relinearisation, writeSwitchingKey(this.#keyLevel, 1, 0, [...digits].map(writeCiphertext)));
+      this.#relinearisation = relinearisation;
       return;
     }
     const key = this.#own(new this.#engine.seal.module.GaloisKeys());
@@ -51,22 +56,31 @@ class SealEvaluationKeys implements LoadedEvaluationKeys {
       key,
       writeSwitchingKey(this.#keyLevel, n, galoisIndex(step, n), [...digits].map(writeCiphertext)),
     );
-    this.galois.set(step, key);
+    this.#galois.set(step, key);
   }
 
   setPublicKey(raw: RawCiphertext): void {
     const { module } = this.#engine.seal;
     const publicKey = this.#own(new module.PublicKey());
     this.#load(publicKey, writeCiphertext(raw));
-    this.encryptor = this.#own(new module.Encryptor(this.#engine.context, publicKey));
+    this.#encryptor = this.#own(new module.Encryptor(this.#engine.context, publicKey));
   }
 
-  /** The keys for evaluating. */
-  get switching(): SealSwitchingKeys {
-    return { relinearisation: this.relinearisation!, galois: this.galois };
+  /**
+   * The keys for evaluating in `engine`.
+   *
+   * @throws BlindbeatError MISMATCH for another engine, or when they are disposed
+   */
+  of(engine: SealEngine): { switching: SealSwitchingKeys; encryptor: Encryptor } {
+    if (engine !== this.#engine || this.#disposed) throw foreignKeys();
+    if (!this.#relinearisation || !this.#encryptor)
+      throw new BlindbeatError('INTERNAL', 'the evaluation keys are not complete');
+    const switching = { relinearisation: this.#relinearisation, galois: this.#galois };
+    return { switching, encryptor: this.#encryptor };
   }
 
   [Symbol.dispose](): void {
+    this.#disposed = true;
     this.#engine.seal.free(...this.#owned.splice(0));
   }
 
@@ -90,6 +104,8 @@ class SealEvaluationKeys implements LoadedEvaluationKeys {
 export class SealExecutor implements Executor {
   /** node-seal computes on one. */
   readonly threads = 1;
+  /** SEAL does not tell. */
+  readonly memoryInUse = 0;
   readonly #engine: SealEngine;
   readonly #program: Program<PeriodicPlain>;
 
@@ -104,9 +120,12 @@ export class SealExecutor implements Executor {
    * @throws BlindbeatError ENVIRONMENT where node-seal cannot be loaded
    */
   static async open(circuit: Circuit): Promise<SealExecutor> {
-    const engine = new SealEngine(await loadSeal<ServerModule>(), circuit.parameters);
+    using owned = new DisposableStack();
+    const engine = owned.use(new SealEngine(await loadSeal<ServerModule>(), circuit.parameters));
     using backend = new SealBackend(engine, null);
-    return new SealExecutor(engine, encodeProgram(backend, circuit));
+    const executor = new SealExecutor(engine, encodeProgram(backend, circuit));
+    owned.move();
+    return executor;
   }
 
   get liveHandles(): number {
@@ -126,16 +145,15 @@ export class SealExecutor implements Executor {
   }
 
   evaluate(request: RawCiphertext, keys: LoadedEvaluationKeys, onStage?: OnStage): EncryptedResult {
-    if (!(keys instanceof SealEvaluationKeys)) {
-      throw new BlindbeatError('MISMATCH', 'the evaluation keys were loaded for another backend');
-    }
+    if (!(keys instanceof SealEvaluationKeys)) throw foreignKeys();
     const { seal } = this.#engine;
+    const { switching, encryptor } = keys.of(this.#engine);
     const input = this.#load(request);
-    const backend = new SealBackend(this.#engine, keys.switching);
+    const backend = new SealBackend(this.#engine, switching);
     try {
       const result = run(backend, this.#program, input, onStage);
-      const scores = this.#rerandomise(result.scores, keys.encryptor!);
-      return result.map ? { scores, map: this.#rerandomise(result.map, keys.encryptor!) } : { scores };
+      const scores = this.#rerandomise(result.scores, encryptor);
+      return result.map ? { scores, map: this.#rerandomise(result.map, encryptor) } : { scores };
     } finally {
       backend[Symbol.dispose]();
       seal.free(input);

@@ -17,6 +17,8 @@ export class WasmMemory {
   readonly #free: [number, number][] = [];
   readonly #sizes = new Map<number, number>();
   #words: Uint32Array;
+  /** What was allocated since the outermost `together` began. */
+  #log: number[] | null = null;
 
   constructor() {
     this.memory = new WebAssembly.Memory({ initial: GROWTH, maximum: MAX_PAGES, shared: true });
@@ -51,7 +53,25 @@ export class WasmMemory {
     range[0] += size;
     if (range[0] === range[1]) this.#free.splice(index, 1);
     this.#sizes.set(address, size);
+    this.#log?.push(address);
     return address;
+  }
+
+  /** Runs what allocates several times and keeps it all; if it throws, everything of it is given back. */
+  together<T>(make: () => T): T {
+    const outer = this.#log;
+    const log: number[] = [];
+    this.#log = log;
+    try {
+      const made = make();
+      outer?.push(...log);
+      return made;
+    } catch (error) {
+      for (const address of log) if (this.#sizes.has(address)) this.free(address);
+      throw error;
+    } finally {
+      this.#log = outer;
+    }
   }
 
   /** Gives back what `allocate` gave. */

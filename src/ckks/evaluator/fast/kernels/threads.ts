@@ -106,6 +106,7 @@ export class Threads implements Disposable {
     Atomics.store(words, this.#control / 4 + CONTROL.epoch, STOP);
     Atomics.notify(words, this.#control / 4 + CONTROL.epoch);
     for (const worker of this.#workers.splice(0)) worker.terminate();
+    this.#failure ??= new Error('the threads have ended');
   }
 
   /** The address `offset` bytes into the scratch memory of whichever thread makes the call. */
@@ -145,24 +146,32 @@ export class Threads implements Disposable {
       this.run();
       return results;
     } finally {
-      this.#collecting = false;
-      this.#phases = [[]];
-      this.#length = 0;
+      this.discard();
     }
+  }
+
+  /** Forgets what was noted and not carried out, as after an error on the way. */
+  discard(): void {
+    this.#collecting = false;
+    this.#phases = [[]];
+    this.#length = 0;
   }
 
   /**
    * Carries out what was noted.
    *
-   * @throws BlindbeatError INTERNAL when a thread failed
+   * @throws BlindbeatError INTERNAL when a thread failed, now or before: no program runs any more; ENVIRONMENT
+   * when there is no room for the program
    */
   run(): void {
     this.phase();
     if (this.#collecting) return;
     this.#note(0, []);
-    this.#write(this.#phases.filter((tasks) => tasks.length > 0));
-    this.#length = 0;
-    this.#phases = [[]];
+    try {
+      this.#write(this.#phases.filter((tasks) => tasks.length > 0));
+    } finally {
+      this.discard();
+    }
     try {
       if (this.#failure === undefined && this.module.lead(this.#control, this.#scratch) === 0) return;
       this.#failure ??= new Error('a worker thread ended');
@@ -208,9 +217,10 @@ export class Threads implements Disposable {
     const calls = tasks + phases.reduce((sum, phase) => sum + phase.length, 0);
     const length = calls + this.#length;
     if (this.#program.words < length) {
-      if (this.#program.words > 0) memory.free(this.#program.address);
       const words = 2 ** Math.ceil(Math.log2(length));
-      this.#program = { address: memory.allocate(4 * words), words };
+      const longer = { address: memory.allocate(4 * words), words };
+      if (this.#program.words > 0) memory.free(this.#program.address);
+      this.#program = longer;
     }
     const { address } = this.#program;
     const { words } = memory;
