@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Plan } from '../ckks/planner/plan.ts';
-import { BlindbeatError } from '../errors.ts';
+import { BlindbeatError, ERROR_CODES } from '../errors.ts';
 import type { FromServer, OpenOptions, ToServer } from '../service/server-process.ts';
 import type { CallOptions, ServerReply, Transport } from './transport.ts';
 
@@ -137,12 +137,17 @@ export class ProcessTransport implements Transport {
   }
 
   #receive(message: FromServer): void {
-    if (message.type === 'progress') this.#onProgress(message.done);
-    else if (message.type === 'error') this.#fail(errorOf(message));
-    else {
-      this.#waiting?.resolve(message);
-      this.#waiting = null;
+    if (message.type === 'progress') {
+      this.#onProgress(message.done);
+      return;
     }
+    if (message.type === 'error' && (isFatal(message) || !this.#waiting)) {
+      this.#fail(errorOf(message));
+      return;
+    }
+    if (message.type === 'error') this.#waiting?.reject(errorOf(message));
+    else this.#waiting?.resolve(message);
+    this.#waiting = null;
   }
 
   #fail(error: Error): void {
@@ -166,8 +171,13 @@ export class ProcessTransport implements Transport {
   }
 }
 
+/** A refusal leaves the process as it was; after a fault of ours nobody knows. */
+function isFatal({ code }: Answer<'error'>): boolean {
+  return code === undefined || code === 'INTERNAL' || !Object.hasOwn(ERROR_CODES, code);
+}
+
 function errorOf({ code, message, stack }: Answer<'error'>): Error {
-  if (code) return new BlindbeatError(code, message);
+  if (code && Object.hasOwn(ERROR_CODES, code)) return new BlindbeatError(code, message);
   const error = new Error(`in the server process: ${message}`);
   if (stack) error.stack = stack;
   return error;

@@ -30,38 +30,61 @@ export type FromServer =
   /** Without a code it is a fault of ours. */
   | { type: 'error'; code?: ErrorCode; message: string; stack?: string };
 
-let server: Server;
-let keys: EvaluationKeys;
+let opening = false;
+let server: Server | undefined;
+let keys: EvaluationKeys | undefined;
 let file: Uint8Array | null = null;
 let received = 0;
 
 async function answer(message: ToServer): Promise<FromServer | null> {
   switch (message.type) {
-    case 'open':
-      server = await Server.open(compile(await loadModel(message.model), message.options), message.options);
+    case 'open': {
+      if (opening) throw outOfTurn('it opens one model, and has been told which');
+      opening = true;
+      const { model, options } = message;
+      server = await Server.open(compile(await loadModel(model), options), options);
       return { type: 'opened', plan: server.plan };
+    }
     case 'keys':
-      return takeKeys(message.piece, message.last);
+      return takeKeys(opened(), message.piece, message.last);
     case 'infer':
-      return infer(message.request);
+      return infer(opened(), message.request);
+    default:
+      throw outOfTurn('it knows no such message');
   }
 }
 
-/** Puts the pieces of the evaluation keys together as they arrive; the size is known, so no more is held. */
-function takeKeys(piece: Uint8Array, last: boolean): FromServer | null {
+function opened(): Server {
+  if (server) return server;
+  throw outOfTurn('it has no model yet');
+}
+
+function outOfTurn(why: string): BlindbeatError {
+  return new BlindbeatError('USAGE', `the server process cannot do that now: ${why}`);
+}
+
+/**
+ * Puts the pieces of the evaluation keys together as they arrive; the size is known, so no more is held. Keys
+ * that were loaded before give way.
+ */
+function takeKeys(server: Server, piece: Uint8Array, last: boolean): FromServer | null {
   file ??= new Uint8Array(server.plan.bytes.evaluationKeys);
-  if (received + piece.length > file.length) {
-    throw new BlindbeatError('FORMAT', `expected evaluation keys of ${file.length} bytes, got more`);
-  }
-  file.set(piece, received);
+  const most = file.length;
+  const whole = received + piece.length <= most;
+  if (whole) file.set(piece, received);
   received += piece.length;
   if (!last) return null;
-  keys = server.loadKeys(file.subarray(0, received), (done) => send({ type: 'progress', done }));
-  file = null;
+  const bytes = file.subarray(0, received);
+  [file, received] = [null, 0];
+  if (!whole) throw new BlindbeatError('FORMAT', `expected evaluation keys of ${most} bytes, got more`);
+  keys?.[Symbol.dispose]();
+  keys = undefined;
+  keys = server.loadKeys(bytes, (done) => send({ type: 'progress', done }));
   return { type: 'loaded' };
 }
 
-function infer(request: Uint8Array): FromServer {
+function infer(server: Server, request: Uint8Array): FromServer {
+  if (!keys) throw outOfTurn('it has no keys yet');
   const clock = stageClock((_, index) => send({ type: 'progress', done: index + 1 }));
   const reply = server.evaluate(request, keys, clock.onStage);
   return { type: 'reply', reply, ...clock.stop(), threads: server.threads, peakMemory: peakMemory() };

@@ -4,7 +4,11 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { ProcessTransport } from '../../src/client/process-transport.ts';
+import { Session } from '../../src/client/session.ts';
+import { loadModel } from '../../src/model/files.ts';
+import { forward } from '../../src/model/forward.ts';
 import { saveSmallModel, temporaryFolder } from '../cli/helpers.ts';
+import { UNWATCHED } from '../helpers/local-server.ts';
 
 const folder = temporaryFolder();
 const model = join(folder, 'small');
@@ -35,6 +39,36 @@ describe('ProcessTransport', () => {
     await server.sendKeys(new Uint8Array(plan.bytes.evaluationKeys));
     await server.sendKeys(new Uint8Array(1));
     await expect(server.loadKeys()).rejects.toMatchObject({ code: 'FORMAT' });
+  });
+
+  test('when requests, keys and turns are wrong then each is refused and the next good one is answered', async () => {
+    using server = ProcessTransport.start();
+    const early = { code: 'USAGE', message: expect.stringContaining('no model yet') };
+    await expect(server.infer(new Uint8Array(9))).rejects.toMatchObject(early);
+    await expect(server.loadKeys()).rejects.toMatchObject(early);
+    const { manifest, bytes } = await server.open(model, { outputs: 'scores', threads: 1 });
+    await expect(server.open(model, {})).rejects.toMatchObject({ code: 'USAGE' });
+    await expect(server.infer(new Uint8Array(9))).rejects.toMatchObject({
+      code: 'USAGE',
+      message: expect.stringContaining('no keys yet'),
+    });
+    await server.sendKeys(new Uint8Array(bytes.evaluationKeys));
+    await expect(server.loadKeys()).rejects.toMatchObject({ code: 'FORMAT' });
+    const watch = { ...UNWATCHED, signal: new AbortController().signal };
+    using session = await Session.open(server, manifest, watch);
+    for (const size of [0, 9, bytes.request])
+      await expect(server.infer(new Uint8Array(size))).rejects.toMatchObject({ code: 'FORMAT' });
+    const segment = Float32Array.from({ length: 2048 }, (_, i) => 0.8 * Math.sin(i / 7));
+    const { decrypted } = await session.classify(segment);
+    const { scores } = forward(await loadModel(model), segment);
+    for (const [c, score] of decrypted.scores.entries())
+      expect(Math.abs(score - scores[c])).toBeLessThan(1e-2);
+  });
+
+  test('when the process answers with an error of no known code then it is a fault', async () => {
+    const code = "process.send({ type: 'error', code: 'toString', message: 'x' })";
+    using server = ProcessTransport.start(await serverThat(code));
+    await expect(server.open(model, {})).rejects.toThrow('in the server process: x');
   });
 
   test.each([
