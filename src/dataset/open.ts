@@ -1,12 +1,17 @@
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { unzipSync } from 'fflate';
 import { BlindbeatError } from '../errors.ts';
+import { isFile, readWholeNow } from '../files/input.ts';
 import { type Dataset, type FileSource, listRecords, parseReference } from './cinc2017.ts';
 import { PAGE, REFERENCE, ZIP } from './source.ts';
+import { unzip } from './zip.ts';
 
 /** What the zip file unpacks to. */
 const FOLDER = 'training2017';
+const MOST_ZIP_BYTES = 2e9;
+/** The official set has 142 MB in files of up to 37 kB. */
+const MOST_UNPACKED = { file: 100e6, all: 1e9 };
+const MOST_LABEL_BYTES = 10e6;
 
 /**
  * Opens the CinC 2017 training set: `training2017.zip`, the folder that it unpacks to, or a folder that holds
@@ -40,7 +45,8 @@ export function openDataset(path: string): Dataset {
 function readReference(source: FileSource, found: string): string {
   if (source.has(REFERENCE)) return new TextDecoder().decode(source.read(REFERENCE));
   const beside = join(dirname(found), REFERENCE);
-  if (existsSync(beside)) return readFileSync(beside, 'utf8');
+  if (isFile(beside))
+    return new TextDecoder().decode(readWholeNow(beside, { what: 'labels', limit: MOST_LABEL_BYTES }));
   throw new BlindbeatError(
     'ENVIRONMENT',
     `The labels ${REFERENCE} are neither inside ${found} nor at ${beside}. ` +
@@ -50,22 +56,24 @@ function readReference(source: FileSource, found: string): string {
 
 function openFolder(folder: string): FileSource {
   return {
-    has: (name) => existsSync(join(folder, name)),
-    read: (name) => readFileSync(join(folder, name)),
+    has: (name) => isFile(join(folder, name)),
+    read: (name) => readWholeNow(join(folder, name), { what: 'a record', limit: MOST_UNPACKED.file }),
   };
 }
 
 /** All the records' files of a zip, by name without folders. */
 function openZip(path: string): FileSource {
   const files = new Map<string, Uint8Array>();
+  const zip = readWholeNow(path, { what: 'a zip file of records', limit: MOST_ZIP_BYTES });
   try {
     const wanted = /\.(hea|mat)$|(^|\/)REFERENCE-v3\.csv$/;
-    const all = unzipSync(readFileSync(path), { filter: (file) => wanted.test(file.name) });
-    for (const [name, bytes] of Object.entries(all)) files.set(name.slice(name.lastIndexOf('/') + 1), bytes);
+    const all = unzip(zip, wanted, MOST_UNPACKED);
+    for (const [name, bytes] of all) files.set(name.slice(name.lastIndexOf('/') + 1), bytes);
   } catch (cause) {
+    const { message } = cause as Error;
     throw new BlindbeatError(
       'ENVIRONMENT',
-      `${path} cannot be unpacked: expected the official ${ZIP}. Download it again.`,
+      `${path} cannot be unpacked: ${message}. Expected the official ${ZIP}. Download it again.`,
       { cause },
     );
   }
@@ -76,9 +84,9 @@ function openZip(path: string): FileSource {
 }
 
 function holdsRecords(path: string): boolean {
-  return existsSync(path) && readdirSync(path).some((name) => name.endsWith('.hea'));
-}
-
-function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+  try {
+    return readdirSync(path).some((name) => name.endsWith('.hea'));
+  } catch {
+    return false; // no folder, or not one that we may look into
+  }
 }

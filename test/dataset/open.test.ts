@@ -5,6 +5,7 @@ import { zipSync } from 'fflate';
 import { afterAll, describe, expect, test } from 'vitest';
 import { CINC_CLASSES, parseReference } from '../../src/dataset/cinc2017.ts';
 import { openDataset } from '../../src/dataset/open.ts';
+import { ODD_FILES, type OddFile, putOdd } from '../helpers/odd-files.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'blindbeat-dataset-'));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -99,6 +100,40 @@ describe('openDataset', () => {
       expect(() => openDataset(path)).toThrow(message);
     });
   }
+});
+
+describe('a data set with parts that are no files', () => {
+  test.each(Object.keys(ODD_FILES) as OddFile[])(
+    'when %s stands for them, then no part is read',
+    async (kind) => {
+      const at = folder(`odd ${kind.replace('/', ' ')}`.replace('/', ' '), {
+        ...files(),
+        'REFERENCE-v3.csv': REFERENCE,
+      });
+      rmSync(join(at, 'A00001.mat'));
+      await putOdd(kind, join(at, 'A00001.mat'));
+      const { records, missing } = openDataset(at);
+      if (kind === 'a file of 10 TB') expect(() => records[0].recording()).toThrow(ODD_FILES[kind]);
+      else expect([records.map((r) => r.id), missing]).toEqual([['A00002'], ['A00001', 'A00003']]);
+      rmSync(join(at, 'REFERENCE-v3.csv'));
+      await putOdd(kind, join(at, 'REFERENCE-v3.csv'));
+      const words = kind === 'a file of 10 TB' ? ODD_FILES[kind] : 'are neither inside';
+      expect(() => openDataset(at)).toThrow(words);
+      const zipAt = folder(`zip ${kind}`.replaceAll('/', ' '), {});
+      await putOdd(kind, join(zipAt, 'training2017.zip'));
+      expect(() => openDataset(zipAt)).toThrow(
+        kind === 'a file of 10 TB' ? ODD_FILES[kind] : 'There is no CinC 2017 data set',
+      );
+    },
+  );
+
+  test('when a zip is a bomb, then it is not unpacked', () => {
+    const bomb = zipSync({ 'A00001.mat': new Uint8Array(101e6), 'A00001.hea': new Uint8Array(1) });
+    const at = folder('bomb', { 'training2017.zip': bomb, 'REFERENCE-v3.csv': REFERENCE });
+    expect(() => openDataset(at)).toThrow(
+      expect.objectContaining({ code: 'ENVIRONMENT', message: expect.stringContaining('are too many') }),
+    );
+  });
 });
 
 const SHARED = join(import.meta.dirname, '../../../shared/data/cinc2017');
