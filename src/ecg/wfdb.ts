@@ -59,6 +59,9 @@ const FORMATS: Record<number, StorageFormat> = {
   },
 };
 
+/** Polysomnographies have some dozens. */
+const MOST_SIGNALS = 512;
+
 /** mV per unit of a header; a signal in another unit is no ECG. */
 const MILLIVOLTS: Record<string, number> = { mv: 1, uv: 1e-3, µv: 1e-3, μv: 1e-3, v: 1e3 };
 
@@ -89,8 +92,8 @@ export function parseHeader(text: string): WfdbHeader {
     );
   }
   const signalCount = integer(count);
-  if (!(signalCount > 0)) {
-    return fail(record.number, 'a record line "name signals rate samples" with at least one signal');
+  if (!(signalCount > 0 && signalCount <= MOST_SIGNALS)) {
+    return fail(record.number, `a record line "name signals rate samples" with 1 to ${MOST_SIGNALS} signals`);
   }
   const rate = rateField === undefined ? 250 : Number.parseFloat(rateField);
   if (!(rate > 0) || !Number.isFinite(rate)) return fail(record.number, 'a positive sampling rate in Hz');
@@ -114,7 +117,7 @@ function parseSignal(
   const [file, storage, gainField, , zero] = fields;
   const format = /^(\d+)(?:x(\d+))?(?::\d+)?(?:\+(\d+))?$/.exec(storage ?? '');
   if (!format) return fail(line, 'a signal line "file format gain ..."');
-  if (/[\\/~]|^\.*$|^-$/.test(file)) {
+  if (/[\\/~:*?"<>|\p{C}]|^\.*$|^-$/u.test(file)) {
     return fail(line, 'a signal file beside the header, without a folder in its name');
   }
   if (!(Number(format[1]) in FORMATS)) {

@@ -1,14 +1,19 @@
 import { existsSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { BlindbeatError } from '../errors.ts';
+import { readWhole } from '../files/input.ts';
 import { makeFolder, OutputFiles } from '../files/output.ts';
 import { parseModel, serialiseModel } from './format.ts';
 import type { Model } from './model.ts';
 
 const JSON_FILE = 'model.json';
 const WEIGHTS_FILE = 'weights.bin';
+/** A description of as many layers as a ciphertext has levels has some kB, with all its metrics. */
+const MOST_JSON_BYTES = 16e6;
+/** A hundred times as many weights as the largest model that was ever planned. */
+const MOST_WEIGHT_BYTES = 500e6;
 
 /**
  * Loads a model by the name of a shipped one (`deepcardio-deg2`) or by its folder.
@@ -17,8 +22,10 @@ const WEIGHTS_FILE = 'weights.bin';
  */
 export async function loadModel(nameOrFolder: string): Promise<Model> {
   const folder = await modelFolder(nameOrFolder);
-  const text = await read(join(folder, JSON_FILE));
-  const weights = await read(join(folder, WEIGHTS_FILE));
+  const read = (name: string, what: string, limit: number) =>
+    readWhole(join(folder, name), { what, limit, tooLarge: 'MODEL' });
+  const text = await read(JSON_FILE, 'the description of a model', MOST_JSON_BYTES);
+  const weights = await read(WEIGHTS_FILE, 'the weights of a model', MOST_WEIGHT_BYTES);
   let json: unknown;
   try {
     json = JSON.parse(new TextDecoder().decode(text));
@@ -78,12 +85,4 @@ function shippedFolder(): string {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(folder, 'package.json')) && dirname(folder) !== folder) folder = dirname(folder);
   return join(folder, 'models');
-}
-
-async function read(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path);
-  } catch (cause) {
-    throw new BlindbeatError('FILE', `${path} cannot be read.`, { cause });
-  }
 }

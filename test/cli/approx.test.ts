@@ -137,6 +137,6 @@ describe('approx', () => {
   test('when the samples are missing then the error names the file', async () => {
     const { code, stderr } = await blindbeat('approx', 'relu', '--degree', '3', '--samples', '/no/where');
     expect(code).toBe(8);
-    expect(stderr).toContain('/no/where cannot be read');
+    expect(stderr).toContain('at /no/where: there is no such file');
   });
 });

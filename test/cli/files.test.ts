@@ -2,7 +2,8 @@ import { existsSync, statSync } from 'node:fs';
 import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { isReadableByOthers, readManifest, requireEcgSize } from '../../src/cli/files/input.ts';
+import { isReadableByOthers, readManifest } from '../../src/cli/files/input.ts';
+import { readRecording } from '../../src/ecg/files.ts';
 import { OutputFiles, requireDistinct, writeOutput } from '../../src/files/output.ts';
 import { temporaryFolder } from './helpers.ts';
 
@@ -74,7 +75,7 @@ describe('files that are too large', () => {
   test('when an ECG file is larger than any ECG then it is not read', async () => {
     await writeFile(at('huge.csv'), '');
     await truncate(at('huge.csv'), 600e6);
-    await expect(requireEcgSize(at('huge.csv'))).rejects.toMatchObject({
+    await expect(readRecording(at('huge.csv'))).rejects.toMatchObject({
       code: 'ECG',
       message: expect.stringContaining('600 MB'),
     });

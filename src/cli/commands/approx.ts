@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ACTIVATIONS } from '../../approx/activations.ts';
 import { type Approximation, isComposite, METHODS, type Method } from '../../approx/approximation.ts';
@@ -11,6 +10,7 @@ import { drawSvg } from '../../charts/svg.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { OutputFiles, requireWritable } from '../../files/output.ts';
 import { short } from '../../measure/format.ts';
+import { readTextFile } from '../files/input.ts';
 import { examples, number } from '../options.ts';
 import { drawCurves } from '../terminal/curve-drawing.ts';
 import {
@@ -27,6 +27,8 @@ import { table } from '../terminal/table.ts';
 
 /** As many characters of an expression as there is room for in the title of a picture. */
 const PICTURE_CHARACTERS = 48;
+/** Some million numbers. */
+const MOST_SAMPLE_BYTES = 100e6;
 
 interface ApproxOptions {
   degree: number[];
@@ -256,9 +258,7 @@ function rangeOf(options: ApproxOptions, samples?: number[]): [number, number] {
 
 /** Numbers between blanks, line breaks, commas or semicolons. */
 async function readSamples(path: string): Promise<number[]> {
-  const text = await readFile(path, 'utf8').catch((cause) => {
-    throw new BlindbeatError('FILE', `${path} cannot be read (${cause.code}). Check the path.`, { cause });
-  });
+  const text = await readTextFile(path, 'numbers', MOST_SAMPLE_BYTES);
   const words = text.split(/[\s,;]+/).filter((word) => word !== '');
   const samples = words.map(Number);
   const wrong = samples.findIndex((v) => !Number.isFinite(v));

@@ -1,4 +1,4 @@
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Argument, type Command } from 'commander';
 import { CINC_CLASSES, type CincClass, parseReference } from '../../dataset/cinc2017.ts';
@@ -20,6 +20,7 @@ import {
 import { BlindbeatError } from '../../errors.ts';
 import { makeFolder } from '../../files/output.ts';
 import { formatBytes, formatCount } from '../../measure/format.ts';
+import { readTextFile } from '../files/input.ts';
 import { examples, jsonOption } from '../options.ts';
 import { interruptible } from '../terminal/interrupt.ts';
 import { type Io, printJson, printLines, warn } from '../terminal/io.ts';
@@ -35,6 +36,7 @@ type CheckedBy = 'known SHA-256' | 'SHA256SUMS.txt of the server' | 'size and la
 type Fetched = Downloaded & { path: string; checkedBy: CheckedBy };
 
 const MAX_SUMS_BYTES = 10e6;
+const MAX_LABEL_BYTES = 10e6;
 /** For servers with files of their own; the official zip has 99 MB. */
 const MAX_FILE_BYTES = 2e9;
 
@@ -192,7 +194,7 @@ class Source {
 
 /** The labels that were fetched are removed if they are others, so that the next call gets them again. */
 async function requireOfficialLabels({ path, status }: Fetched): Promise<void> {
-  const got = countLabels([...parseReference(await readFile(path, 'utf8')).values()]);
+  const got = countLabels([...parseReference(await readTextFile(path, 'labels', MAX_LABEL_BYTES)).values()]);
   if (CINC_CLASSES.every((label) => got[label] === LABELS[label])) return;
   if (status !== 'there') await rm(path, { force: true });
   throw new BlindbeatError(

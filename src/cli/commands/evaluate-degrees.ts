@@ -1,13 +1,12 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { CellMethod, Mode } from '../../../training/degrees/cells.ts';
 import type { DegreesReport, DegreesSetting } from '../../../training/degrees/degrees.ts';
 import type { DegreesOptions } from '../../../training/degrees/texts.ts';
-import { BlindbeatError } from '../../errors.ts';
 import { makeFolder } from '../../files/output.ts';
 import { NOT_A_DEVICE } from '../../model/classes.ts';
 import { loadModel } from '../../model/files.ts';
+import { readTextFile } from '../files/input.ts';
 import { writeOutputs } from '../files/outputs.ts';
 import { examples, jsonOption, listOption, oneOf, threadsOption, wholeNumber } from '../options.ts';
 import { interruptible } from '../terminal/interrupt.ts';
@@ -34,6 +33,7 @@ const METHODS = ['chebyshev', 'least-squares', 'minimax'] as const satisfies Cel
 const DEGREES = [2, 3, 4, 5, 7, 8, 11, 15, 16];
 /** The largest degree of `approximate`. */
 const MOST_DEGREE = 63;
+const MOST_REMARK_BYTES = 1e6;
 const FILES = {
   markdown: 'README.md',
   html: 'report.html',
@@ -123,7 +123,10 @@ async function evaluateDegrees(
 ): Promise<void> {
   const { out, seed } = options;
   await makeFolder(out);
-  const remarks = options.remarks === undefined ? undefined : await readRemarks(options.remarks);
+  const remarks =
+    options.remarks === undefined
+      ? undefined
+      : await readTextFile(options.remarks, 'remarks', MOST_REMARK_BYTES);
   const baseline = await loadModel(options.model);
   const { measureDegrees, streamReporter } = await load();
   const report = await measureDegrees(options, {
@@ -156,12 +159,6 @@ async function evaluateDegrees(
     `  ${colours.dim(NOT_A_DEVICE)}`,
     ...Object.values(FILES).map((name) => `  written: ${printable(join(out, name))}`),
   ]);
-}
-
-async function readRemarks(path: string): Promise<string> {
-  return readFile(path, 'utf8').catch((cause) => {
-    throw new BlindbeatError('FILE', `${path} cannot be read (${cause.code}).`, { cause });
-  });
 }
 
 async function loadTraining(): Promise<Training> {

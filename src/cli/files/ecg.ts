@@ -7,7 +7,6 @@ import { synthesise } from '../../ecg/synth.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { number, wholeNumber } from '../options.ts';
 import { printable } from '../terminal/io.ts';
-import { requireEcgSize } from './input.ts';
 
 /** What a user says about the ECG. */
 export interface EcgOptions {
@@ -68,7 +67,6 @@ async function fromFile(path: string, { rhythm, seed, rate }: EcgOptions): Promi
       `--rhythm and --seed are for the synthetic ECG: give either them or the file ${path}`,
     );
   }
-  await requireEcgSize(path);
   const recording = await readRecording(path, { rate });
   if (rate !== undefined && Math.abs(recording.rate / rate - 1) > 0.01) {
     throw new BlindbeatError(

@@ -1,4 +1,4 @@
-import { open, readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { parseCalibration } from '../../ckks/calibrate.ts';
 import type { Costs } from '../../ckks/planner/cost.ts';
 import {
@@ -11,13 +11,11 @@ import {
 import { bodySizes, type WireSizes, wireSizes } from '../../ckks/wire/file-sizes.ts';
 import { type Manifest, parseManifest } from '../../ckks/wire/manifest.ts';
 import { BlindbeatError } from '../../errors.ts';
-import { formatBytes } from '../../measure/format.ts';
+import { type Head, readHead, readWhole } from '../../files/input.ts';
 
 /** Larger than any header: what is read of a file before it is known to be of the right kind and size. */
 const HEAD_BYTES = 8192;
 const MAX_JSON_BYTES = 1 << 20;
-/** No text or record of one lead is larger; a day at 1000 Hz as CSV is not either. */
-const MAX_ECG_BYTES = 500e6;
 
 const SIZE_OF: Record<Kind, keyof WireSizes> = {
   'secret key': 'secretKey',
@@ -41,8 +39,8 @@ export async function readContainerFile(
 ): Promise<Uint8Array> {
   const name = SIZE_OF[kind];
   const expected = { planHash: manifest.planHash, keyId, bodyBytes: bodySizes(manifest)[name] };
-  await readHeaderFile(path, kind, expected);
-  const size = await sizeOf(path, kind);
+  const { size, bytes: head } = await readHeadOf(path, kind);
+  await inFile(path, () => readHeader(head, kind, expected));
   const right = wireSizes(manifest)[name];
   if (size !== right) {
     throw new BlindbeatError(
@@ -50,7 +48,7 @@ export async function readContainerFile(
       `${path}: expected a blindbeat ${kind} of ${right} bytes, but it has ${size}: it was cut off or added to`,
     );
   }
-  const bytes = await read(path);
+  const bytes = await readWhole(path, { what: nameOf(kind), limit: right });
   // Before long work. Evaluation keys are large, and checked when they are loaded.
   if (kind !== 'evaluation keys') await inFile(path, () => readContainer(bytes, kind, expected));
   return bytes;
@@ -66,20 +64,16 @@ export async function readHeaderFile<K extends Kind>(
   kind: K,
   expected: Expected = {},
 ): Promise<Header<K>> {
-  await sizeOf(path, kind);
-  return inFile(path, async () => readHeader(await readHead(path), kind, expected).header);
+  const { bytes } = await readHeadOf(path, kind);
+  return inFile(path, () => readHeader(bytes, kind, expected).header);
 }
 
-async function readHead(path: string): Promise<Uint8Array> {
-  const file = await open(path).catch((cause) => {
-    throw unreadable(path, cause);
-  });
-  try {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
-    return new Uint8Array(buffer.buffer, buffer.byteOffset, bytesRead);
-  } finally {
-    await file.close();
-  }
+function readHeadOf(path: string, kind: Kind): Promise<Head> {
+  return readHead(path, HEAD_BYTES, { what: nameOf(kind) });
+}
+
+function nameOf(what: string): string {
+  return `a blindbeat ${what}`;
 }
 
 /**
@@ -100,38 +94,10 @@ export async function readCosts(path: string): Promise<Costs> {
   return readJson(path, 'cost file', (value) => parseCalibration(value).costs);
 }
 
-async function readJson<T>(
-  path: string,
-  what: 'manifest' | 'cost file',
-  parse: (value: unknown) => T,
-): Promise<T> {
-  const size = await sizeOf(path, what);
-  if (size > MAX_JSON_BYTES) {
-    throw new BlindbeatError(
-      'FORMAT',
-      `${path}: expected a blindbeat ${what} of a few kB, but the file has ${formatBytes(size)}`,
-    );
-  }
-  const text = new TextDecoder().decode(await read(path));
+async function readJson<T>(path: string, what: string, parse: (value: unknown) => T): Promise<T> {
+  const limit = { what: nameOf(what), limit: MAX_JSON_BYTES, tooLarge: 'FORMAT' } as const;
+  const text = new TextDecoder().decode(await readWhole(path, limit));
   return inFile(path, async () => parse(parseJson(text)));
-}
-
-/**
- * Refuses ECG files that are larger than any ECG, before they are read.
- *
- * @throws BlindbeatError ECG
- */
-export async function requireEcgSize(path: string): Promise<void> {
-  const size = await stat(path).then(
-    (s) => s.size,
-    () => 0, // what is missing is for the reader to explain
-  );
-  if (size > MAX_ECG_BYTES) {
-    throw new BlindbeatError(
-      'ECG',
-      `${path} has ${formatBytes(size)}; an ECG file may have up to ${formatBytes(MAX_ECG_BYTES)}. Cut the part out that matters.`,
-    );
-  }
 }
 
 /** Whether others may read a file; false where the system does not say. */
@@ -157,29 +123,13 @@ function parseJson(text: string): unknown {
   }
 }
 
-async function sizeOf(path: string, kind: Kind | 'manifest' | 'cost file'): Promise<number> {
-  const found = await stat(path).catch((cause) => {
-    const reason = cause.code === 'ENOENT' ? 'there is no such file' : `it cannot be read (${cause.code})`;
-    throw new BlindbeatError('FILE', `Expected a blindbeat ${kind} at ${path}: ${reason}. Check the path.`, {
-      cause,
-    });
-  });
-  if (found.isFile()) return found.size;
-  const instead = found.isDirectory() ? 'a folder' : 'no ordinary file';
-  throw new BlindbeatError(
-    'FILE',
-    `Expected a blindbeat ${kind} at ${path}, which is ${instead}. Give the file itself.`,
-  );
-}
-
-async function read(path: string): Promise<Uint8Array> {
-  return readFile(path).catch((cause) => {
-    throw unreadable(path, cause);
-  });
-}
-
-function unreadable(path: string, cause: NodeJS.ErrnoException): BlindbeatError {
-  return new BlindbeatError('FILE', `${path} cannot be read (${cause.code}). Check its permissions.`, {
-    cause,
-  });
+/**
+ * Reads a text that a user names.
+ *
+ * @param what it is in the words of errors
+ * @param limit the most bytes that it may have
+ * @throws BlindbeatError FILE
+ */
+export async function readTextFile(path: string, what: string, limit: number): Promise<string> {
+  return new TextDecoder().decode(await readWhole(path, { what, limit }));
 }

@@ -208,7 +208,7 @@ test('what does not fit is refused with the reason', async () => {
     [['--model', 'deepcardio-deg2'], 4, /ReLU and average pooling/],
     [['--methods', 'minimax,best'], 2, /Expected some of chebyshev, least-squares, minimax/],
     [['--degrees', '2,1'], 2, /whole number from 2 to 63/],
-    [['--remarks', at('none.md')], 8, /none\.md cannot be read/],
+    [['--remarks', at('none.md')], 8, /none\.md: there is no such file/],
     [['--data', at('none')], 10, /no CinC 2017 data set/],
   ] as const) {
     const result = await blindbeat(...command('refused', '--degrees', '2', ...args));
