@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { access, constants, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { BlindbeatError } from '../errors.ts';
+import { temporaryName } from './leftovers.ts';
 
 /** A text (UTF-8), bytes, or bytes piece by piece, each made when it is written. */
 type Content = string | Uint8Array | Iterable<Uint8Array>;
@@ -30,7 +31,7 @@ export class OutputFiles implements AsyncDisposable {
    */
   async write(path: string, content: Content, options: OutputOptions = {}): Promise<void> {
     await requireWritable(path);
-    const temporary = join(dirname(path), `.${basename(path)}.${randomUUID().slice(0, 8)}.tmp`);
+    const temporary = join(dirname(path), temporaryName(basename(path), randomUUID().slice(0, 8)));
     this.#written.push({ temporary, path });
     await explainWriting(path, async () => {
       const file = await open(temporary, 'wx', options.mode ?? 0o666);

@@ -8,6 +8,7 @@ import { type SecretKey, writeSecretKey } from '../../ckks/secret/secret-key.ts'
 import { wireSizes } from '../../ckks/wire/file-sizes.ts';
 import type { Manifest } from '../../ckks/wire/manifest.ts';
 import { BlindbeatError } from '../../errors.ts';
+import { removeLeftovers } from '../../files/leftovers.ts';
 import { makeFolder, OutputFiles } from '../../files/output.ts';
 import { formatBytes, formatMs } from '../../measure/format.ts';
 import type { StartTask } from '../../measure/progress.ts';
@@ -18,7 +19,7 @@ import { keyFiles } from '../files/key-folder.ts';
 import { manifestText } from '../files/outputs.ts';
 import { compileOptions, examples, jsonOption, type PlanChoice, planOptions } from '../options.ts';
 import { interruptible } from '../terminal/interrupt.ts';
-import { type Io, printJson, printLines } from '../terminal/io.ts';
+import { type Io, printJson, printLines, warn } from '../terminal/io.ts';
 import { progressOn } from '../terminal/progress.ts';
 
 interface KeygenOptions extends PlanChoice {
@@ -53,6 +54,7 @@ export function addKeygen(program: Command, io: Io): void {
 
 async function keygen(options: KeygenOptions, io: Io, signal: AbortSignal): Promise<void> {
   const files = keyFiles(options.out);
+  await tidy(options.out, io);
   if (!options.force) requireNone(files, options.manifest);
   const manifest = await manifestOf(options);
   await makeFolder(options.out);
@@ -90,6 +92,20 @@ async function keygen(options: KeygenOptions, io: Io, signal: AbortSignal): Prom
     `${files.manifest}: what encrypt and decrypt need`,
     `made in ${formatMs(ms)}`,
   ]);
+}
+
+/** A run that was killed could not remove its files; one of them may be a secret key that nobody uses. */
+async function tidy(folder: string, io: Io): Promise<void> {
+  const { removed, kept } = await removeLeftovers(folder);
+  warn(
+    io,
+    removed.map((path) => `${path} was left by a run that was killed: removed`),
+    'note',
+  );
+  warn(
+    io,
+    kept.map(({ path, why }) => `${path} looks like a file of a run that was killed, but stays: ${why}`),
+  );
 }
 
 function makeSecretKey(client: Client, start: StartTask): SecretKey {
