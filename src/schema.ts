@@ -75,13 +75,26 @@ export function refuse({ code, title }: Fault, problems: string[]): void {
   throw new BlindbeatError(code, `${title}:\n  - ${listed.join('\n  - ')}`);
 }
 
-/** A text from outside, shortened, without what a terminal would obey or not show. */
+/** A text from outside, shortened, without what a terminal would obey, reorder or not show. */
 export function printable(text: string): string {
-  const visible = text
-    .slice(0, MOST_SHOWN)
-    .replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`);
+  const visible = replaceInvisible(
+    text.slice(0, MOST_SHOWN),
+    (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`,
+  );
   return text.length > MOST_SHOWN ? `${visible}...` : visible;
 }
+
+/**
+ * Replaces every character that is no letter, mark, number, punctuation, symbol or blank, or that nobody sees:
+ * controls and escape sequences, line breaks, marks of direction, joiners, halves of characters.
+ *
+ * @param kept characters of these that stay
+ */
+export function replaceInvisible(text: string, replace: (character: string) => string, kept = ''): string {
+  return text.replace(INVISIBLE, (c) => (kept.includes(c) ? c : replace(c)));
+}
+
+const INVISIBLE = /[^\p{L}\p{M}\p{N}\p{P}\p{S} ]|\p{Default_Ignorable_Code_Point}/gu;
 
 /** An object with these fields. */
 export function record<const E extends v.ObjectEntries>(entries: E) {

@@ -51,7 +51,14 @@ const ROOMS: Record<string, string[]> = {
   ].concat('src/ckks/planner'),
   'src/service': ['src/errors.ts', 'src/model', 'src/ckks', ...CKKS, 'src/ckks/planner', 'src/measure'],
   'src/evaluation': ['src/errors.ts', 'src/ecg', 'src/model', 'src/dataset', 'src/measure', 'src/client'],
-  'src/charts': ['src/errors.ts', 'src/approx', 'src/model', 'src/evaluation', 'src/measure'],
+  'src/charts': [
+    'src/errors.ts',
+    'src/schema.ts',
+    'src/approx',
+    'src/model',
+    'src/evaluation',
+    'src/measure',
+  ],
 };
 const ALL = [...Object.keys(ROOMS), 'src/index.ts', 'src/node.ts'];
 /**

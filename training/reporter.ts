@@ -1,4 +1,5 @@
 import cliProgress from 'cli-progress';
+import { replaceInvisible } from '../src/schema.ts';
 import type { Reporter } from './train.ts';
 
 /** Draws a training on a stream: a bar with the time left on a terminal, a line every 50 steps elsewhere. */
@@ -15,7 +16,7 @@ export function streamReporter(stream: NodeJS.WriteStream): Reporter {
     if (task !== name) {
       close();
       task = name;
-      const format = `${name} [{bar}] {percentage}% {text}`;
+      const format = `${shown(name)} [{bar}] {percentage}% {text}`;
       bar = new cliProgress.SingleBar({ stream, format, hideCursor: true }, cliProgress.Presets.rect);
       bar.start(total, done, { text });
     }
@@ -24,7 +25,7 @@ export function streamReporter(stream: NodeJS.WriteStream): Reporter {
   };
   const line = (text: string) => {
     close();
-    stream.write(`${text}\n`);
+    stream.write(`${shown(text)}\n`);
   };
   return {
     note: line,
@@ -47,6 +48,11 @@ export function streamReporter(stream: NodeJS.WriteStream): Reporter {
       );
     },
   };
+}
+
+/** Names in it come from outside. */
+function shown(text: string): string {
+  return replaceInvisible(text, () => '?', '\n');
 }
 
 /** 3725 -> 1h 02m, 65 -> 1m 05s */

@@ -1,4 +1,5 @@
 import type { TopLevelSpec } from 'vega-lite';
+import { replaceInvisible } from '../schema.ts';
 
 /** How the title of a chart looks, beside its text and subtitle. */
 export const TITLE_STYLE = {
@@ -15,13 +16,16 @@ export const CURVE_STYLE = {
   view: { stroke: '#d5dae0' },
 } as const;
 
-/** A Vega-Lite chart as the text of a self-contained SVG file, on a white background. */
+/**
+ * A Vega-Lite chart as the text of a self-contained SVG file, on a white background. Names from outside are
+ * text in it; what XML forbids in a text, or nobody would see, is replaced.
+ */
 export async function drawSvg(spec: TopLevelSpec): Promise<string> {
   // Loaded here: half a second that a command without a picture should not pay.
   const [{ compile }, { View, parse }] = await Promise.all([import('vega-lite'), import('vega')]);
   const view = new View(parse(compile({ background: 'white', ...spec }).spec), { renderer: 'none' });
   try {
-    return `${await view.toSVG()}\n`;
+    return `${replaceInvisible(await view.toSVG(), () => '\ufffd', '\n')}\n`;
   } finally {
     view.finalize();
   }

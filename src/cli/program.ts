@@ -14,7 +14,7 @@ import { addPlan } from './commands/plan.ts';
 import { addSynth } from './commands/synth.ts';
 import { addTrain } from './commands/train.ts';
 import { reportError } from './terminal/errors.ts';
-import type { Io } from './terminal/io.ts';
+import { type Io, print } from './terminal/io.ts';
 
 /** All commands. They write to `io` and throw; `runCli` turns errors into words and exit codes. */
 export function buildProgram(io: Io): Command {
@@ -28,8 +28,8 @@ export function buildProgram(io: Io): Command {
     .helpCommand('help [command]', 'show help of a command')
     .showHelpAfterError('(add --help for the options and examples)')
     .configureOutput({
-      writeOut: (text) => io.stdout.write(text),
-      writeErr: (text) => io.stderr.write(text),
+      writeOut: (text) => print(io.stdout, text),
+      writeErr: (text) => print(io.stderr, text),
     })
     .exitOverride();
   for (const add of COMMANDS) add(program, io);

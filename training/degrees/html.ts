@@ -1,4 +1,5 @@
 import { Marked } from 'marked';
+import { replaceInvisible } from '../../src/schema.ts';
 import type { ReportTexts } from './report.ts';
 import type { DegreeRow } from './rows.ts';
 import { type Table, tablesOf } from './tables.ts';
@@ -14,7 +15,7 @@ export function degreesHtml(rows: DegreeRow[], texts: ReportTexts, svg: string):
     element('ul', texts.method.map((text) => element('li', inline(text))).join('\n')),
     element('pre', escaped(texts.made.join('\n'))),
   ];
-  return `<!doctype html>
+  const page = `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -29,6 +30,7 @@ ${body.join('\n')}
 </body>
 </html>
 `;
+  return replaceInvisible(page, () => '\ufffd', '\n\t');
 }
 
 const STYLE = `\

@@ -1,6 +1,6 @@
 import { CommanderError } from 'commander';
 import { BlindbeatError, ERROR_CODES, type ErrorCode } from '../../errors.ts';
-import { coloursOf, type Io, printable, printJson } from './io.ts';
+import { coloursOf, type Io, print, printJson } from './io.ts';
 
 /**
  * Tells an error and gives the exit code of the one error table: in words on standard error, or with --json
@@ -12,9 +12,9 @@ export function reportError(error: unknown, args: string[], io: Io): number {
   const { code, message } = describe(error);
   if (json) printJson(io, { error: { code, message } });
   else if (!(error instanceof CommanderError)) {
-    io.stderr.write(`${coloursOf(io.stderr).red('error:')} ${printable(message)}\n`);
+    print(io.stderr, `${coloursOf(io.stderr).red('error:')} ${message}\n`);
   }
-  if (code === 'INTERNAL') io.stderr.write(`${coloursOf(io.stderr).dim(stackOf(error))}\n`);
+  if (code === 'INTERNAL') print(io.stderr, `${coloursOf(io.stderr).dim(stackOf(error))}\n`);
   return ERROR_CODES[code].exit;
 }
 

@@ -1,7 +1,7 @@
 import cliProgress from 'cli-progress';
 import { formatMs } from '../../measure/format.ts';
 import type { StartTask, Task, TaskOptions } from '../../measure/progress.ts';
-import { coloursOf, type Io } from './io.ts';
+import { coloursOf, forTerminal, type Io, print } from './io.ts';
 
 const LINE_EVERY_MS = 5000;
 const REDRAW_EVERY_MS = 250;
@@ -69,15 +69,16 @@ class Pace {
 function barTask(io: Io, label: string, options: TaskOptions): Task {
   const colours = coloursOf(io.stderr);
   const pace = new Pace(options);
+  const draw = (progress: number) => {
+    if (isOneUnknown(options)) return `  ${label} …`;
+    const filled = Math.round(24 * progress);
+    const line = colours.cyan('━'.repeat(filled)) + colours.dim('╌'.repeat(24 - filled));
+    const percent = String(Math.floor(100 * progress)).padStart(3);
+    return `  ${label.padEnd(24)} ${line} ${percent} %  ${colours.dim(pace.left())}`;
+  };
   const drawn = new cliProgress.SingleBar({
     stream: io.stderr as unknown as NodeJS.WritableStream,
-    format: (_, { progress }) => {
-      if (isOneUnknown(options)) return `  ${label} …`;
-      const filled = Math.round(24 * progress);
-      const line = colours.cyan('━'.repeat(filled)) + colours.dim('╌'.repeat(24 - filled));
-      const percent = String(Math.floor(100 * progress)).padStart(3);
-      return `  ${label.padEnd(24)} ${line} ${percent} %  ${colours.dim(pace.left())}`;
-    },
+    format: (_, { progress }) => forTerminal(draw(progress)).replaceAll('\n', '?'),
     clearOnComplete: true,
     hideCursor: null,
     gracefulExit: false, // or Ctrl-C would no longer end the process
@@ -107,14 +108,14 @@ function isOneUnknown({ total, estimateMs }: TaskOptions): boolean {
 function lineTask(io: Io, label: string, options: TaskOptions): Task {
   const pace = new Pace(options);
   const estimate = options.estimateMs === undefined ? '' : ` (about ${formatMs(options.estimateMs)})`;
-  io.stderr.write(`${label}${estimate}\n`);
+  print(io.stderr, `${label}${estimate}\n`);
   let last = performance.now();
   return {
     update(done) {
       pace.update(done);
       if (performance.now() - last < LINE_EVERY_MS || done >= options.total) return;
       last = performance.now();
-      io.stderr.write(`${label}: ${Math.floor((100 * done) / options.total)} %, ${pace.left()}\n`);
+      print(io.stderr, `${label}: ${Math.floor((100 * done) / options.total)} %, ${pace.left()}\n`);
     },
     [Symbol.dispose]() {},
   };

@@ -1,5 +1,5 @@
 import Table from 'cli-table3';
-import { type Colours, printable } from './io.ts';
+import { type Colours, forTerminal, withOurColours } from './io.ts';
 
 /** A column of a table. */
 export interface Column {
@@ -14,7 +14,7 @@ export function right(title: string): Column {
 
 /** What a passage is about, in bold, and what belongs to it, dimmed. */
 export function heading(title: string, text: string, colours: Colours): string {
-  return `  ${colours.bold(printable(title))}  ${colours.dim(text)}`;
+  return `  ${colours.bold(title)}  ${colours.dim(text)}`;
 }
 
 /** The name of a fact, dimmed and padded to `width` columns, and the fact. */
@@ -33,15 +33,16 @@ export function titledTable(
 /** Rows under dimmed titles, columns two blanks apart, indented by two, without lines. */
 export function table(columns: Column[], rows: string[][], colours: Colours): string[] {
   const none = Object.fromEntries(EDGES.map((edge) => [edge, '']));
+  // A cell is one line of one width, or what follows it would move.
+  const clean = (cells: string[]) => cells.map((cell) => forTerminal(cell).replaceAll('\n', '?'));
   const drawn = new Table({
-    head: columns.some((c) => c.title !== '') ? columns.map((c) => colours.dim(c.title)) : [],
+    head: columns.some((c) => c.title !== '') ? clean(columns.map((c) => colours.dim(c.title))) : [],
     colAligns: columns.map((c) => c.align ?? 'left'),
     chars: { ...none, middle: '  ' },
     style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [], compact: true },
   });
-  drawn.push(...rows);
-  return drawn
-    .toString()
+  drawn.push(...rows.map(clean));
+  return withOurColours(drawn.toString())
     .split('\n')
     .map((line) => `  ${line.trimEnd()}`);
 }
