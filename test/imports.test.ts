@@ -219,6 +219,26 @@ describe('roles', () => {
   });
 });
 
+describe('doors', () => {
+  const usersOf = (use: RegExp) => SOURCES.filter((file) => use.test(readFileSync(join(ROOT, file), 'utf8')));
+
+  test('when files are read, then by the one reader; ours, and what is downloaded, aside', () => {
+    const readers = usersOf(
+      /\{[^}]*\b(?:open|openSync|readFile|readFileSync|createReadStream)\b[^}]*\} from 'node:fs|\.readFile\(/,
+    );
+    expect(readers.filter((file) => !file.startsWith('src/dataset/download/')).sort()).toEqual([
+      'src/ckks/seal/seal.ts', // node-seal's module
+      'src/files/input.ts',
+      'src/files/output.ts',
+      'src/measure/version.ts', // our package.json
+    ]);
+  });
+
+  test('when something is written to a terminal, then by the one that cleans it', () => {
+    expect(usersOf(/std(?:out|err)\.write|console\./)).toEqual(['src/cli/terminal/io.ts']);
+  });
+});
+
 describe('packages', () => {
   const importersOf = (prefix: string, files = SOURCES) =>
     files.filter((file) => importsOf(file).some((target) => target.startsWith(prefix)));

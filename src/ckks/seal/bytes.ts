@@ -14,6 +14,7 @@ const CIPHERTEXT_DATA = HEADER + 32 + 1 + 8 * 5 + HEADER + 8;
 /** From the start of a plaintext to its residues. */
 const PLAINTEXT_DATA = HEADER + 32 + 8 + 8 + HEADER + 8;
 const SEED_BYTES = 64;
+const PARMS_ID_BYTES = 32;
 const GENERATOR_BLAKE2XB = 1;
 const GENERATOR_INFO = HEADER + 1 + SEED_BYTES;
 
@@ -47,8 +48,14 @@ function header(view: DataView, offset: number, size: number) {
   view.setBigUint64(offset + 8, BigInt(size), true);
 }
 
-/** Bytes that SEAL loads as a ciphertext; a public key has the same layout. */
+/**
+ * Bytes that SEAL loads as a ciphertext; a public key has the same layout. All that says how long anything is
+ * is written here, from numbers that fit each other, so that SEAL parses no length that came from outside.
+ *
+ * @throws BlindbeatError INTERNAL for residues, a seed or an identifier of another length than its fields say
+ */
 export function writeCiphertext(raw: RawCiphertext): Uint8Array<ArrayBuffer> {
+  requireConsistent(raw);
   const residues = raw.words.length / 2;
   const size = CIPHERTEXT_DATA + 8 * residues + (raw.seed ? GENERATOR_INFO : 0);
   const bytes = new Uint8Array(size);
@@ -71,6 +78,14 @@ export function writeCiphertext(raw: RawCiphertext): Uint8Array<ArrayBuffer> {
     bytes.set(raw.seed, offset + HEADER + 1);
   }
   return bytes;
+}
+
+function requireConsistent({ parmsId, polynomials, n, limbs, words, seed }: RawCiphertext): void {
+  const length = 2 * (seed ? 1 : polynomials) * n * limbs;
+  const whole = [polynomials, n, limbs].every((count) => Number.isSafeInteger(count) && count > 0);
+  const fits = whole && words.length === length && parmsId.length === PARMS_ID_BYTES;
+  if (fits && (seed === undefined || (seed.length === SEED_BYTES && polynomials === 2))) return;
+  throw new BlindbeatError('INTERNAL', 'a ciphertext for SEAL has parts of lengths that do not fit');
 }
 
 /**

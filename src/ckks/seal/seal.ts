@@ -100,20 +100,24 @@ export class Seal<M extends ServerModule> {
   }
 
   /**
-   * Runs SEAL code; what it throws becomes a BlindbeatError with the given code and words.
+   * Runs SEAL code; what it throws becomes a BlindbeatError with the given code and words, ENVIRONMENT when
+   * memory ran out, INTERNAL when SEAL broke down, after which its memory can no longer be trusted.
    * node-seal throws `WebAssembly.Exception`s whose message is an array [type, text].
    */
-  guard<R>(code: 'FORMAT' | 'INTERNAL', what: string, f: () => R): R {
+  guard<R>(code: 'FORMAT' | 'PLAN' | 'INTERNAL', what: string, f: () => R): R {
     try {
       return f();
     } catch (cause) {
       if (cause instanceof BlindbeatError) throw cause;
-      const message = (cause as { message?: unknown }).message;
-      throw new BlindbeatError(
-        code,
-        `${what}: SEAL says "${Array.isArray(message) ? message[1] : message}"`,
-        { cause },
-      );
+      if (cause instanceof WebAssembly.RuntimeError)
+        throw new BlindbeatError('INTERNAL', `${what}: SEAL broke down, start the process again`, { cause });
+      const { message } = cause as { message?: unknown };
+      const [type, text] = Array.isArray(message) ? message : ['', message];
+      if (type === 'std::bad_alloc')
+        throw new BlindbeatError('ENVIRONMENT', `${what}: SEAL has no memory left, close other servers`, {
+          cause,
+        });
+      throw new BlindbeatError(code, `${what}: SEAL says "${text}"`, { cause });
     }
   }
 
@@ -122,8 +126,13 @@ export class Seal<M extends ServerModule> {
    *
    * @param chain whether contexts for all levels are made too, as evaluation needs (5 s instead of 1 s at N =
    * 16384)
+   * @throws BlindbeatError PLAN for parameters that SEAL refuses
    */
   context(n: number, primes: number[], chain: boolean): SEALContext {
+    return this.guard('PLAN', 'the parameters', () => this.#context(n, primes, chain));
+  }
+
+  #context(n: number, primes: number[], chain: boolean): SEALContext {
     const { module } = this;
     return this.using(new module.EncryptionParameters(module.SchemeType.ckks), (parms) => {
       parms.setPolyModulusDegree(n);

@@ -32,10 +32,12 @@ export class ReplyEncryptor implements Disposable {
   /** A fresh encryption of zero. */
   encryptZero(): RawCiphertext {
     const { module } = this.#seal;
-    return this.#seal.using(new module.Ciphertext(), (zero) => {
-      this.#encryptor.encryptZero(zero);
-      return readCiphertext(zero.saveToArray(module.ComprModeType.none));
-    });
+    return this.#seal.guard('INTERNAL', 'the reply', () =>
+      this.#seal.using(new module.Ciphertext(), (zero) => {
+        this.#encryptor.encryptZero(zero);
+        return readCiphertext(zero.saveToArray(module.ComprModeType.none));
+      }),
+    );
   }
 }
 
