@@ -6,6 +6,7 @@ import { compile } from '../../src/ckks/planner/compile.ts';
 import type { SecretKey } from '../../src/ckks/secret/secret-key.ts';
 import { type EvaluationKeys, Server } from '../../src/ckks/server.ts';
 import { concat } from '../../src/ckks/wire/container.ts';
+import { requestDigest } from '../../src/ckks/wire/reply.ts';
 import { BlindbeatError, type ErrorCode } from '../../src/errors.ts';
 import { forward } from '../../src/model/forward.ts';
 import type { Model } from '../../src/model/model.ts';
@@ -40,7 +41,11 @@ class Pair implements Disposable {
 
   /** The largest difference between decrypted and clear scores. */
   error(keys: EvaluationKeys): number {
-    const { scores } = this.client.decrypt(this.secret, this.server.evaluate(this.request, keys));
+    const { scores } = this.client.decrypt(
+      this.secret,
+      this.server.evaluate(this.request, keys),
+      requestDigest(this.request),
+    );
     return Math.max(...scores.map((s, c) => Math.abs(s - forward(this.#model, segment).scores[c])));
   }
 
@@ -139,7 +144,7 @@ describe.each(BACKENDS)('keys and servers, backend %s', (backend) => {
     });
     expect(errors.length).toBeGreaterThan(4);
     for (const error of errors) expect(error).toEqual(refused('USAGE', /in the middle of another call/));
-    expect(own.client.decrypt(own.secret, reply).scores).toHaveLength(4);
+    expect(own.client.decrypt(own.secret, reply, requestDigest(own.request)).scores).toHaveLength(4);
     expect(own.use).toEqual(before);
     expect(own.error(keys)).toBeLessThan(1e-2);
   });
@@ -148,7 +153,7 @@ describe.each(BACKENDS)('keys and servers, backend %s', (backend) => {
     const pair = await Pair.open(model, backend);
     const loaded = pair.server.loadKeys(pair.file);
     const reply = pair.server.evaluate(pair.request, loaded, () => pair.server[Symbol.dispose]());
-    expect(pair.client.decrypt(pair.secret, reply).scores).toHaveLength(4);
+    expect(pair.client.decrypt(pair.secret, reply, requestDigest(pair.request)).scores).toHaveLength(4);
     expect(pair.server.liveHandles).toBe(0);
     expect(() => pair.error(loaded)).toThrow(refused('USAGE', /disposed/));
     pair.client[Symbol.dispose]();
@@ -200,7 +205,7 @@ describe.each(['hybrid', 'per-prime'] as const)('memory that runs out, %s keys',
     const request = client.encrypt(secret, segment);
     using keys = server.loadKeys(file);
     const error = () => {
-      const { scores } = client.decrypt(secret, server.evaluate(request, keys));
+      const { scores } = client.decrypt(secret, server.evaluate(request, keys), requestDigest(request));
       return Math.max(...scores.map((s, c) => Math.abs(s - forward(wide, segment).scores[c])));
     };
     expect(error()).toBeLessThan(1e-2);
