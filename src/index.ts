@@ -20,7 +20,7 @@ export {
   runScheme,
   type Step,
 } from './approx/paterson-stockmeyer.ts';
-export { Client } from './ckks/client.ts';
+export { Client, type ClientOptions } from './ckks/client.ts';
 export type { BackendName } from './ckks/evaluator/backend.ts';
 export { check } from './ckks/planner/check.ts';
 export { type CompiledModel, type CompileOptions, compile } from './ckks/planner/compile.ts';
@@ -29,7 +29,7 @@ export { readSecretKey, type SecretKey, writeSecretKey } from './ckks/secret/sec
 export { type EvaluationKeys, Server, type ServerOptions } from './ckks/server.ts';
 export { simulate } from './ckks/simulate.ts';
 export { concat } from './ckks/wire/container.ts';
-export { type Manifest, type Outputs, parseManifest } from './ckks/wire/manifest.ts';
+export { type Manifest, type Outputs, type ParsedManifest, parseManifest } from './ckks/wire/manifest.ts';
 export { type Decrypted, requestDigest } from './ckks/wire/reply.ts';
 export { parseCsv } from './ecg/csv.ts';
 export { type Preprocessing, prepareSegment, type Segment } from './ecg/preprocess.ts';

@@ -21,6 +21,56 @@ const MOST_LISTED = 50;
 const MOST_SHOWN = 48;
 /** Characters that a text may have: more than any in a file of ours. */
 const MOST_TEXT = 65536;
+/**
+ * What a file of JSON may hold, whatever its schema says: lists, objects and what is in them; how deep they
+ * are in each other; characters of all its texts. A manifest has 1,500 values in 6 levels, a model 500 in 5.
+ */
+const MOST_VALUES = 20_000;
+const MOST_LEVELS = 64;
+const MOST_CHARACTERS = 2 ** 20;
+
+/** What a name may be made of: words of letters and signs, each with a mark or two, one space between them. */
+const NAME = /^(?! )(?:[\p{L}\p{N}\p{P}\p{S}]\p{M}{0,2}| (?! |$))+$/u;
+/** Characters that are not seen, or turn the order of others around. */
+const HIDDEN = /[\p{Default_Ignorable_Code_Point}\u2800]/u;
+/** The blocks of scripts from right to left (Unicode, DerivedBidiClass.txt): they reorder what is beside them. */
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+
+/**
+ * A copy of its own of what JSON holds, frozen, so that what was checked stays as it was.
+ *
+ * @throws BlindbeatError of the fault's code for what is no JSON, or too much of it; takes milliseconds
+ */
+export function plain(value: unknown, fault: Fault): unknown {
+  let values = 0;
+  let characters = 0;
+  const count = (more: number) => {
+    values += more;
+    if (values > MOST_VALUES) throw refusal(fault, [`more than ${MOST_VALUES} values`]);
+  };
+  const read = (text: string) => {
+    characters += text.length;
+    if (characters > MOST_CHARACTERS) throw refusal(fault, [`more than ${MOST_CHARACTERS} characters`]);
+    return text;
+  };
+  const copy = (part: unknown, level: number): unknown => {
+    if (typeof part === 'string') return read(part);
+    if (typeof part === 'bigint' || typeof part === 'symbol' || typeof part === 'function')
+      throw refusal(fault, [`a ${typeof part}, which is not of JSON`]);
+    if (typeof part !== 'object' || part === null) return part;
+    if (level > MOST_LEVELS)
+      throw refusal(fault, [`more than ${MOST_LEVELS} lists or objects in each other`]);
+    if (Array.isArray(part)) {
+      count(part.length);
+      return Object.freeze(Array.from(part, (item) => copy(item, level + 1)));
+    }
+    const keys = Object.keys(part);
+    count(keys.length);
+    const entries = keys.map((key) => [read(key), copy(part[key as keyof typeof part], level + 1)] as const);
+    return Object.freeze(Object.fromEntries(entries));
+  };
+  return copy(value, 1);
+}
 
 /**
  * The value as its schema describes it: a copy with defaults filled in and without unknown fields.
@@ -68,11 +118,14 @@ export function requireFormat(value: unknown, format: string, version: number, f
  *
  * @throws BlindbeatError of the fault's code that lists them
  */
-export function refuse({ code, title }: Fault, problems: string[]): void {
-  if (problems.length === 0) return;
+export function refuse(fault: Fault, problems: string[]): void {
+  if (problems.length > 0) throw refusal(fault, problems);
+}
+
+function refusal({ code, title }: Fault, problems: string[]): BlindbeatError {
   const listed = problems.slice(0, MOST_LISTED);
   if (listed.length < problems.length) listed.push(`and ${problems.length - listed.length} more`);
-  throw new BlindbeatError(code, `${title}:\n  - ${listed.join('\n  - ')}`);
+  return new BlindbeatError(code, `${title}:\n  - ${listed.join('\n  - ')}`);
 }
 
 /** A text from outside, shortened, without what a terminal would obey, reorder or not show. */
@@ -94,7 +147,7 @@ export function replaceInvisible(text: string, replace: (character: string) => s
   return text.replace(INVISIBLE, (c) => (kept.includes(c) ? c : replace(c)));
 }
 
-const INVISIBLE = /[^\p{L}\p{M}\p{N}\p{P}\p{S} ]|\p{Default_Ignorable_Code_Point}/gu;
+const INVISIBLE = /[^\p{L}\p{M}\p{N}\p{P}\p{S} ]|[\p{Default_Ignorable_Code_Point}\u2800]/gu;
 
 /** An object with these fields. */
 export function record<const E extends v.ObjectEntries>(entries: E) {
@@ -123,6 +176,31 @@ export function hex(characters: number) {
   return v.pipe(v.string(words), v.length(characters, words), v.regex(/^[0-9a-f]*$/, words));
 }
 
+/** A name to be shown as it is: visible characters from left to right, in one of their forms only (NFC). */
+export function name(most: number) {
+  const words = `a name of 1 to ${most} visible characters from left to right`;
+  return v.pipe(
+    v.string(words),
+    v.maxLength(most, words),
+    v.check(
+      (text) =>
+        NAME.test(text) && !HIDDEN.test(text) && !RIGHT_TO_LEFT.test(text) && text.normalize() === text,
+      words,
+    ),
+  );
+}
+
+/** A list of names that nobody takes for each other: two at least, different in more than case and form. */
+export function distinctNames(mostCharacters: number, most: number) {
+  return v.pipe(
+    list(name(mostCharacters), most, 2),
+    v.check(
+      (names) => new Set(names.map((text) => text.normalize('NFKC').toLowerCase())).size === names.length,
+      'different names',
+    ),
+  );
+}
+
 /** A finite number. */
 export function number() {
   return v.pipe(v.number('a number'), v.finite('a number'));
@@ -138,6 +216,23 @@ export function positive() {
 export function notNegative() {
   const words = 'a number of at least 0';
   return v.pipe(v.number(words), v.finite(words), v.minValue(0, words));
+}
+
+/** A number within these bounds. */
+export function numberWithin(least: number, most: number) {
+  const words = `a number from ${least} to ${most}`;
+  return v.pipe(v.number(words), v.minValue(least, words), v.maxValue(most, words));
+}
+
+/** A power of two within these bounds, from 1 on. */
+export function powerOfTwo(least: number, most: number) {
+  const words = `a power of two from ${least} to ${most}`;
+  return v.pipe(
+    v.number(words),
+    v.minValue(least, words),
+    v.maxValue(most, words),
+    v.check((value) => Number.isInteger(Math.log2(value)), words),
+  );
 }
 
 /** A whole number within these bounds. */

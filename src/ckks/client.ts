@@ -6,27 +6,42 @@ import { ClientSeal, type Operation } from './secret/client-seal.ts';
 import { makeEvaluationKeys, type OnKey } from './secret/evaluation-keys.ts';
 import { SecretKey } from './secret/secret-key.ts';
 import { concat, readContainer, writeContainer } from './wire/container.ts';
-import { bodySizes } from './wire/file-sizes.ts';
-import type { Manifest } from './wire/manifest.ts';
+import { bodySizes, requireKeyBytes, USUAL_KEY_BYTES } from './wire/file-sizes.ts';
+import { type ParsedManifest, parseManifest } from './wire/manifest.ts';
 import { type Decrypted, packSegment } from './wire/reply.ts';
 import { type ReplyCiphertext, ReplyReader } from './wire/reply-reader.ts';
+
+/** What a client may choose. */
+export interface ClientOptions {
+  /** Evaluation keys of more bytes are not made; default: 200 MB. The shipped model's have 64 MB. */
+  maxKeyBytes?: number;
+}
 
 /**
  * The client's side of one plan: makes keys, encrypts segments, decrypts replies. Holds no weights.
  * Sampling is SEAL's, and so is all arithmetic on the secret key but `addKeyTerm`, which makes hybrid keys.
  */
 export class Client {
-  readonly manifest: Manifest;
+  readonly manifest: ParsedManifest;
   readonly #seal: ClientSeal;
+  readonly #maxKeyBytes: number;
   #reader: ReplyReader | null = null;
 
-  private constructor(manifest: Manifest, seal: ClientSeal) {
+  private constructor(manifest: ParsedManifest, seal: ClientSeal, maxKeyBytes: number) {
     this.manifest = manifest;
+    this.#maxKeyBytes = maxKeyBytes;
     this.#seal = seal;
   }
 
-  static async open(manifest: Manifest): Promise<Client> {
-    return new Client(manifest, await ClientSeal.open(manifest));
+  /**
+   * Checks a manifest, of which nothing is believed, and opens a client of its plan.
+   *
+   * @throws BlindbeatError FORMAT that lists all that is wrong with the manifest
+   */
+  static async open(manifest: unknown, options: ClientOptions = {}): Promise<Client> {
+    const { maxKeyBytes = USUAL_KEY_BYTES } = options;
+    const parsed = parseManifest(manifest);
+    return new Client(parsed, await ClientSeal.open(parsed), maxKeyBytes);
   }
 
   /** SEAL objects alive on behalf of this client. */
@@ -64,10 +79,11 @@ export class Client {
    * to the server.
    *
    * @param onKey called after each key with the number done and to do
-   * @throws BlindbeatError MISMATCH for a key of another plan, INTERNAL when key or client was disposed, also
-   * half way
+   * @throws BlindbeatError USAGE, before any work, if they take more than the client's `maxKeyBytes`; MISMATCH
+   * for a key of another plan, INTERNAL when key or client was disposed, also half way
    */
   evaluationKeys(key: SecretKey, onKey?: OnKey): Generator<Uint8Array> {
+    requireKeyBytes(this.manifest, this.#maxKeyBytes, 'open the client with a larger maxKeyBytes');
     key.residuesFor(this.manifest);
     return makeEvaluationKeys(this.#seal, key, onKey);
   }

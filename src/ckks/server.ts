@@ -21,7 +21,7 @@ import { bitLength } from './ring/primes.ts';
 import { type RawCiphertext, SEED_SIZE } from './seal/bytes.ts';
 import { concat, readContainer, writeContainer } from './wire/container.ts';
 import { bodySizes } from './wire/file-sizes.ts';
-import type { Manifest } from './wire/manifest.ts';
+import type { ParsedManifest } from './wire/manifest.ts';
 import { requestDigest } from './wire/reply.ts';
 
 /**
@@ -93,7 +93,7 @@ export class Server implements Disposable {
   }
 
   /** What clients get. */
-  get manifest(): Manifest {
+  get manifest(): ParsedManifest {
     return this.plan.manifest;
   }
 

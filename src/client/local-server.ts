@@ -1,5 +1,5 @@
 import type { Plan } from '../ckks/planner/plan.ts';
-import { type Manifest, parseManifest } from '../ckks/wire/manifest.ts';
+import { type ParsedManifest, parseManifest } from '../ckks/wire/manifest.ts';
 import { BlindbeatError } from '../errors.ts';
 import type { Watch } from '../measure/progress.ts';
 import { timed } from '../measure/stages.ts';
@@ -20,7 +20,7 @@ export interface LocalServer extends Disposable {
   transport: Transport;
   plan: Plan;
   /** The plan's manifest, checked as a client checks one from elsewhere. */
-  manifest: Manifest;
+  manifest: ParsedManifest;
   /** Milliseconds from the start of the process until the model was planned. */
   startMs: number;
 }

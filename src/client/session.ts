@@ -1,7 +1,7 @@
-import { Client } from '../ckks/client.ts';
+import { Client, type ClientOptions } from '../ckks/client.ts';
 import { keyCount } from '../ckks/keyswitch/key-set.ts';
 import type { SecretKey } from '../ckks/secret/secret-key.ts';
-import type { Manifest } from '../ckks/wire/manifest.ts';
+import type { ParsedManifest } from '../ckks/wire/manifest.ts';
 import { type Decrypted, requestDigest } from '../ckks/wire/reply.ts';
 import type { Watch } from '../measure/progress.ts';
 import { roundMs, timed } from '../measure/stages.ts';
@@ -45,13 +45,17 @@ export class Session implements Disposable {
    * Makes keys for the plan of `manifest`, sends them piece by piece and has them loaded. The transport stays
    * the caller's, to be disposed after the session.
    *
-   * @throws whatever the transport does; the signal's reason
+   * @throws BlindbeatError USAGE for keys of more than `maxKeyBytes`; whatever the transport does; the signal's reason
    */
-  static async open(transport: Transport, manifest: Manifest, { start, signal }: Watch): Promise<Session> {
+  static async open(
+    transport: Transport,
+    manifest: ParsedManifest,
+    { start, signal, ...options }: Watch & ClientOptions,
+  ): Promise<Session> {
     using owned = new DisposableStack();
     const steps: Record<SetupStep, number> = { keygen: 0, upKeys: 0, loadKeys: 0 };
     const total = keyCount(manifest.keys);
-    const client = owned.use(await Client.open(manifest));
+    const client = owned.use(await Client.open(manifest, options));
     const secret = await timed(steps, 'keygen', () => {
       using _task = start('making keys', { total: 1 });
       return owned.use(client.createSecretKey());

@@ -1,28 +1,39 @@
 import * as v from 'valibot';
 import { BlindbeatError } from '../errors.ts';
-import { type Fault, parse, positive, record, refuse, wholeNumber } from '../schema.ts';
+import { type Fault, numberWithin, parse, positive, record, refuse, wholeNumber } from '../schema.ts';
 import { butterworth, filterZeroPhase } from './filter.ts';
 import { checkSegment, checkSignal } from './quality.ts';
 import { repeatToLength } from './repeat.ts';
 import { resample, resampledLength } from './resample.ts';
 import { robustScale, rootMeanSquare } from './scale.ts';
 
+/**
+ * What settings may ask for, so that whoever sends them cannot make a client work long: Hz of the network's
+ * input; Hz of the band's lower edge, whose filter looks 1.5 periods ahead; the filters' order; a segment.
+ */
+const LIMITS = { rate: { lowest: 20, highest: 1000 }, low: 0.01, order: 8, seconds: 120, samples: 2 ** 15 };
+
 /** The schema of `Preprocessing`. */
 export const PreprocessingSchema = record({
   version: v.literal(1, '1'),
   /** Length of a segment in seconds, and in samples: the network's input rate is samples / seconds. */
-  seconds: positive(),
-  samples: wholeNumber(1, 2 ** 24),
+  seconds: numberWithin(0.001, LIMITS.seconds),
+  samples: wholeNumber(1, LIMITS.samples),
   /** Shorter signals are refused (seconds). */
   minimumSeconds: positive(),
   /** Butterworth high-pass and low-pass, each run forwards and backwards: -6 dB at `low` and `high` Hz. */
-  band: record({ low: positive(), lowOrder: order(), high: positive(), highOrder: order() }),
+  band: record({
+    low: numberWithin(LIMITS.low, LIMITS.rate.highest),
+    lowOrder: order(),
+    high: positive(),
+    highOrder: order(),
+  }),
   /** A segment is divided by factor x the rms of its samples clipped to [percentile, 100 - percentile] %. */
-  scale: record({ percentile: percentile(), factor: positive() }),
+  scale: record({ percentile: percentile(), factor: numberWithin(0.01, 100) }),
   /** Samples are bounded: bound * tanh(x / bound). */
-  bound: positive(),
+  bound: numberWithin(0.1, 100),
   /** The segment's rms after bounding is held to at most this. */
-  rmsLimit: positive(),
+  rmsLimit: numberWithin(0.01, 100),
 });
 
 /**
@@ -32,8 +43,13 @@ export const PreprocessingSchema = record({
 export type Preprocessing = v.InferOutput<typeof PreprocessingSchema>;
 
 function order() {
-  const words = 'an even number from 2 to 16';
-  return v.pipe(v.number(words), v.multipleOf(2, words), v.minValue(2, words), v.maxValue(16, words));
+  const words = `an even number from 2 to ${LIMITS.order}`;
+  return v.pipe(
+    v.number(words),
+    v.multipleOf(2, words),
+    v.minValue(2, words),
+    v.maxValue(LIMITS.order, words),
+  );
 }
 
 function percentile() {
@@ -62,8 +78,10 @@ export function targetRate(p: Preprocessing): number {
  * Resamples a record in mV at `rate` Hz to the target rate, then band-passes it with zero phase; any length,
  * floor(n targetRate / rate) samples, still in mV. The filter comes second so that its response is the same
  * for every input rate; both are linear, so the order matters nowhere else.
+ *
+ * @param phase where the first sample of the result lies, in samples of `mv`, from 0 to below 1
  */
-export function conditionSignal(mv: Float64Array, rate: number, p: Preprocessing): Float64Array {
+export function conditionSignal(mv: Float64Array, rate: number, p: Preprocessing, phase = 0): Float64Array {
   const target = targetRate(p);
   const { low, lowOrder, high, highOrder } = p.band;
   const sections = [
@@ -71,7 +89,7 @@ export function conditionSignal(mv: Float64Array, rate: number, p: Preprocessing
     ...butterworth('lowpass', highOrder, high, target),
   ];
   // 1.5 periods of the lower band edge: longer padding changed nothing in the measurement of filter.ts.
-  return filterZeroPhase(resample(mv, rate, target), sections, Math.round((1.5 / low) * target));
+  return filterZeroPhase(resample(mv, rate, target, phase), sections, Math.round((1.5 / low) * target));
 }
 
 /** Where a segment begins. */
@@ -197,15 +215,13 @@ export function prepareSegment(
 ): Segment {
   checkRate(rate, p);
   const target = targetRate(p);
-  const begin = segmentStart(resampledLength(mv.length, rate, target), p, options) / target;
-  // Cut only at multiples of a segment's length, where input and output have a sample at the same time.
-  const aligned = Number.isInteger(p.seconds * rate);
-  const offset = aligned ? Math.max(0, Math.floor((begin - MARGIN_SECONDS) / p.seconds) * p.seconds) : 0;
-  const end = begin + p.seconds + MARGIN_SECONDS;
-  const part = mv.subarray(offset * rate, Math.ceil(end * rate));
-  const warnings = checkSignal(part, rate, offset);
-  const conditioned = conditionSignal(part, rate, p);
-  const crop = cropSegment(conditioned, p, { start: begin - offset });
+  const first = segmentStart(resampledLength(mv.length, rate, target), p, options);
+  const begin = first / target;
+  const { from, phase, start } = cut(first, rate, p);
+  const part = mv.subarray(from, Math.ceil((begin + p.seconds + MARGIN_SECONDS) * rate));
+  const warnings = checkSignal(part, rate, from / rate);
+  const conditioned = conditionSignal(part, rate, p, phase);
+  const crop = cropSegment(conditioned, p, { start });
   warnings.push(...checkSegment(crop.samples, target));
   if (crop.repeatSeconds !== undefined) {
     warnings.push(
@@ -220,6 +236,24 @@ export function prepareSegment(
     repeated: crop.repeatSeconds !== undefined,
     warnings,
   };
+}
+
+/**
+ * Where to cut a record in front of a segment whose first sample at the target rate is `first`: at the record's
+ * sample `from`; the conditioned signal starts `phase` samples after it, and the segment at its second `start`.
+ * At multiples of a segment's length input and output may have a sample at the same time.
+ */
+function cut(first: number, rate: number, p: Preprocessing): { from: number; phase: number; start: number } {
+  const target = targetRate(p);
+  const begin = first / target;
+  if (Number.isInteger(p.seconds * rate)) {
+    const offset = Math.max(0, Math.floor((begin - MARGIN_SECONDS) / p.seconds) * p.seconds);
+    return { from: offset * rate, phase: 0, start: begin - offset };
+  }
+  const skipped = Math.max(0, first - Math.ceil(MARGIN_SECONDS * target));
+  const position = skipped * (rate / target);
+  const from = Math.floor(position);
+  return { from, phase: position - from, start: (first - skipped) / target };
 }
 
 /** Input rates that make sense for an ECG, in Hz. */
@@ -256,9 +290,19 @@ export function parsePreprocessing(value: unknown): Preprocessing {
 export function preprocessingProblems(p: Preprocessing, at = ''): string[] {
   const problems: string[] = [];
   const { seconds, minimumSeconds, band } = p;
-  if (minimumSeconds > seconds)
-    problems.push(`${at}minimumSeconds: expected at most seconds, ${seconds}, got ${minimumSeconds}`);
-  const half = targetRate(p) / 2;
+  const rate = targetRate(p);
+  const { lowest, highest } = LIMITS.rate;
+  if (!(rate >= lowest && rate <= highest)) {
+    problems.push(
+      `${at}seconds: expected a rate, samples / seconds, from ${lowest} to ${highest} Hz, got ${rate}`,
+    );
+  }
+  if (!(minimumSeconds <= seconds && minimumSeconds * rate >= 1)) {
+    problems.push(
+      `${at}minimumSeconds: expected at most seconds, ${seconds}, and at least a sample, got ${minimumSeconds}`,
+    );
+  }
+  const half = rate / 2;
   if (band.high <= band.low || band.high >= half) {
     problems.push(
       `${at}band.high: expected a frequency above low, ${band.low} Hz, ` +

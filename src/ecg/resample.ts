@@ -15,20 +15,22 @@ const PHASES = 512;
  * at half the lower of the two rates, so that what would alias is suppressed by 80 dB. Both signals begin at
  * time 0; the result has floor(n toRate / fromRate) samples. Weights are normalised: a constant stays itself.
  * Any two positive rates, also irrational ratios (J. O. Smith, "Digital Audio Resampling", 1984).
+ *
+ * @param phase where the first sample of the result lies, in samples of `x`, from 0 to below 1
  */
-export function resample(x: Float64Array, fromRate: number, toRate: number): Float64Array {
-  const length = resampledLength(x.length, fromRate, toRate);
+export function resample(x: Float64Array, fromRate: number, toRate: number, phase = 0): Float64Array {
+  const length = resampledLength(x.length - phase, fromRate, toRate);
   const y = new Float64Array(length);
-  if (length === 0 || fromRate === toRate) return y.length ? x.slice(0, length) : y;
+  if (length === 0 || (fromRate === toRate && phase === 0)) return y.length ? x.slice(0, length) : y;
   const { table, reach, taps } = kernelTable(fromRate, toRate);
   const padded = extendEven(x, reach + 1);
   const step = fromRate / toRate;
   for (let j = 0; j < length; j++) {
-    const position = j * step;
+    const position = j * step + phase;
     const whole = Math.floor(position);
-    const phase = (position - whole) * PHASES;
-    const row = Math.floor(phase);
-    const mix = phase - row;
+    const between = (position - whole) * PHASES;
+    const row = Math.floor(between);
+    const mix = between - row;
     const a = row * taps;
     const b = a + taps;
     // Tap k reads input sample whole - reach + 1 + k, which is padded[whole + 2 + k].

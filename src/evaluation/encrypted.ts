@@ -43,7 +43,10 @@ export async function evaluateEncrypted(
   { server, seed, ...watch }: Watch & { server: LocalServer; seed: number },
 ): Promise<EncryptedEvaluation> {
   const { start, signal } = watch;
-  using session = await Session.open(server.transport, server.manifest, watch);
+  using session = await Session.open(server.transport, server.manifest, {
+    ...watch,
+    maxKeyBytes: server.plan.bytes.evaluationKeys,
+  });
   const estimates = server.plan.stages.map((stage) => stage.estimateMs);
   using task = startParts(
     start,

@@ -5,15 +5,13 @@ import { fileURLToPath } from 'node:url';
 import { BlindbeatError } from '../errors.ts';
 import { readWhole } from '../files/input.ts';
 import { makeFolder, OutputFiles } from '../files/output.ts';
-import { parseModel, serialiseModel } from './format.ts';
+import { MOST_WEIGHT_BYTES, parseModel, serialiseModel } from './format.ts';
 import type { Model } from './model.ts';
 
 const JSON_FILE = 'model.json';
 const WEIGHTS_FILE = 'weights.bin';
-/** A description of as many layers as a ciphertext has levels has some kB, with all its metrics. */
-const MOST_JSON_BYTES = 16e6;
-/** A hundred times as many weights as the largest model that was ever planned. */
-const MOST_WEIGHT_BYTES = 500e6;
+/** Bytes of model.json; the shipped ones have 3 kB. */
+const MOST_JSON_BYTES = 2 ** 20;
 
 /**
  * Loads a model by the name of a shipped one (`deepcardio-deg2`) or by its folder.

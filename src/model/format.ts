@@ -4,10 +4,14 @@ import * as v from 'valibot';
 import { PreprocessingSchema, preprocessingProblems } from '../ecg/preprocess.ts';
 import {
   choice,
+  distinctNames,
   type Fault,
+  hex,
   list,
+  name,
   number,
   parse,
+  plain,
   positive,
   record,
   refuse,
@@ -23,15 +27,24 @@ const FAULT: Fault = { code: 'MODEL', title: 'The model cannot be used', root: '
 
 /** Larger numbers than any network that could be planned, so that a broken file cannot ask for all memory. */
 const LIMITS = {
-  samples: 2 ** 24,
+  samples: 2 ** 15,
   blocks: 64,
   channels: 8192,
   kernel: 1023,
   dilation: 65536,
   degree: 64,
   seriesDegree: 63,
-  classes: 1024,
+  /** Those of a manifest: more could not be planned. */
+  classes: 16,
+  classCharacters: 32,
+  nameCharacters: 64,
+  metrics: 64,
+  /** Numbers that a block gives to the next, and multiplications of a forward pass: 30 times the shipped models'. */
+  activations: 2 ** 22,
+  multiplications: 2e9,
 };
+/** Bytes of weights.bin; the shipped models have 1 to 2 MB. */
+export const MOST_WEIGHT_BYTES = 100e6;
 
 const RangeSchema = v.pipe(
   list(number(), 2, 2),
@@ -78,11 +91,8 @@ type BlockFile = v.InferOutput<typeof BlockSchema>;
 const ModelSchema = record({
   format: v.literal(FORMAT),
   version: v.literal(VERSION),
-  name: text(),
-  classes: v.pipe(
-    list(text(), LIMITS.classes, 2),
-    v.check((names) => new Set(names).size === names.length, 'different names'),
-  ),
+  name: name(LIMITS.nameCharacters),
+  classes: distinctNames(LIMITS.classCharacters, LIMITS.classes),
   preprocessing: PreprocessingSchema,
   samples: wholeNumber(1, LIMITS.samples),
   blocks: list(BlockSchema, LIMITS.blocks, 1),
@@ -94,11 +104,12 @@ const ModelSchema = record({
     createdAt: text(),
     metrics: v.pipe(
       v.custom<object>((metrics) => !Array.isArray(metrics), 'an object'),
+      v.check((metrics) => Object.keys(metrics ?? {}).length <= LIMITS.metrics, 'a few figures'),
       v.record(v.string(), number(), 'an object'),
     ),
   }),
   /** Length and checksum of weights.bin. */
-  weights: record({ bytes: wholeNumber(0, Number.MAX_SAFE_INTEGER), sha256: text() }),
+  weights: record({ bytes: wholeNumber(0, MOST_WEIGHT_BYTES), sha256: hex(64) }),
 });
 type ModelFile = v.InferOutput<typeof ModelSchema>;
 
@@ -155,19 +166,19 @@ function arraysOf(model: Model): Float32Array[] {
  */
 export function parseModel(json: unknown, weights: Uint8Array): Model {
   requireFormat(json, FORMAT, VERSION, FAULT);
-  const file = parse(ModelSchema, json, FAULT);
-  const { name, classes, preprocessing, samples, blocks, scoreLimit, provenance } = file;
+  const file = parse(ModelSchema, plain(json, FAULT), FAULT);
+  const { name: modelName, classes, preprocessing, samples, blocks, scoreLimit, provenance } = file;
   refuse(FAULT, [
     ...preprocessingProblems(preprocessing, 'preprocessing.'),
     ...(preprocessing.samples === samples
       ? []
       : [`samples: ${samples}, but the preprocessing makes ${preprocessing.samples}`]),
     ...chainProblems(blocks, samples),
-    ...bytesProblems(file, weights),
   ]);
+  refuse(FAULT, [...workProblems(file), ...bytesProblems(file, weights)]);
   const reader = new FloatReader(weights);
   const model: Model = {
-    name,
+    name: modelName,
     classes,
     preprocessing,
     samples,
@@ -187,8 +198,6 @@ export function parseModel(json: unknown, weights: Uint8Array): Model {
     scoreLimit,
     provenance,
   };
-  if (reader.taken !== weights.length)
-    refuse(FAULT, [`weights: the layers take ${reader.taken} bytes, weights.bin has ${weights.length}`]);
   if (arraysOf(model).some((a) => !a.every(Number.isFinite)))
     refuse(FAULT, ['weights: expected finite numbers only']);
   return model;
@@ -214,15 +223,55 @@ function chainProblems(blocks: BlockFile[], samples: number): string[] {
   return problems;
 }
 
-function bytesProblems({ weights: { bytes, sha256: expected } }: ModelFile, weights: Uint8Array): string[] {
+/** Whether a forward pass of blocks that fit each other stays within the limits. */
+function workProblems({ blocks, samples, classes }: ModelFile): string[] {
+  let time = samples;
+  let largest = 0;
+  let multiplications = 0;
+  blocks.forEach(({ inChannels, outChannels, kernel, helix, pool, activation }, i) => {
+    // Of a helical convolution all lines of neighbouring channels are read, at every time before pooling.
+    const inputs = helix > 0 ? Math.ceil(inChannels / helix) * helix : inChannels;
+    const before = helix > 0 ? time * blocks[i - 1].pool : time;
+    const degree = activation.kind === 'polynomial' ? activation.degree : LIMITS.seriesDegree;
+    const pooled = blocks[i + 1]?.helix > 0 ? pool : 1;
+    largest = Math.max(largest, before * inputs, time * outChannels);
+    multiplications += time * outChannels * (kernel * inputs + degree + pooled);
+    time /= pool;
+  });
+  multiplications += time * blocks.at(-1)!.outChannels * classes.length;
+  const problems: string[] = [];
+  if (largest > LIMITS.activations)
+    problems.push(`blocks: a block has ${largest} numbers, at most ${LIMITS.activations} are allowed`);
+  if (multiplications > LIMITS.multiplications) {
+    problems.push(
+      `blocks: a segment takes ${multiplications} multiplications, at most ${LIMITS.multiplications} are allowed`,
+    );
+  }
+  return problems;
+}
+
+/** Bytes that the layers take of weights.bin. */
+function weightBytes({ blocks, classes }: ModelFile): number {
+  const numbers = blocks.map(({ kernel, inChannels, outChannels, activation }) => {
+    const coefficients = activation.kind === 'polynomial' ? activation.degree + 1 : 0;
+    return outChannels * (kernel * inChannels + 1 + coefficients);
+  });
+  const dense = (blocks.at(-1)!.outChannels + 1) * classes.length;
+  return 4 * numbers.reduce((sum, count) => sum + count, dense);
+}
+
+function bytesProblems(file: ModelFile, weights: Uint8Array): string[] {
+  const { bytes, sha256: expected } = file.weights;
   if (bytes !== weights.length) return [`weights.bytes: ${bytes}, but weights.bin has ${weights.length}`];
+  const taken = weightBytes(file);
+  if (taken !== bytes) return [`weights: the layers take ${taken} bytes, weights.bin has ${bytes}`];
   if (expected === bytesToHex(sha256(weights))) return [];
   return ['weights.sha256: weights.bin is not the file that this model.json was written with'];
 }
 
-/** Takes float32 little-endian numbers off a byte array; past its end they are 0. */
+/** Takes float32 little-endian numbers off a byte array. */
 class FloatReader {
-  taken = 0;
+  private taken = 0;
   private readonly bytes: Uint8Array;
 
   constructor(bytes: Uint8Array) {
@@ -230,11 +279,10 @@ class FloatReader {
   }
 
   take(length: number): Float32Array {
-    const end = this.taken + 4 * length;
-    const values = new Float32Array(end <= this.bytes.length ? length : 0);
+    const values = new Float32Array(length);
     const view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength);
     for (let i = 0; i < values.length; i++) values[i] = view.getFloat32(this.taken + 4 * i, true);
-    this.taken = end;
+    this.taken += 4 * length;
     return values;
   }
 }

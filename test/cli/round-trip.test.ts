@@ -271,7 +271,7 @@ describe('damaged files', () => {
   });
 
   test('when a manifest was changed then keygen refuses it with what is wrong', async () => {
-    const text = (await readFile(manifest, 'utf8')).replace('"scoreLimit": 32', '"scoreLimit": 64');
+    const text = (await readFile(manifest, 'utf8')).replace('"scoreLimit": 32', '"scoreLimit": 16');
     await writeFile(at('changed.json'), text);
     const { code, json } = await blindbeatJson(
       'keygen',

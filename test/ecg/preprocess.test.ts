@@ -335,13 +335,25 @@ describe('parsePreprocessing', () => {
     [
       'of more seconds at least than there are',
       { ...P, minimumSeconds: 31 },
-      /minimumSeconds: .* 30, got 31/,
+      /minimumSeconds: .* 30, .*, got 31/,
     ],
     [
       'with an empty band',
       { ...P, band: { ...P.band, low: 40 } },
       /band\.high: expected a frequency above low/,
     ],
+    [
+      'whose rate is too low to hold a heartbeat',
+      { ...P, samples: 8, band: { ...P.band, low: 0.02, high: 0.1 } },
+      /seconds: expected a rate, .* from 20 to 1000 Hz/,
+    ],
+    ['of no sample', { ...P, minimumSeconds: 1e-9 }, /at least a sample/],
+    [
+      'without any bound',
+      { ...P, bound: 1e308, rmsLimit: 1e-9, scale: { percentile: 1, factor: 1e-300 } },
+      /factor.*\n.*bound.*\n.*rmsLimit/,
+    ],
+    ['of a filter of order 10', { ...P, band: { ...P.band, lowOrder: 10 } }, /an even number from 2 to 8/],
     ['beyond half the rate', { ...P, band: { ...P.band, high: 90 } }, /below half of samples \/ seconds/],
   ])('when settings are %s then they are refused', (_, value, message) => {
     expect(() => parsePreprocessing(value)).toThrow(expect.objectContaining({ code: 'MODEL' }));

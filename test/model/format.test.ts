@@ -67,10 +67,10 @@ describe('a broken file is refused with words', () => {
     ['null', () => null, /expected an object/],
     ['another format', (j) => ({ ...j, format: 'onnx' }), /format: expected "blindbeat-model"/],
     ['a later version', (j) => ({ ...j, version: 2 }), /version: expected 1, got 2/],
-    ['no name', (j) => ({ ...j, name: '' }), /name: expected a text/],
+    ['no name', (j) => ({ ...j, name: '' }), /name: expected a name/],
     ['one class', (j) => ({ ...j, classes: ['N'] }), /at least two/],
     ['a class twice', (j) => ({ ...j, classes: ['N', 'A', 'O', 'N'] }), /different names/],
-    ['classes of another type', (j) => ({ ...j, classes: [1, 2, 3, 4] }), /classes\[0\]: expected a text/],
+    ['classes of another type', (j) => ({ ...j, classes: [1, 2, 3, 4] }), /classes\[0\]: expected a name/],
     ['other samples than the preprocessing', (j) => ({ ...j, samples: 128 }), /preprocessing makes 64/],
     ['a fraction of samples', (j) => ({ ...j, samples: 64.5 }), /samples: expected a whole number/],
     ['no preprocessing', (j) => ({ ...j, preprocessing: undefined }), /preprocessing: /],
@@ -191,13 +191,12 @@ test.each<[string, RandomModelOptions]>([
   expect(accepted).toBeGreaterThan(20);
 });
 
-test('when a model.json is nested too deep for recursion, then it is refused or the part left out', () => {
+test('when a model.json is nested too deep for recursion, then it is refused', () => {
   const { json, weights } = file();
-  for (const key of Object.keys(json)) {
+  for (const key of ['note', ...Object.keys(json)]) {
     const read = () => parseModel({ ...json, [key]: deepList() }, weights);
     expect(read).toThrow(expect.objectContaining({ code: 'MODEL' }));
   }
-  expect(parseModel({ ...json, note: deepList() }, weights)).toEqual(model);
 });
 
 describe('on disk', () => {

@@ -1,6 +1,7 @@
 import type { KeySwitching, LevelGadgets } from '../keyswitch/gadget.ts';
 import type { Parameters } from '../ring/parameters.ts';
-import type { Outputs, ReplyLayout } from '../wire/manifest.ts';
+import type { Outputs } from '../wire/manifest.ts';
+import type { ReplyLayout } from '../wire/reply-layout.ts';
 import type { Schedule } from './bsgs.ts';
 import type { ActivationStep } from './polynomial.ts';
 

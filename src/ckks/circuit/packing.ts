@@ -1,4 +1,5 @@
 import { helixOffset } from '../../model/helix.ts';
+import { groupSize } from '../wire/reply-layout.ts';
 import type { FoldedConvolution } from './fold-activations.ts';
 
 /**
@@ -130,11 +131,6 @@ export function denseDiagonals(weights: Float64Array, classes: number, before: L
     }
   }
   return build.result;
-}
-
-/** Slots that one copy of the scores takes: the classes rounded up to a power of two. */
-export function groupSize(classes: number): number {
-  return 2 ** Math.ceil(Math.log2(classes));
 }
 
 /**

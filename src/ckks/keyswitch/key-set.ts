@@ -3,8 +3,11 @@ import { choice, list, record, wholeNumber } from '../../schema.ts';
 import { MAX_PRIMES, type Parameters } from '../ring/parameters.ts';
 import { type Gadget, GadgetSchema, gadgetProblems, type KeySwitching, perPrimeGadget } from './gadget.ts';
 
-/** More rotation keys than any plan has: the shipped one has 43. */
-const MAX_ROTATION_KEYS = 65536;
+/** More rotation keys than any plan has: six blocks of degree 16 with a gigabyte of keys have 97. */
+const MAX_ROTATION_KEYS = 512;
+
+/** More slots than any ring degree has. */
+const MOST_SLOTS = 2 ** 14;
 
 /** The words for kinds of key switching in format version 1 of the manifest, whose hash covers them. */
 export const SWITCHING_WORDS = { hybrid: 'grouped', 'per-prime': 'seal' } as const satisfies Record<
@@ -20,7 +23,7 @@ export const EvaluationKeySetSchema = record({
   gadgets: list(GadgetSchema, MAX_PRIMES),
   relinearisation: list(record({ limbs: wholeNumber(1, MAX_PRIMES) }), MAX_PRIMES),
   galois: list(
-    record({ step: wholeNumber(0, 2 ** 24), limbs: wholeNumber(1, MAX_PRIMES) }),
+    record({ step: wholeNumber(0, MOST_SLOTS - 1), limbs: wholeNumber(1, MAX_PRIMES) }),
     MAX_ROTATION_KEYS,
   ),
 });

@@ -3,6 +3,7 @@ import { keyProblems, switchingOf } from '../keyswitch/key-set.ts';
 import { parameterProblems } from '../ring/parameters.ts';
 import { log2Product } from '../ring/primes.ts';
 import type { Manifest } from '../wire/manifest.ts';
+import { mostScoreLimit } from '../wire/reply-layout.ts';
 import type { Plan, StagePlan } from './plan.ts';
 
 /** What is wrong with a plan, as it is found. */
@@ -211,7 +212,7 @@ function checkReply(
 ): void {
   if (!close(scoreBound, parameters.primes[0] / 2 / reply.scale))
     problems.push('the score bound is not what the first prime holds');
-  if (!(scoreLimit <= scoreBound / 4))
+  if (!(scoreLimit <= mostScoreLimit(scoreBound)))
     problems.push(`the score limit ${scoreLimit} leaves no margin below ${scoreBound}`);
   if (reply.group < classes.length)
     problems.push('a group of reply slots is smaller than the number of classes');

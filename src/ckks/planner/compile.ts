@@ -6,6 +6,7 @@ import { foldModel } from '../circuit/fold-activations.ts';
 import { BACKENDS, type BackendName, keySwitchingOf } from '../evaluator/backend.ts';
 import type { KeySwitching } from '../keyswitch/gadget.ts';
 import type { Outputs } from '../wire/manifest.ts';
+import { scoreBoundOf } from '../wire/reply-layout.ts';
 import { check } from './check.ts';
 import { type Costs, FAST_COST } from './cost.ts';
 import { requireHeadroom } from './headroom.ts';
@@ -14,7 +15,7 @@ import { SCALE_BITS } from './modulus-chain.ts';
 import { type Plan, planCircuit } from './plan.ts';
 import { chooseRingDegree } from './ring-degree.ts';
 import { selectWithinBudget } from './rotations.ts';
-import { buildStages, replyLayout, scoreBoundOf, timeSumSteps } from './stages.ts';
+import { buildStages, replyLayout, timeSumSteps } from './stages.ts';
 
 /** What a user may choose about a plan. */
 export interface CompileOptions {

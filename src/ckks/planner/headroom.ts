@@ -1,6 +1,7 @@
 import { BlindbeatError } from '../../errors.ts';
 import type { Circuit, Stage } from '../circuit/circuit.ts';
 import { log2Product } from '../ring/primes.ts';
+import { mostScoreLimit } from '../wire/reply-layout.ts';
 
 /**
  * How much room a stage's values have: bits of the largest at its scale before rescaling, and bits of the
@@ -43,11 +44,12 @@ function scaleBefore(stage: Exclude<Stage, { kind: 'activation' }>): number {
  */
 export function requireHeadroom(circuit: Circuit, scoreLimit: number): void {
   const { scoreBound } = circuit;
-  if (scoreLimit > scoreBound / 4) {
+  const most = mostScoreLimit(scoreBound);
+  if (scoreLimit > most) {
     throw new BlindbeatError(
       'PLAN',
       `the model's score limit ${scoreLimit} leaves no margin below the plan's bound ${scoreBound.toFixed(0)}: ` +
-        `export it with a limit of at most ${Math.floor(scoreBound / 4)}`,
+        `export it with a limit of at most ${Math.floor(most)}`,
     );
   }
   for (const { stage, bits, room } of headroom(circuit)) {

@@ -39,8 +39,8 @@ const PRIME_BITS = {
   convolution: 26,
   special: 30,
 };
-/** log2 of the scales: fresh ciphertexts, after a convolution, after the last convolution, scores. */
-export const SCALE_BITS = { input: 33, convolution: 30, lastConvolution: 27.5, score: 20 };
+/** log2 of the scales: fresh ciphertexts, after a convolution, after the last convolution. */
+export const SCALE_BITS = { input: 33, convolution: 30, lastConvolution: 27.5 };
 
 /**
  * Where an activation is a polynomial: log2 of the scale that its steps keep to, at most, at least and in the

@@ -13,12 +13,12 @@ import { type Gadget, moduli, serving } from '../keyswitch/gadget.ts';
 import { type EvaluationKeySet, plannedKeys, SWITCHING_WORDS } from '../keyswitch/key-set.ts';
 import { CONJUGATION } from '../ring/galois.ts';
 import { type WireSizes, wireSizes } from '../wire/file-sizes.ts';
-import { type Manifest, sealManifest } from '../wire/manifest.ts';
+import { type ParsedManifest, sealManifest } from '../wire/manifest.ts';
 import { type Costs, costsOf, estimateMs } from './cost.ts';
 
 /** Everything that is known about an encrypted classification before any key is made. Holds no weights. */
 export interface Plan {
-  manifest: Manifest;
+  manifest: ParsedManifest;
   /** What is to compute on ciphertexts: the estimates are its. */
   backend: BackendName;
   stages: StagePlan[];

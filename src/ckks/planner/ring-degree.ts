@@ -1,10 +1,10 @@
 import { BlindbeatError } from '../../errors.ts';
 import type { Model } from '../../model/model.ts';
 import type { FoldedModel } from '../circuit/fold-activations.ts';
-import { groupSize } from '../circuit/packing.ts';
 import type { PolynomialProgram } from '../circuit/polynomial.ts';
 import { MAX_LOG_QP, type Parameters } from '../ring/parameters.ts';
 import { log2Product } from '../ring/primes.ts';
+import { groupSize } from '../wire/reply-layout.ts';
 import { type Chain, chooseChain, type Depth } from './modulus-chain.ts';
 
 /** CKKS parameters, and log2 of the scales that their primes were chosen for, by block. */

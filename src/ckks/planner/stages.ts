@@ -2,10 +2,11 @@ import type { Model } from '../../model/model.ts';
 import type { Schedule } from '../circuit/bsgs.ts';
 import type { ActivationStage, LinearStage, SquareStage, Stage, SumStage } from '../circuit/circuit.ts';
 import type { FoldedConvolution, FoldedModel } from '../circuit/fold-activations.ts';
-import { biasVector, groupSize, rotatePeriod } from '../circuit/packing.ts';
+import { biasVector, rotatePeriod } from '../circuit/packing.ts';
 import { activationSteps, inputScaleFor } from '../circuit/polynomial.ts';
 import type { Parameters } from '../ring/parameters.ts';
-import type { Outputs, ReplyLayout } from '../wire/manifest.ts';
+import type { Outputs } from '../wire/manifest.ts';
+import { groupSize, type ReplyLayout, SCORE_SCALE, scoreBoundOf, windowsOf } from '../wire/reply-layout.ts';
 import type { LinearLayer } from './linear-layers.ts';
 import { type Chain, SCALE_BITS } from './modulus-chain.ts';
 
@@ -28,12 +29,6 @@ interface Position {
   limbs: number;
   scale: number;
 }
-
-/** Windows of the evidence map, as in DeepCardio's 25 windows per classification. */
-const MAP_WINDOWS = 25;
-
-/** The scale that the scores are decrypted at. */
-const SCORE_SCALE = 2 ** SCALE_BITS.score;
 
 /** Rotation steps that sum a dense layer's output over all time positions, doubling the sum at each. */
 export function timeSumSteps(dense: LinearLayer, slots: number): number[] {
@@ -162,11 +157,6 @@ function denseStages(
   ];
 }
 
-/** |score| that the first prime has room for at the scores' scale. */
-export function scoreBoundOf(primes: number[]): number {
-  return primes[0] / (2 * SCORE_SCALE);
-}
-
 /** Where the scores and, when planned, the map's windows are in the reply's slots. */
 export function replyLayout(
   dense: LinearLayer,
@@ -182,14 +172,4 @@ export function replyLayout(
     offset: dense.offset,
     ...(outputs === 'scores+map' && { map: { ...windowsOf(positions), positions, interleave } }),
   };
-}
-
-/**
- * Evenly spaced windows that cover all time positions; their width is a power of two, so that log2(width)
- * rotations sum them.
- */
-export function windowsOf(positions: number): { windows: number; width: number; hop: number } {
-  const windows = Math.min(MAP_WINDOWS, positions);
-  const hop = Math.floor(positions / windows);
-  return { windows, hop, width: 2 ** Math.ceil(Math.log2(positions - hop * (windows - 1))) };
 }

@@ -2,7 +2,7 @@ import { BlindbeatError } from '../../errors.ts';
 import { allPrimes } from '../ring/parameters.ts';
 import { plaintextBuffer } from '../seal/bytes.ts';
 import { type ClientModule, type Handle, loadSeal, type SEALContext, type Seal } from '../seal/seal.ts';
-import type { Manifest } from '../wire/manifest.ts';
+import type { ParsedManifest } from '../wire/manifest.ts';
 import type { SecretKey } from './secret-key.ts';
 
 /**
@@ -10,18 +10,18 @@ import type { SecretKey } from './secret-key.ts';
  * which free all that they loaded, the secret key above all, however they end.
  */
 export class ClientSeal implements Disposable {
-  readonly manifest: Manifest;
+  readonly manifest: ParsedManifest;
   readonly #seal: Seal<ClientModule>;
   readonly #operations = new Set<Operation>();
   readonly #contexts = new Map<number, SEALContext>();
   #disposed = false;
 
-  private constructor(manifest: Manifest, seal: Seal<ClientModule>) {
+  private constructor(manifest: ParsedManifest, seal: Seal<ClientModule>) {
     this.manifest = manifest;
     this.#seal = seal;
   }
 
-  static async open(manifest: Manifest): Promise<ClientSeal> {
+  static async open(manifest: ParsedManifest): Promise<ClientSeal> {
     return new ClientSeal(manifest, await loadSeal<ClientModule>());
   }
 
@@ -117,7 +117,7 @@ export class Operation implements Disposable {
    *
    * @throws BlindbeatError as `SecretKey.residuesFor`
    */
-  loadSecret(key: SecretKey, manifest: Manifest) {
+  loadSecret(key: SecretKey, manifest: ParsedManifest) {
     const { n } = manifest.parameters;
     const residues = key.residuesFor(manifest);
     const buffer = plaintextBuffer(this.parmsId, n, this.limbs);

@@ -4,10 +4,10 @@ import { allPrimes } from '../ring/parameters.ts';
 import { readPlaintextWords } from '../seal/bytes.ts';
 import { concat, readContainer, writeContainer } from '../wire/container.ts';
 import { bodySizes } from '../wire/file-sizes.ts';
-import type { Manifest } from '../wire/manifest.ts';
+import type { ParsedManifest } from '../wire/manifest.ts';
 
 /** What of a manifest a secret key belongs to. */
-type KeyPlan = Pick<Manifest, 'planHash' | 'parameters'>;
+type KeyPlan = Pick<ParsedManifest, 'planHash' | 'parameters'>;
 
 /**
  * A secret key, with the name of its key pair. Lives on the client only: nothing that a server runs imports
@@ -109,7 +109,7 @@ export class SecretKey {
  *
  * @throws BlindbeatError MISMATCH for a key of another plan, INTERNAL for one that was disposed
  */
-export function writeSecretKey(key: SecretKey, manifest: Manifest): Uint8Array {
+export function writeSecretKey(key: SecretKey, manifest: ParsedManifest): Uint8Array {
   const { n } = manifest.parameters;
   const body = packLimbs(key.residuesFor(manifest), n, allPrimes(manifest.parameters), 1);
   const header = { planHash: manifest.planHash, keyId: key.keyId, bodyBytes: bodySizes(manifest).secretKey };
@@ -125,7 +125,7 @@ export function writeSecretKey(key: SecretKey, manifest: Manifest): Uint8Array {
  *
  * @throws BlindbeatError FORMAT or MISMATCH
  */
-export function readSecretKey(bytes: Uint8Array, manifest: Manifest): SecretKey {
+export function readSecretKey(bytes: Uint8Array, manifest: ParsedManifest): SecretKey {
   const { planHash, parameters } = manifest;
   const { header, body } = readContainer(bytes, 'secret key', {
     planHash,

@@ -1,7 +1,8 @@
+import { BlindbeatError } from '../../errors.ts';
 import { evaluationKeysSize, packedPolynomial } from '../keyswitch/key-size.ts';
 import { SEED_SIZE } from '../seal/bytes.ts';
 import { containerSize } from './container.ts';
-import type { Manifest } from './manifest.ts';
+import type { ParsedManifest } from './manifest.ts';
 
 /** Sizes on the wire, in bytes, of what belongs to a plan. */
 export interface WireSizes {
@@ -12,7 +13,7 @@ export interface WireSizes {
 }
 
 /** Lengths of the bodies of all files. */
-export function bodySizes(manifest: Pick<Manifest, 'parameters' | 'keys' | 'reply'>): WireSizes {
+export function bodySizes(manifest: ParsedManifest): WireSizes {
   const { parameters, keys, reply } = manifest;
   const replyPolynomial = packedPolynomial(parameters, [parameters.primes[0]]);
   return {
@@ -23,8 +24,28 @@ export function bodySizes(manifest: Pick<Manifest, 'parameters' | 'keys' | 'repl
   };
 }
 
+/** Evaluation keys of more bytes are made only for whoever says so: a plan at N = 32768 has 500 MB. */
+export const USUAL_KEY_BYTES = 200e6;
+
+/**
+ * Refuses to make more evaluation keys than are wanted.
+ *
+ * @param most bytes of the file
+ * @param remedy what to do for more
+ * @throws BlindbeatError USAGE that names the size
+ */
+export function requireKeyBytes(manifest: ParsedManifest, most: number, remedy: string): void {
+  const bytes = wireSizes(manifest).evaluationKeys;
+  if (bytes <= most) return;
+  throw new BlindbeatError(
+    'USAGE',
+    `the evaluation keys of this plan take ${Math.ceil(bytes / 1e6)} MB, more than the ${most / 1e6} MB that are ` +
+      `made without asking: if the plan's server is to have them, ${remedy}`,
+  );
+}
+
 /** Lengths of the files. */
-export function wireSizes(manifest: Manifest): WireSizes {
+export function wireSizes(manifest: ParsedManifest): WireSizes {
   const sizes = bodySizes(manifest);
   const header = { planHash: manifest.planHash, keyId: '0'.repeat(32) };
   return {

@@ -4,27 +4,43 @@ import * as v from 'valibot';
 import { PreprocessingSchema, preprocessingProblems } from '../../ecg/preprocess.ts';
 import {
   choice,
+  distinctNames,
   type Fault,
-  list,
+  hex,
+  name,
+  plain,
   positive,
+  powerOfTwo,
   record,
   refuse,
   requireFormat,
-  text,
   validate,
-  wholeNumber,
 } from '../../schema.ts';
 import { EvaluationKeySetSchema, keyProblems } from '../keyswitch/key-set.ts';
+import { evaluationKeysSize } from '../keyswitch/key-size.ts';
 import { ParametersSchema, parameterProblems } from '../ring/parameters.ts';
+import { log2Product } from '../ring/primes.ts';
+import {
+  MOST_CLASS_CHARACTERS,
+  MOST_CLASSES,
+  mostScoreLimit,
+  ReplyLayoutSchema,
+  replyProblems,
+  scoreBoundOf,
+} from './reply-layout.ts';
 
 const FORMAT = 'blindbeat manifest';
 const VERSION = 1;
 const FAULT: Fault = { code: 'FORMAT', title: 'not a usable manifest', root: 'manifest' };
-/** Larger than any number of classes, and of slots. */
-const MAX_CLASSES = 1024;
-const MAX_SLOTS = 2 ** 24;
-/** Levels of lists and objects in each other; unknown fields might have more than can be hashed. */
-const MAX_DEPTH = 64;
+const PLAN_FAULT: Fault = { ...FAULT, code: 'PLAN', title: 'no client would take this plan' };
+/** Characters of a model's name. */
+const MOST_NAME = 64;
+/** More slots than any ring degree has. */
+const MOST_SAMPLES = 2 ** 14;
+/** log2 of the scale of the encrypted input, at least and at most; plans have 33. */
+const INPUT_SCALE_BITS = [20, 50] as const;
+/** Bytes of evaluation keys at most; `--key-budget` goes as far. */
+const MOST_KEY_BYTES = 1e9;
 
 /** The schema of `Outputs`. */
 const OutputsSchema = choice(['scores', 'scores+map']);
@@ -32,51 +48,27 @@ const OutputsSchema = choice(['scores', 'scores+map']);
 /** What the reply carries: the scores, or also where in the recording the evidence for them is. */
 export type Outputs = v.InferOutput<typeof OutputsSchema>;
 
-/** The schema of `ReplyLayout`. */
-const ReplyLayoutSchema = record({
-  /** Scale of the decrypted values. */
-  scale: positive(),
-  /** Slots per copy of the scores; slot j holds class (j + offset) mod group. */
-  group: wholeNumber(1, MAX_SLOTS),
-  offset: wholeNumber(0, MAX_SLOTS),
-  /** Windows of the map; absent for outputs 'scores'. */
-  map: v.optional(
-    record({
-      /** Number of windows, positions (of the last layer) per window, and from one window to the next. */
-      windows: wholeNumber(1, MAX_SLOTS),
-      width: wholeNumber(1, MAX_SLOTS),
-      hop: wholeNumber(1, MAX_SLOTS),
-      positions: wholeNumber(1, MAX_SLOTS),
-      /** Slots per position. */
-      interleave: wholeNumber(1, MAX_SLOTS),
-    }),
-  ),
-});
-
-/** Where the client finds the results in the reply's slots. */
-export type ReplyLayout = v.InferOutput<typeof ReplyLayoutSchema>;
-
 /** The schema of `Manifest`. */
 const ManifestSchema = record({
   format: v.literal(FORMAT),
   version: v.literal(VERSION),
   /** The model's name and the SHA-256 of its content: a commitment, not the content. */
-  model: record({ name: text(), fingerprint: text() }),
-  classes: list(text(), MAX_CLASSES),
+  model: record({ name: name(MOST_NAME), fingerprint: hex(64) }),
+  classes: distinctNames(MOST_CLASS_CHARACTERS, MOST_CLASSES),
   preprocessing: PreprocessingSchema,
   /** Samples of one segment. */
-  samples: wholeNumber(1, MAX_SLOTS),
+  samples: powerOfTwo(1, MOST_SAMPLES),
   parameters: ParametersSchema,
   outputs: OutputsSchema,
   /** Scale of the encrypted input. */
-  inputScale: positive(),
+  inputScale: powerOfTwo(2 ** INPUT_SCALE_BITS[0], 2 ** INPUT_SCALE_BITS[1]),
   keys: EvaluationKeySetSchema,
   reply: ReplyLayoutSchema,
   /** |score| that the last prime has room for, and beyond which the client names no class. */
   scoreBound: positive(),
   scoreLimit: positive(),
   /** SHA-256 of all of the above; in every file that belongs to this plan. */
-  planHash: text(),
+  planHash: hex(64),
 });
 
 /**
@@ -85,9 +77,82 @@ const ManifestSchema = record({
  */
 export type Manifest = v.InferOutput<typeof ManifestSchema>;
 
-/** Adds the hash. */
-export function sealManifest(content: Omit<Manifest, 'planHash'>): Manifest {
-  return { ...content, planHash: hashOf(content) };
+/** Has no value: a private field, which a copy with other content loses. */
+declare class Checked {
+  private readonly checked: true;
+}
+
+/** A manifest that was checked, and is frozen; `parseManifest` makes it of one from elsewhere. */
+export type ParsedManifest = Manifest & Checked;
+
+/**
+ * Adds the hash to what was planned, and checks it as a client will.
+ *
+ * @throws BlindbeatError PLAN that lists what a client would refuse
+ */
+export function sealManifest(content: Omit<Manifest, 'planHash'>): ParsedManifest {
+  return checked({ ...content, planHash: hashOf(content) }, PLAN_FAULT);
+}
+
+/**
+ * Checks a manifest that came from elsewhere, security included. Unknown fields stay, and count for the hash.
+ *
+ * @returns a frozen copy
+ * @throws BlindbeatError FORMAT that lists all that is wrong
+ */
+export function parseManifest(value: unknown): ParsedManifest {
+  requireFormat(value, FORMAT, VERSION, FAULT);
+  return checked(value, FAULT);
+}
+
+/** Structure first; then what each part says by itself; then what follows from other parts. */
+function checked(value: unknown, fault: Fault): ParsedManifest {
+  const manifest = validate(ManifestSchema, plain(value, fault), fault);
+  refuse(fault, [
+    ...preprocessingProblems(manifest.preprocessing, 'preprocessing.'),
+    ...parameterProblems(manifest.parameters),
+    ...keyProblems(manifest),
+    ...replyProblems(manifest.reply, { ...manifest, classes: manifest.classes.length }),
+  ]);
+  refuse(fault, planProblems(manifest));
+  const { planHash, ...content } = manifest;
+  if (planHash !== hashOf(content))
+    refuse(fault, ['planHash does not fit the content: the manifest was changed or damaged']);
+  return manifest as ParsedManifest;
+}
+
+/** All that contradicts parts which are sound by themselves. */
+function planProblems(manifest: Manifest): string[] {
+  const { samples, preprocessing, parameters, inputScale, keys, scoreBound, scoreLimit } = manifest;
+  const slots = parameters.n / 2;
+  const inputBits = Math.log2(inputScale * preprocessing.bound);
+  const room = log2Product(parameters.primes) - 2;
+  const keyBytes = evaluationKeysSize(parameters, keys);
+  const bound = scoreBoundOf(parameters.primes);
+  const rules: [boolean, string][] = [
+    [
+      preprocessing.samples === samples,
+      `samples: preprocessing makes ${preprocessing.samples} samples, but a segment has ${samples}`,
+    ],
+    [slots % samples === 0, `samples: ${samples} samples do not fill ${slots} slots evenly`],
+    [
+      inputBits <= room,
+      `inputScale: samples up to ${preprocessing.bound} need ${inputBits.toFixed(1)} bits, but the primes ` +
+        `hold ${room.toFixed(1)}`,
+    ],
+    [
+      keyBytes <= MOST_KEY_BYTES,
+      `keys: these take ${Math.ceil(keyBytes / 1e6)} MB, at most ${MOST_KEY_BYTES / 1e6} MB are allowed: plan ` +
+        'with fewer (--key-budget)',
+    ],
+    [scoreBound === bound, `scoreBound: expected ${bound}, which the first prime holds, got ${scoreBound}`],
+    [
+      scoreLimit <= mostScoreLimit(bound),
+      `scoreLimit: expected at most ${mostScoreLimit(bound).toFixed(2)}, a sixteenth of what the first prime ` +
+        `holds, got ${scoreLimit}; a model of an earlier version with a larger limit must be exported again`,
+    ],
+  ];
+  return rules.filter(([holds]) => !holds).map(([, problem]) => problem);
 }
 
 function hashOf(content: object): string {
@@ -100,61 +165,4 @@ function canonical(value: unknown): unknown {
   if (value === null || typeof value !== 'object') return value;
   const entries = Object.entries(value).filter(([, v]) => v !== undefined);
   return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([k, v]) => [k, canonical(v)]));
-}
-
-/**
- * Checks a manifest that came from elsewhere, security included. Unknown fields stay, and count for the hash.
- *
- * @throws BlindbeatError FORMAT that lists all that is wrong
- */
-export function parseManifest(value: unknown): Manifest {
-  requireFormat(value, FORMAT, VERSION, FAULT);
-  const manifest = validate(ManifestSchema, value, FAULT);
-  refuse(FAULT, [
-    ...preprocessingProblems(manifest.preprocessing, 'preprocessing.'),
-    ...parameterProblems(manifest.parameters),
-    ...keyProblems(manifest),
-    ...layoutProblems(manifest),
-  ]);
-  if (isDeeper(manifest, MAX_DEPTH)) refuse(FAULT, [`more than ${MAX_DEPTH} lists or objects in each other`]);
-  const { planHash, ...content } = manifest;
-  if (planHash !== hashOf(content))
-    refuse(FAULT, ['planHash does not fit the content: the manifest was changed or damaged']);
-  return manifest;
-}
-
-/** Whether input and results fit the slots. */
-function layoutProblems({ samples, preprocessing, parameters, classes, outputs, reply }: Manifest): string[] {
-  const slots = parameters.n / 2;
-  const { group, offset, map } = reply;
-  const windowsFit =
-    !map || (map.windows * map.hop <= map.positions && map.positions * map.interleave <= slots);
-  const rules: [boolean, string][] = [
-    [
-      preprocessing.samples === samples,
-      `samples: preprocessing makes ${preprocessing.samples} samples, but a segment has ${samples}`,
-    ],
-    [slots % samples === 0, `samples: ${samples} samples do not fill ${slots} slots evenly`],
-    [
-      slots % group === 0 && group >= classes.length,
-      `reply.group: ${classes.length} classes do not repeat every ${group} of ${slots} slots`,
-    ],
-    [offset < slots, `reply.offset: ${offset} is not below ${slots}, the number of slots`],
-    [
-      (outputs === 'scores+map') === (map !== undefined),
-      `reply.map: outputs "${outputs}" ${map ? 'have no' : 'need a'} map`,
-    ],
-    [windowsFit, `reply.map: its windows do not fit ${slots} slots`],
-  ];
-  return rules.filter(([holds]) => !holds).map(([, problem]) => problem);
-}
-
-/** Whether lists and objects are nested more than `levels` deep; finds it out without recursion. */
-function isDeeper(value: unknown, levels: number): boolean {
-  let level = [value];
-  for (let depth = 0; depth <= levels; depth++) {
-    level = level.flatMap((item) => (typeof item === 'object' && item !== null ? Object.values(item) : []));
-    if (level.length === 0) return false;
-  }
-  return true;
 }

@@ -4,7 +4,7 @@ import { multiplyMod } from '../ring/modular.ts';
 import type { Ntt } from '../ring/ntt.ts';
 import { PeriodicEncoder, periodicSlots } from '../ring/periodic-encoder.ts';
 import { bitLength } from '../ring/primes.ts';
-import type { Manifest } from './manifest.ts';
+import type { ParsedManifest } from './manifest.ts';
 import { readMap, readScores } from './reply.ts';
 
 /**
@@ -35,10 +35,10 @@ export interface ReplyCiphertext {
  * weights. It has a public key and knows the encoding, so only known records among the requests tell.
  */
 export class ReplyReader {
-  readonly #manifest: Manifest;
+  readonly #manifest: ParsedManifest;
   readonly #ntt: Ntt;
 
-  constructor(manifest: Manifest) {
+  constructor(manifest: ParsedManifest) {
     const { n, primes } = manifest.parameters;
     this.#manifest = manifest;
     this.#ntt = new PeriodicEncoder(n, [primes[0]]).transform(n, 0);

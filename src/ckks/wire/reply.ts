@@ -1,6 +1,6 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex } from '@noble/hashes/utils.js';
-import type { ReplyLayout } from './manifest.ts';
+import type { ReplyLayout } from './reply-layout.ts';
 
 /**
  * What a reply names the request by that it answers: the SHA-256 of the request file, 64 hexadecimal digits.

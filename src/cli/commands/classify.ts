@@ -133,7 +133,10 @@ async function roundTrip(
   const { threads } = options;
   const choice = { model: options.model, name: model.name, threads, ...(await compileOptions(options)) };
   using server = await startServer(choice, watch);
-  using session = await Session.open(server.transport, server.manifest, watch);
+  using session = await Session.open(server.transport, server.manifest, {
+    ...watch,
+    maxKeyBytes: server.plan.bytes.evaluationKeys,
+  });
   const { plan, startMs } = server;
   const estimates = plan.stages.map((stage) => stage.estimateMs);
   using task = startParts(watch.start, 'classifying, encrypted', estimates);

@@ -3,7 +3,7 @@ import { bytesToHex } from '@noble/hashes/utils.js';
 import type { Command } from 'commander';
 import { Client } from '../../ckks/client.ts';
 import { readHeader } from '../../ckks/wire/container.ts';
-import type { Manifest } from '../../ckks/wire/manifest.ts';
+import type { ParsedManifest } from '../../ckks/wire/manifest.ts';
 import { requestDigest } from '../../ckks/wire/reply.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { timed } from '../../measure/stages.ts';
@@ -102,7 +102,7 @@ async function answeredRequest(
   path: string,
   reply: Uint8Array,
   requestFile: string | undefined,
-  { log, manifest, keyId }: { log: RequestLog; manifest: Manifest; keyId: string },
+  { log, manifest, keyId }: { log: RequestLog; manifest: ParsedManifest; keyId: string },
 ): Promise<Answered> {
   if (requestFile !== undefined) {
     const request = await readContainerFile(requestFile, 'request', manifest, keyId);

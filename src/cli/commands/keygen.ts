@@ -5,8 +5,8 @@ import { Client } from '../../ckks/client.ts';
 import { keyCount } from '../../ckks/keyswitch/key-set.ts';
 import { compile } from '../../ckks/planner/compile.ts';
 import { type SecretKey, writeSecretKey } from '../../ckks/secret/secret-key.ts';
-import { wireSizes } from '../../ckks/wire/file-sizes.ts';
-import type { Manifest } from '../../ckks/wire/manifest.ts';
+import { requireKeyBytes, USUAL_KEY_BYTES, wireSizes } from '../../ckks/wire/file-sizes.ts';
+import type { ParsedManifest } from '../../ckks/wire/manifest.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { removeLeftovers } from '../../files/leftovers.ts';
 import { makeFolder, OutputFiles } from '../../files/output.ts';
@@ -17,7 +17,7 @@ import { loadModel } from '../../model/files.ts';
 import { readManifest } from '../files/input.ts';
 import { keyFiles } from '../files/key-folder.ts';
 import { manifestText } from '../files/outputs.ts';
-import { compileOptions, examples, jsonOption, type PlanChoice, planOptions } from '../options.ts';
+import { compileOptions, examples, jsonOption, number, type PlanChoice, planOptions } from '../options.ts';
 import { interruptible } from '../terminal/interrupt.ts';
 import { type Io, printJson, printLines, warn } from '../terminal/io.ts';
 import { progressOn } from '../terminal/progress.ts';
@@ -26,6 +26,7 @@ interface KeygenOptions extends PlanChoice {
   out: string;
   manifest?: string;
   force?: boolean;
+  allowKeyBytes?: number;
   json?: boolean;
 }
 
@@ -43,6 +44,11 @@ export function addKeygen(program: Command, io: Io): void {
   planOptions(command, io, { conflict: 'manifest' })
     .option('--manifest <file>', "the server's manifest, for a client that has no model")
     .option('--force', 'replace keys that are there; what was encrypted with them can never be decrypted')
+    .option(
+      '--allow-key-bytes <MB>',
+      `make evaluation keys of so many megabytes (default: ${USUAL_KEY_BYTES / 1e6})`,
+      number(1),
+    )
     .addOption(jsonOption())
     .action((options: KeygenOptions) => interruptible((signal) => keygen(options, io, signal)));
   examples(command, [
@@ -57,9 +63,14 @@ async function keygen(options: KeygenOptions, io: Io, signal: AbortSignal): Prom
   await tidy(options.out, io);
   if (!options.force) requireNone(files, options.manifest);
   const manifest = await manifestOf(options);
+  const { allowKeyBytes } = options;
+  const maxKeyBytes = allowKeyBytes === undefined ? USUAL_KEY_BYTES : 1e6 * allowKeyBytes;
+  const { secretKey, evaluationKeys } = wireSizes(manifest);
+  const megabytes = Math.ceil(evaluationKeys / 1e6);
+  requireKeyBytes(manifest, maxKeyBytes, `say so (--allow-key-bytes ${megabytes})`);
   await makeFolder(options.out);
   const started = performance.now();
-  using client = await Client.open(manifest);
+  using client = await Client.open(manifest, { maxKeyBytes });
   const start = progressOn(io, options.json);
   using secret = makeSecretKey(client, start);
   await using output = new OutputFiles();
@@ -75,7 +86,6 @@ async function keygen(options: KeygenOptions, io: Io, signal: AbortSignal): Prom
   if (!options.force) requireNone(files, options.manifest);
   await output.commit();
   const ms = roundMs(performance.now() - started);
-  const { secretKey, evaluationKeys } = wireSizes(manifest);
   if (options.json) {
     printJson(io, {
       model: manifest.model.name,
@@ -113,7 +123,7 @@ function makeSecretKey(client: Client, start: StartTask): SecretKey {
   return client.createSecretKey();
 }
 
-async function manifestOf({ manifest, model, ...options }: KeygenOptions): Promise<Manifest> {
+async function manifestOf({ manifest, model, ...options }: KeygenOptions): Promise<ParsedManifest> {
   if (manifest !== undefined) return readManifest(manifest);
   return compile(await loadModel(model), await compileOptions(options)).plan.manifest;
 }

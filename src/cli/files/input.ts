@@ -9,7 +9,7 @@ import {
   readHeader,
 } from '../../ckks/wire/container.ts';
 import { bodySizes, type WireSizes, wireSizes } from '../../ckks/wire/file-sizes.ts';
-import { type Manifest, parseManifest } from '../../ckks/wire/manifest.ts';
+import { type ParsedManifest, parseManifest } from '../../ckks/wire/manifest.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { type Head, readHead, readWhole } from '../../files/input.ts';
 
@@ -34,7 +34,7 @@ const SIZE_OF: Record<Kind, keyof WireSizes> = {
 export async function readContainerFile(
   path: string,
   kind: Kind,
-  manifest: Manifest,
+  manifest: ParsedManifest,
   keyId?: string,
 ): Promise<Uint8Array> {
   const name = SIZE_OF[kind];
@@ -81,7 +81,7 @@ function nameOf(what: string): string {
  *
  * @throws BlindbeatError FILE or FORMAT
  */
-export async function readManifest(path: string): Promise<Manifest> {
+export async function readManifest(path: string): Promise<ParsedManifest> {
   return readJson(path, 'manifest', parseManifest);
 }
 

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { readSecretKey, type SecretKey } from '../../ckks/secret/secret-key.ts';
-import type { Manifest } from '../../ckks/wire/manifest.ts';
+import type { ParsedManifest } from '../../ckks/wire/manifest.ts';
 import { type Io, warn } from '../terminal/io.ts';
 import { inFile, isReadableByOthers, readContainerFile, readManifest } from './input.ts';
 
@@ -21,7 +21,7 @@ export function keyFiles(folder: string) {
 export async function readKeyFolder(
   folder: string,
   io: Io,
-): Promise<{ manifest: Manifest; secret: SecretKey }> {
+): Promise<{ manifest: ParsedManifest; secret: SecretKey }> {
   const files = keyFiles(folder);
   const manifest = await readManifest(files.manifest);
   const bytes = await readContainerFile(files.secretKey, 'secret key', manifest);

@@ -1,4 +1,4 @@
-import type { Manifest } from '../../ckks/wire/manifest.ts';
+import type { ParsedManifest } from '../../ckks/wire/manifest.ts';
 import { OutputFiles, requireDistinct, requireWritable } from '../../files/output.ts';
 
 /** A path, or undefined for a file that was not asked for; and what makes its content. */
@@ -32,6 +32,6 @@ export async function writeOutputs(files: OutputFile[], signal?: AbortSignal): P
 }
 
 /** A manifest as the text of its file. */
-export function manifestText(manifest: Manifest): string {
+export function manifestText(manifest: ParsedManifest): string {
   return `${JSON.stringify(manifest, null, 2)}\n`;
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { windowsOf } from '../../../src/ckks/planner/stages.ts';
+import { windowsOf } from '../../../src/ckks/wire/reply-layout.ts';
 
 describe('windows of the map', () => {
   test('when positions are windowed, then all are covered and none is beyond the end', () => {

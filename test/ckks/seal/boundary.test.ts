@@ -15,6 +15,7 @@ import { Server } from '../../../src/ckks/server.ts';
 import { concat, writeContainer } from '../../../src/ckks/wire/container.ts';
 import { bodySizes } from '../../../src/ckks/wire/file-sizes.ts';
 import type { Manifest } from '../../../src/ckks/wire/manifest.ts';
+import { requestDigest } from '../../../src/ckks/wire/reply.ts';
 import { Random } from '../../../src/ecg/random.ts';
 import { forward } from '../../../src/model/forward.ts';
 import { randomModel } from '../../helpers/random-model.ts';
@@ -129,8 +130,9 @@ async function roundTrip(server: Server, segment: Float32Array): Promise<Load[]>
   using client = await Client.open(server.manifest);
   const secret = client.createSecretKey();
   using keys = server.loadKeys(concat(client.evaluationKeys(secret)));
-  const reply = server.evaluate(client.encrypt(secret, segment), keys);
-  const { scores } = client.decrypt(secret, reply);
+  const request = client.encrypt(secret, segment);
+  const reply = server.evaluate(request, keys);
+  const { scores } = client.decrypt(secret, reply, requestDigest(request));
   for (const [c, score] of forward(model, segment).scores.entries())
     expect(Math.abs(scores[c] - score)).toBeLessThan(1e-2);
   return noted.loads;
@@ -277,7 +279,7 @@ describe.each(BACKENDS)('a client whose keys and requests are noise, backend %s'
     const use = [server.memoryInUse, server.liveHandles];
     const noise = (kind: 'evaluation keys' | 'request', bodyBytes: number, zero: boolean) => {
       const body = zero ? new Uint8Array(bodyBytes) : noiseBody(manifest, kind, random);
-      const header = { planHash: manifest.planHash, keyId: 'x', bodyBytes };
+      const header = { planHash: manifest.planHash, keyId: 'ab'.repeat(16), bodyBytes };
       return concat(writeContainer(kind, header, [body]));
     };
     for (let k = 0; k < 3; k++) {
@@ -285,7 +287,7 @@ describe.each(BACKENDS)('a client whose keys and requests are noise, backend %s'
       for (let j = 0; j < 2; j++) server.evaluate(noise('request', sizes.request, j === 0), keys);
     }
     expect([server.memoryInUse, server.liveHandles]).toEqual(use);
-    const { scores } = client.decrypt(secret, server.evaluate(request, good));
+    const { scores } = client.decrypt(secret, server.evaluate(request, good), requestDigest(request));
     for (const [c, score] of forward(model, segment).scores.entries())
       expect(Math.abs(scores[c] - score)).toBeLessThan(1e-2);
   });

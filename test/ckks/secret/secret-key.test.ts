@@ -8,7 +8,7 @@ import { isPrime, log2Product } from '../../../src/ckks/ring/primes.ts';
 import { readSecretKey, SecretKey, writeSecretKey } from '../../../src/ckks/secret/secret-key.ts';
 import { concat, readContainer, writeContainer } from '../../../src/ckks/wire/container.ts';
 import { bodySizes } from '../../../src/ckks/wire/file-sizes.ts';
-import { type Manifest, parseManifest, sealManifest } from '../../../src/ckks/wire/manifest.ts';
+import { type Manifest, type ParsedManifest, sealManifest } from '../../../src/ckks/wire/manifest.ts';
 import { requestDigest } from '../../../src/ckks/wire/reply.ts';
 import { randomModel } from '../../helpers/random-model.ts';
 
@@ -19,11 +19,14 @@ const { n, primes, special } = parameters;
 const segment = Float32Array.from({ length: 2048 }, (_, i) => 0.5 * Math.sin(i / 7));
 
 /** An update of the manifest that every check of a manifest accepts, with other parameters. */
-function updated(change: Partial<Manifest['parameters']>): Manifest {
+function updated(change: Partial<Manifest['parameters']>): ParsedManifest {
   const { planHash: _, ...content } = manifest;
   const next = { ...parameters, ...change };
   const logQP = log2Product(allPrimes(next));
-  return parseManifest(sealManifest({ ...content, parameters: { ...next, logQP } }));
+  const scoreBound = next.primes[0] / 2 ** 21;
+  const scoreLimit = scoreBound / 16;
+  const model = { ...content.model, fingerprint: 'ab'.repeat(32) };
+  return sealManifest({ ...content, model, scoreBound, scoreLimit, parameters: { ...next, logQP } });
 }
 
 /** Two primes that the plan does not have. */
@@ -36,10 +39,11 @@ function freshPrimes(): number[] {
 }
 
 /** The samples that a request shows modulo its last prime to somebody who has no key. */
-function readWithoutKey(request: Uint8Array, { parameters: { primes }, ...seen }: Manifest): number[] {
+function readWithoutKey(request: Uint8Array, seen: ParsedManifest): number[] {
+  const { primes } = seen.parameters;
   const { body } = readContainer(request, 'request', {
     planHash: seen.planHash,
-    bodyBytes: bodySizes({ ...seen, parameters: { ...parameters, primes } }).request,
+    bodyBytes: bodySizes(seen).request,
   });
   const words = new Uint32Array(primes.length * n);
   unpackLimbs(body, n, primes, words, 1);
@@ -80,8 +84,8 @@ describe('a secret key and the plan that it was made for', () => {
   });
 
   test.each(updates)('when a manifest has %s, then every use of the key is refused', async (name, change) => {
-    const plain = updated(change);
-    const next = name === 'the same primes' ? { ...plain, planHash: 'ab'.repeat(32) } : plain;
+    const next = updated(change);
+    const lying = { ...next, planHash: manifest.planHash } as ParsedManifest;
     using other = await Client.open(next);
     const uses = [
       () => other.encrypt(secret, segment),
@@ -90,9 +94,7 @@ describe('a secret key and the plan that it was made for', () => {
       () => writeSecretKey(secret, next),
       () => readSecretKey(writeSecretKey(secret, manifest), next),
       // The hash alone is not believed.
-      ...(name === 'the same primes'
-        ? []
-        : [() => writeSecretKey(secret, { ...next, planHash: manifest.planHash })]),
+      ...(name === 'the same primes' ? [] : [() => writeSecretKey(secret, lying)]),
     ];
     for (const use of uses) expect(use).toThrow(expect.objectContaining({ code: 'MISMATCH' }));
     expect(other.liveHandles).toBeLessThanOrEqual(1); // the context

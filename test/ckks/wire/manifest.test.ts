@@ -6,11 +6,12 @@ import { compile } from '../../../src/ckks/planner/compile.ts';
 import { allPrimes, MAX_LOG_QP } from '../../../src/ckks/ring/parameters.ts';
 import { log2Product } from '../../../src/ckks/ring/primes.ts';
 import { bodySizes } from '../../../src/ckks/wire/file-sizes.ts';
-import { type Manifest, parseManifest, sealManifest } from '../../../src/ckks/wire/manifest.ts';
+import { type ParsedManifest, parseManifest, sealManifest } from '../../../src/ckks/wire/manifest.ts';
 import { packSegment, readMap, readScores } from '../../../src/ckks/wire/reply.ts';
 import { BlindbeatError } from '../../../src/errors.ts';
 import { deepList, mutated } from '../../helpers/mutate.ts';
 import { randomModel } from '../../helpers/random-model.ts';
+import { resealed } from '../../helpers/reseal.ts';
 
 const model = randomModel({ samples: 2048, channels: [4, 8] });
 const plans = (['hybrid', 'per-prime'] as const).map(
@@ -20,8 +21,9 @@ const plans = (['hybrid', 'per-prime'] as const).map(
 const manifests = plans.map(({ manifest }) => manifest);
 
 /** What a client does with a manifest before it trusts anything else. */
-function expectSound(manifest: Manifest): void {
+function expectSound(manifest: ParsedManifest): void {
   const { parameters, keys, reply, classes, samples, planHash, ...rest } = manifest;
+  expect(Object.isFrozen(manifest) && Object.isFrozen(keys.galois[0])).toBe(true);
   const { n } = parameters;
   const primes = allPrimes(parameters);
   expect(log2Product(primes)).toBeLessThanOrEqual(MAX_LOG_QP[n]);
@@ -51,7 +53,7 @@ function expectSound(manifest: Manifest): void {
 }
 
 /** The manifest, or null if it is refused as it should be. */
-function parsed(value: unknown): Manifest | null {
+function parsed(value: unknown): ParsedManifest | null {
   try {
     return parseManifest(value);
   } catch (error) {
@@ -60,13 +62,6 @@ function parsed(value: unknown): Manifest | null {
     expect((error as Error).message.length).toBeLessThan(20_000);
     return null;
   }
-}
-
-/** With the hash that fits, as whoever wants to deceive would send it. */
-function resealed(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-  const { planHash: _, ...content } = value as Manifest;
-  return sealManifest(content);
 }
 
 describe('a manifest from elsewhere', () => {
@@ -91,6 +86,23 @@ describe('a manifest from elsewhere', () => {
     },
   );
 
+  test('when it is sealed, then its hash is the SHA-256 of its sorted content, and it is frozen', () => {
+    const { planHash, ...content } = manifests[0];
+    expect(resealed(content)).toEqual(manifests[0]);
+    expect(sealManifest(content)).toEqual(manifests[0]);
+    expect(planHash).toHaveLength(64);
+    expect(() => Object.assign(sealManifest(content).reply, { scale: 1 })).toThrow(TypeError);
+    expect(() => sealManifest({ ...content, scoreLimit: 128 })).toThrow(
+      expect.objectContaining({ code: 'PLAN' }),
+    );
+  });
+
+  test('when a copy has other content, then its type says that it is not checked', () => {
+    const copy = { ...manifests[0], scoreLimit: 1 };
+    // @ts-expect-error only what was checked has sizes
+    expect(bodySizes(copy).reply).toBeGreaterThan(0);
+  });
+
   test('when it has unknown fields, then they stay, and the hash is over them too', () => {
     const extended = resealed({ ...manifests[0], note: { by: 'someone' } });
     expect(parseManifest(extended)).toEqual(extended);
@@ -104,7 +116,7 @@ describe('a manifest from elsewhere', () => {
     expect(() => parseManifest({ ...manifests[0], note: deepList() })).toThrow(/more than 64 lists/);
   });
 
-  test.each<[string, (m: Manifest) => object, RegExp]>([
+  test.each<[string, (m: ParsedManifest) => object, RegExp]>([
     [
       'numbers of samples that leave slots over',
       (m) => ({
@@ -115,10 +127,14 @@ describe('a manifest from elsewhere', () => {
           band: { low: 0.5, lowOrder: 2, high: 1, highOrder: 4 },
         },
       }),
-      /samples: 100 samples do not fill/,
+      /samples: expected a power of two from 1 to 16384, got 100/,
     ],
     ['a group that does not divide the slots', (m) => ({ reply: { ...m.reply, group: 5 } }), /reply\.group/],
-    ['more classes than a group has', (m) => ({ classes: [...m.classes, 'B'] }), /reply\.group: 5 classes/],
+    [
+      'more classes than a group has',
+      (m) => ({ classes: [...m.classes, 'B'] }),
+      /reply\.group: expected 8 for 5 classes, got 4/,
+    ],
     ['an offset beyond the slots', (m) => ({ reply: { ...m.reply, offset: 2 ** 20 } }), /reply\.offset/],
     ['a map that was not planned', () => ({ outputs: 'scores' }), /reply\.map: outputs "scores" have no/],
     [
@@ -139,7 +155,7 @@ describe('a manifest from elsewhere', () => {
     [
       'infinite scales',
       () => ({ inputScale: Infinity }),
-      /inputScale: expected a positive number, got Infinity/,
+      /inputScale: expected a power of two from .*, got Infinity/,
     ],
   ])('when it has %s, then it says so', (_, change, message) => {
     const value = resealed({ ...manifests[0], ...change(manifests[0]) });

@@ -95,12 +95,12 @@ describe.each(BACKENDS)('a small network encrypted, backend %s', (backend) => {
   });
 
   test('when scores leave the limit, then the client names no class', async () => {
-    const tight = { ...trip.client.manifest, scoreLimit: 0.01 };
-    const strict = await Client.open(tight);
-    expect(() => strict.decrypt(trip.secret, reply, requestDigest(request))).toThrow(
+    using strict = await RoundTrip.open({ ...model, scoreLimit: 0.01 }, backend);
+    const sent = strict.client.encrypt(strict.secret, segment);
+    const beyond = strict.server.evaluate(sent, strict.keys);
+    expect(() => strict.client.decrypt(strict.secret, beyond, requestDigest(sent))).toThrow(
       /beyond the limit of 0.01/,
     );
-    strict[Symbol.dispose]();
   });
 
   test.each<[string, () => Float32Array, RegExp]>([
