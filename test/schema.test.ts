@@ -3,20 +3,27 @@ import { describe, expect, test } from 'vitest';
 import { BlindbeatError } from '../src/errors.ts';
 import {
   choice,
+  distinctNames,
   type Fault,
   list,
+  name,
   notNegative,
   number,
+  numberWithin,
   parse,
+  plain,
   positive,
+  powerOfTwo,
   printable,
   record,
   refuse,
   requireFormat,
+  sha256Digits,
   text,
   validate,
   wholeNumber,
 } from '../src/schema.ts';
+import { deepList } from './helpers/mutate.ts';
 
 const FAULT: Fault = { code: 'FORMAT', title: 'no good', root: 'thing' };
 const Thing = record({
@@ -80,6 +87,21 @@ test.each<[string, v.GenericSchema, unknown[], unknown[]]>([
   ['notNegative', notNegative(), [0, 3.5], [-1e-300, NaN, Infinity]],
   ['wholeNumber', wholeNumber(-1, 3), [-1, 0, 3], [-2, 4, 0.5, NaN, Infinity, '1', []]],
   ['text', text(), ['x', 'x'.repeat(65536)], ['', 'x'.repeat(65537), 1, null, ['x']]],
+  ['numberWithin', numberWithin(-0.5, 2), [-0.5, 0.1, 2], [-0.6, 2.1, NaN, Infinity, '1', null]],
+  ['powerOfTwo', powerOfTwo(2, 16), [2, 4, 16], [1, 3, 32, 0, -2, 2.5, NaN, Infinity, '2']],
+  [
+    'sha256Digits',
+    sha256Digits(),
+    ['0a'.repeat(32)],
+    ['0A'.repeat(32), '0a', '0a'.repeat(33), 'x'.repeat(64), 1],
+  ],
+  ['name', name(4), ['N', '~', 'ü', '心房', 'a b'], ['', 'abcde', ' a', 'a\u200b', '\u202ea', 'א', 'a\n', 1]],
+  [
+    'distinctNames',
+    distinctNames(4, 3),
+    [['N', 'A']],
+    [['N'], ['N', 'n'], ['A', 'Ａ'], ['a', 'b', 'c', 'd'], 'N'],
+  ],
   ['choice', choice(['a', 'b']), ['a', 'b'], ['c', '', 0, ['a'], null]],
   ['list', list(number(), 2, 1), [[1], [1, 2]], [[], [1, 2, 3], ['1'], { length: 1, 0: 1 }, null]],
 ])('when values are tried, then %s takes those that it should', (_, schema, right, wrong) => {
@@ -100,7 +122,31 @@ describe('a format', () => {
   });
 });
 
+describe('plain data', () => {
+  test('when it is copied, then the copy is equal, frozen at every level and its own', () => {
+    const value = JSON.parse('{"a": [1, {"b": null}], "__proto__": {"c": true}, "d": "x"}');
+    const copy = plain(value, FAULT) as typeof value;
+    expect(JSON.stringify(copy)).toBe(JSON.stringify(value));
+    expect(copy.c).toBeUndefined();
+    expect([copy, copy.a, copy.a[1]].every(Object.isFrozen)).toBe(true);
+    expect(copy.a).not.toBe(value.a);
+  });
+
+  test.each<[string, unknown, RegExp]>([
+    ['too deep', deepList(), /more than 64 lists or objects in each other$/],
+    ['too long', new Array(2 ** 32 - 1), /more than 20000 values$/],
+    ['too long in all', Array.from({ length: 200 }, () => new Array(200).fill(0)), /more than 20000 values$/],
+    ['too much text', [['x'.repeat(2 ** 20)], 'x'], /more than 1048576 characters$/],
+    ['a function', { f: () => 0 }, /a function, which is not of JSON$/],
+    ['a large integer', [1n], /a bigint, which is not of JSON$/],
+  ])('when it is %s, then it is refused', (_, value, message) => {
+    expect(() => plain(value, FAULT)).toThrow(message);
+    expect(() => plain(value, FAULT)).toThrow(expect.objectContaining({ code: 'FORMAT' }));
+  });
+});
+
 test.each([
+  ['a\u200b\u3164\u00adb', 'a\\u{200b}\\u{3164}\\u{ad}b'],
   ['Herz, ♥ é 心', 'Herz, ♥ é 心'],
   ['a\u001b[31m\n\u202eb\ud800', 'a\\u{1b}[31m\\u{a}\\u{202e}b\\u{d800}'],
   ['x'.repeat(100), `${'x'.repeat(48)}...`],

@@ -8,6 +8,7 @@ import { DEFAULT_PREPROCESSING, type Preprocessing, parsePreprocessing } from '.
 import { BlindbeatError } from '../src/errors.ts';
 import { writeOutput } from '../src/files/output.ts';
 import { loadModel } from '../src/model/files.ts';
+import { requireModelName } from '../src/model/format.ts';
 import type { Model } from '../src/model/model.ts';
 import { loadBackend, type TensorBackendName } from './backend.ts';
 import { type EpochRecord, loadCheckpoint, saveCheckpoint, type TrainingState } from './checkpoint.ts';
@@ -77,12 +78,14 @@ export interface TrainResult {
  * @throws BlindbeatError USAGE for a config, a start, a teacher or a checkpoint that does not fit
  * @throws BlindbeatError FILE if there is no checkpoint to resume from
  * @throws BlindbeatError INTERRUPTED when `signal` is aborted
- * @throws BlindbeatError MODEL if the network left its range; nothing is exported then
+ * @throws BlindbeatError MODEL if the folder's name is none for a model, or the network left its range; nothing
+ * is exported then
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const reporter = options.reporter ?? SILENT;
   const seed = options.seed ?? 1;
   const name = basename(resolve(options.out));
+  requireModelName(name);
   const work = options.work ?? 'runs';
   const config = withEpochs(await loadConfig(options.config), options.epochs);
   const p = parsePreprocessing(config.preprocessing ?? DEFAULT_PREPROCESSING);

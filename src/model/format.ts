@@ -52,6 +52,19 @@ const RangeSchema = v.pipe(
   v.check(([low, high]) => low < high, '[low, high] with low < high'),
 );
 
+/**
+ * Before long work: whether a model may have this name.
+ *
+ * @throws BlindbeatError MODEL
+ */
+export function requireModelName(text: string): void {
+  parse(name(LIMITS.nameCharacters), text, {
+    ...FAULT,
+    title: 'The model cannot be called so',
+    root: 'name',
+  });
+}
+
 /** What of an activation is in model.json: a polynomial's coefficients are in weights.bin. */
 const ActivationSchema = v.variant(
   'kind',

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { largeManifest } from '../helpers/large-manifest.ts';
 import { blindbeat, blindbeatJson, saveSmallModel, temporaryFolder } from './helpers.ts';
 
 const folder = temporaryFolder();
@@ -282,6 +283,19 @@ describe('damaged files', () => {
     );
     expect(code).toBe(6);
     expect(json.error).toEqual({ code: 'FORMAT', message: expect.stringContaining('planHash') });
+    expect(existsSync(at('n.keys'))).toBe(false);
+  });
+
+  test('when keys of 240 MB are asked for then keygen makes them only when it was told to', async () => {
+    await writeFile(
+      at('large.json'),
+      JSON.stringify(largeManifest(JSON.parse(await readFile(manifest, 'utf8')), 2)),
+    );
+    const args = ['keygen', '--manifest', at('large.json'), '--out', at('n.keys')];
+    const { code, json } = await blindbeatJson(...args);
+    expect(code).toBe(2);
+    expect(json.error.message).toMatch(/take \d+ MB, more than the 200 MB .*--allow-key-bytes \d+/);
+    expect((await blindbeatJson(...args, '--allow-key-bytes', '210')).json.error.code).toBe('USAGE');
     expect(existsSync(at('n.keys'))).toBe(false);
   });
 

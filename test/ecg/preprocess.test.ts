@@ -239,6 +239,43 @@ describe('prepareSegment', () => {
     }
   });
 
+  test('when an hour at a rate without common multiples is prepared then only a part of it is looked at', () => {
+    const rate = 1999.7;
+    const minute = ecg(60, rate);
+    const hour = new Float64Array(60 * minute.length);
+    for (let i = 0; i < 60; i++) hour.set(minute, i * minute.length);
+    hour[5] = Number.NaN; // far away
+    const before = process.cpuUsage();
+    const { samples } = prepareSegment(hour, rate, P, { start: 3400.3 });
+    const { user, system } = process.cpuUsage(before);
+    expect((user + system) / 1000).toBeLessThan(1000);
+    expect(samples.every(Number.isFinite)).toBe(true);
+  });
+
+  test.each<[string, Partial<Preprocessing>]>([
+    ['as slow', { samples: 2048, seconds: 102.4, band: { low: 0.01, lowOrder: 8, high: 9.9, highOrder: 8 } }],
+    [
+      'as fast',
+      { samples: 16384, seconds: 16.384, band: { low: 0.01, lowOrder: 8, high: 499, highOrder: 8 } },
+    ],
+    [
+      'as long',
+      { samples: 4096, seconds: 119.999, band: { low: 0.01, lowOrder: 8, high: 15, highOrder: 8 } },
+    ],
+  ])(
+    'when settings are %s as they may be then an hour at 2000 Hz takes less than a second',
+    (_, settings) => {
+      const p = parsePreprocessing({ ...P, ...settings });
+      const minute = ecg(60, 2000);
+      const hour = new Float64Array(60 * minute.length);
+      for (let i = 0; i < 60; i++) hour.set(minute, i * minute.length);
+      const before = process.cpuUsage();
+      expect(prepareSegment(hour, 2000, p, { start: 3400 }).samples).toHaveLength(p.samples);
+      const { user, system } = process.cpuUsage(before);
+      expect((user + system) / 1000).toBeLessThan(1000);
+    },
+  );
+
   test('when an ordinary ECG is prepared then there is no warning', () => {
     const segment = prepareSegment(ecg(60), 300, P);
     expect(segment).toMatchObject({

@@ -1,4 +1,5 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdtemp, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -130,6 +131,53 @@ describe('a broken file is refused with words', () => {
       (j) => ({ ...j, provenance: { ...j.provenance, metrics: { f1: 'good' } } }),
       /metrics\.f1/,
     ],
+    ['a name for the terminal', (j) => ({ ...j, name: 'm\u001b[2J' }), /name: expected a name of 1 to 64/],
+    [
+      'a class that turns others around',
+      (j) => ({ ...j, classes: ['N', '\u202eA', 'O', '~'] }),
+      /classes\[1\]: expected a name/,
+    ],
+    [
+      'more classes than a reply carries',
+      (j) => ({ ...j, classes: Array.from({ length: 17 }, (_, i) => `c${i}`) }),
+      /classes: expected a list of at most 16/,
+    ],
+    [
+      'samples without end',
+      (j) => ({ ...j, samples: 2 ** 27, preprocessing: { ...j.preprocessing, samples: 2 ** 27 } }),
+      /samples: expected a whole number from 1 to 32768/,
+    ],
+    [
+      'more figures than anyone measures',
+      (j) => ({
+        ...j,
+        provenance: {
+          ...j.provenance,
+          metrics: Object.fromEntries(Array.from({ length: 65 }, (_, i) => [i, 1])),
+        },
+      }),
+      /metrics: expected a few figures/,
+    ],
+    [
+      'activations that fill memory',
+      (j) => wide(j, { samples: 8192, channels: 8192, kernel: 1 }),
+      /a block has 67108864 numbers/,
+    ],
+    [
+      'work for hours',
+      (j) => wide(j, { samples: 64, channels: 8192, kernel: 1023 }),
+      /a segment takes \d+ multiplications, at most 2000000000/,
+    ],
+    [
+      'a helix that is padded beyond memory',
+      (j) => edit(wide(j, { samples: 8192, channels: 3, kernel: 1 }), 1, { helix: 8192 }),
+      /a block has 67108864 numbers/,
+    ],
+    [
+      'weights beyond any',
+      (j) => ({ ...j, weights: { ...j.weights, bytes: 1e12 } }),
+      /weights\.bytes: expected/,
+    ],
     ['another length', (j) => ({ ...j, weights: { ...j.weights, bytes: 8 } }), /weights\.bytes: 8, but/],
     ['another checksum', (j) => ({ ...j, weights: { ...j.weights, sha256: '00' } }), /weights\.sha256/],
   ];
@@ -139,6 +187,21 @@ describe('a broken file is refused with words', () => {
     expect(call).toThrow(expect.objectContaining({ code: 'MODEL' }));
     expect(call).toThrow(message);
   });
+
+  /** The same network, its second block with many channels for its first and its own input. */
+  function wide(
+    json: Json,
+    { samples, channels, kernel }: { samples: number; channels: number; kernel: number },
+  ) {
+    const seconds = (samples * json.preprocessing.seconds) / json.samples;
+    const preprocessing = { ...json.preprocessing, samples, seconds };
+    return edit(edit({ ...json, samples, preprocessing }, 0, { outChannels: channels, pool: 1 }), 1, {
+      inChannels: channels,
+      outChannels: channels,
+      kernel,
+      pool: 1,
+    });
+  }
 
   function edit(json: Json, i: number, change: object): Json {
     return { ...json, blocks: json.blocks.map((b: Json, k: number) => (k === i ? { ...b, ...change } : b)) };
@@ -226,6 +289,27 @@ describe('on disk', () => {
     await saveModel(model, folder);
     await writeFile(join(folder, 'model.json'), '{"format": "blind');
     await expect(loadModel(folder)).rejects.toThrow(/model\.json is not JSON/);
+  });
+
+  test('files larger than any model are refused before they are read', async () => {
+    await saveModel(model, folder);
+    await truncate(join(folder, 'weights.bin'), 2 ** 40);
+    await expect(loadModel(folder)).rejects.toThrow(
+      /weights\.bin has 1099511627776 bytes, and at most 100000000/,
+    );
+    await saveModel(model, folder);
+    await truncate(join(folder, 'model.json'), 2 ** 40);
+    await expect(loadModel(folder)).rejects.toMatchObject({ code: 'MODEL' });
+  });
+
+  test.each(['model.json', 'weights.bin'])('a %s that is a device or a pipe is refused', async (name) => {
+    await saveModel(model, folder);
+    await rm(join(folder, name));
+    await symlink('/dev/zero', join(folder, name));
+    await expect(loadModel(folder)).rejects.toThrow(/is no ordinary file/);
+    await rm(join(folder, name));
+    execFileSync('sh', ['-c', 'mkfifo "$0"', join(folder, name)]);
+    await expect(loadModel(folder)).rejects.toMatchObject({ code: 'FILE' });
   });
 
   test('a folder that cannot be written is a FILE error', async () => {
