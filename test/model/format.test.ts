@@ -295,7 +295,7 @@ describe('on disk', () => {
     await saveModel(model, folder);
     await truncate(join(folder, 'weights.bin'), 2 ** 40);
     await expect(loadModel(folder)).rejects.toThrow(
-      /weights\.bin has 1099511627776 bytes, and at most 100000000/,
+      /of at most 100 MB at .*weights\.bin, which has 1\.10 TB/,
     );
     await saveModel(model, folder);
     await truncate(join(folder, 'model.json'), 2 ** 40);
@@ -306,7 +306,7 @@ describe('on disk', () => {
     await saveModel(model, folder);
     await rm(join(folder, name));
     await symlink('/dev/zero', join(folder, name));
-    await expect(loadModel(folder)).rejects.toThrow(/is no ordinary file/);
+    await expect(loadModel(folder)).rejects.toThrow(/which is a device/);
     await rm(join(folder, name));
     execFileSync('sh', ['-c', 'mkfifo "$0"', join(folder, name)]);
     await expect(loadModel(folder)).rejects.toMatchObject({ code: 'FILE' });

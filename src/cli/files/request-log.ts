@@ -1,7 +1,8 @@
-import { readFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { BlindbeatError } from '../../errors.ts';
+import { readWhole } from '../../files/input.ts';
 import { type OutputFiles, writeOutput } from '../../files/output.ts';
 import { type Fault, hex, list, notNegative, parse, record, requireFormat } from '../../schema.ts';
 import { inFile } from './input.ts';
@@ -74,13 +75,8 @@ export class RequestLog {
    */
   static async read(folder: string, keyId: string): Promise<RequestLog> {
     const path = requestLogFile(folder);
-    const bytes = await readFile(path).catch((cause) => {
-      if (cause.code === 'ENOENT') return null;
-      throw new BlindbeatError('FILE', `${path} cannot be read (${cause.code}). Check its permissions.`, {
-        cause,
-      });
-    });
-    if (bytes === null) return new RequestLog(path, keyId, []);
+    if (!existsSync(path)) return new RequestLog(path, keyId, []);
+    const bytes = await readWhole(path, { what: 'a list of requests', limit: MAX_BYTES });
     const log = await inFile(path, () => parseLog(bytes));
     return new RequestLog(path, keyId, log.keyId === keyId ? log.requests : []);
   }
@@ -117,7 +113,6 @@ export class RequestLog {
 function parseLog(bytes: Uint8Array): v.InferOutput<typeof LogSchema> {
   const remedy = 'delete it, and name requests with --request when their replies are decrypted';
   try {
-    if (bytes.length > MAX_BYTES) throw new Error(`it has ${bytes.length} bytes`);
     const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
     requireFormat(value, FORMAT, VERSION, FAULT);
     return parse(LogSchema, value, FAULT);

@@ -89,7 +89,7 @@ describe('a server that seals a hostile manifest', () => {
     [
       'a fingerprint that is a text',
       { model: { name: 'm', fingerprint: 'x' } },
-      /fingerprint: expected a SHA/,
+      /fingerprint: expected 64 characters/,
     ],
     [
       'a name for the terminal',
