@@ -4,6 +4,7 @@ import { MOST_THREADS } from '../ckks/evaluator/fast/kernels/threads.ts';
 import { KEY_SWITCHINGS, type KeySwitching } from '../ckks/keyswitch/gadget.ts';
 import type { CompileOptions } from '../ckks/planner/compile.ts';
 import type { Outputs } from '../ckks/wire/manifest.ts';
+import { DISCLOSURE } from '../model/disclose.ts';
 import { readCosts } from './files/input.ts';
 import { type Io, warn } from './terminal/io.ts';
 
@@ -134,6 +135,16 @@ export function exactOption(): Option {
     '--exact',
     'print scores unrounded. Never publish them or send them back: their noise tells about the secret key',
   );
+}
+
+/** `--disclose`: only what may be told to others. */
+export function discloseOption(): Option {
+  const { noise, step, answers } = DISCLOSURE;
+  return new Option(
+    '--disclose',
+    `for reports to others: only the class and its probability in steps of ${step}, after noise of ${noise} on ` +
+      `every score, new in each run. At most ${answers} reports with one key, then make new keys`,
+  ).conflicts('exact');
 }
 
 /** Adds command lines to a command's help, after its options. */

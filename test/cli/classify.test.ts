@@ -212,3 +212,27 @@ describe('classify, wrong use', () => {
     expect(stderr).toMatch(/300|250/);
   });
 });
+
+describe('classify for a report', () => {
+  test('when the answer is disclosed then the ECG, the scores and the clear ones are not there', async () => {
+    const args = ['classify', '--model', model, '--simulate', '--outputs', 'scores+map', '--disclose'];
+    const { json } = await blindbeatJson(...args);
+    expect(Object.keys(json)).toEqual(['model', 'class', 'probability', 'disclosed']);
+    const { stdout } = await blindbeat(...args);
+    expect(stdout).toMatch(/about \d+0 %/);
+    expect(stdout.trim().split('\n')).toHaveLength(4);
+  });
+
+  test.each(['--exact', '--profile'])('when %s is asked for too then it is refused', async (option) => {
+    const { code, stderr } = await blindbeat(
+      'classify',
+      '--model',
+      model,
+      '--simulate',
+      '--disclose',
+      option,
+    );
+    expect(code).toBe(2);
+    expect(stderr).toContain('cannot be used with');
+  });
+});

@@ -78,6 +78,18 @@ describe('keygen -> encrypt -> infer -> decrypt', () => {
     expect(json.map).toHaveLength(25);
   });
 
+  test('when it is disclosed then class and rounded probability are all, as one object and for people', async () => {
+    const { json, code } = await blindbeatJson('decrypt', reply, '--keys', keys, '--disclose');
+    expect(code).toBe(0);
+    expect(Object.keys(json)).toEqual(['model', 'class', 'probability', 'disclosed']);
+    expect(10 * json.probability).toBeCloseTo(Math.round(10 * json.probability), 9);
+    expect(json.disclosed).toEqual({ noise: 0.1, step: 0.1 });
+    const { stdout } = await blindbeat('decrypt', reply, '--keys', keys, '--disclose');
+    expect(stdout).toMatch(/about \d+0 %/);
+    expect(stdout).toContain('noise of 0.1 on every score');
+    expect(stdout).not.toMatch(/score {2}|evidence|-?\d+\.\d{2}/);
+  });
+
   test('when it is printed for people then class, evidence and disclaimer are there', async () => {
     const { stdout } = await blindbeat('decrypt', reply, '--keys', keys);
     expect(stdout).toContain('atrial fibrillation');
@@ -378,6 +390,12 @@ describe('wrong use', () => {
       () => ['infer', request, '-k', evaluationKeys, '-o', at('no', 'n'), ...PLAN],
       8,
       /folder/,
+    ],
+    [
+      'decrypt of what is both exact and disclosed',
+      () => ['decrypt', reply, '-k', keys, '--exact', '--disclose'],
+      2,
+      /cannot be used with/,
     ],
     ['decrypt without keys', () => ['decrypt', reply], 2, /--keys/],
     ['decrypt of a request', () => ['decrypt', request, '-k', keys], 6, /this is a request/],

@@ -17,6 +17,7 @@ import {
   type BackendChoice,
   backendOptions,
   compileOptions,
+  discloseOption,
   exactOption,
   examples,
   jsonOption,
@@ -27,12 +28,13 @@ import { type ClassifiedEcg, classificationLines, ecgLines } from '../terminal/c
 import { interruptible } from '../terminal/interrupt.ts';
 import { coloursOf, type Io, printJson, printLines, warn, widthOf } from '../terminal/io.ts';
 import { progressOn } from '../terminal/progress.ts';
-import { resultJson } from '../terminal/result.ts';
+import { disclosureJson, disclosureLines, resultJson } from '../terminal/result.ts';
 
 interface ClassifyOptions extends EcgOptions, PlanChoice, BackendChoice {
   simulate?: boolean;
   profile?: boolean;
   exact?: boolean;
+  disclose?: boolean;
   json?: boolean;
 }
 
@@ -50,6 +52,7 @@ export function addClassify(program: Command, io: Io): void {
     .option('--simulate', 'the same packed computation without encryption: fast, and shows the same class')
     .option('--profile', 'time and operations of every stage')
     .addOption(exactOption())
+    .addOption(discloseOption().conflicts('profile'))
     .addOption(jsonOption())
     .action((path: string | undefined, options: ClassifyOptions) =>
       interruptible((signal) => classifyEcg(path, options, io, signal)),
@@ -83,11 +86,16 @@ async function classifyEcg(
   const draw = (run?: ClassifiedEcg) =>
     ecgLines(input, model, widthOf(io.stdout), coloursOf(io.stdout), run?.decrypted);
   // What is known is shown at once; with a map the drawing waits for the evidence.
-  const early = !options.json && !options.simulate && options.outputs === 'scores';
+  const early = !options.json && !options.simulate && !options.disclose && options.outputs === 'scores';
   if (early) printLines(io.stdout, draw());
   const run = options.simulate
     ? await simulated(model, input, options)
     : await roundTrip(model, input, options, { start: progressOn(io, options.json), signal });
+  if (options.disclose) {
+    if (options.json) printJson(io, { model: model.name, ...disclosureJson(run.decrypted, model) });
+    else printLines(io.stdout, ['', ...disclosureLines(run.decrypted, model, coloursOf(io.stdout))]);
+    return;
+  }
   const clear = forward(model, input.segment.samples).scores;
   const maxError = largestDifference(run.decrypted.scores, clear);
   if (options.json) {

@@ -10,14 +10,21 @@ import { timed } from '../../measure/stages.ts';
 import { inFile, readContainerFile } from '../files/input.ts';
 import { readKeyFolder } from '../files/key-folder.ts';
 import { RequestLog, type RequestNote } from '../files/request-log.ts';
-import { exactOption, examples, jsonOption } from '../options.ts';
+import { discloseOption, exactOption, examples, jsonOption } from '../options.ts';
 import { coloursOf, type Io, printable, printJson, printLines, warn } from '../terminal/io.ts';
-import { evidenceLines, resultJson, resultLines } from '../terminal/result.ts';
+import {
+  disclosureJson,
+  disclosureLines,
+  evidenceLines,
+  resultJson,
+  resultLines,
+} from '../terminal/result.ts';
 
 interface DecryptOptions {
   keys: string;
   request?: string;
   exact?: boolean;
+  disclose?: boolean;
   json?: boolean;
 }
 
@@ -31,16 +38,19 @@ export function addDecrypt(program: Command, io: Io): void {
     .requiredOption('-k, --keys <dir>', 'folder that keygen made')
     .option('--request <file>', 'the request that it answers (default: the one noted in DIR/requests.json)')
     .addOption(exactOption())
+    .addOption(discloseOption())
     .addOption(jsonOption())
     .action((reply: string, options: DecryptOptions) => decrypt(reply, options, io));
   examples(command, [
     'blindbeat decrypt reply.bin --keys my.keys',
     'blindbeat decrypt reply.bin --keys my.keys --request request.bin',
     'blindbeat decrypt reply.bin --keys my.keys --json | jq .class',
+    'blindbeat decrypt reply.bin --keys my.keys --disclose',
   ]).addHelpText(
     'after',
     `
-Scores are rounded: the noise in their last digits depends on the secret key.
+Scores are for you alone. Whoever has them beside the replies works out the
+secret key, rounded or not: report with --disclose, and read docs/attacks.md.
 A reply says which request it answers; encrypt noted that request in the folder
 of the keys. One that is not there is refused: it is old, or not yours.
 If no class can be named (a score beyond the limit that the model was validated
@@ -65,6 +75,11 @@ async function decrypt(path: string, options: DecryptOptions, io: Io): Promise<v
   );
   const before = answered.note?.reply;
   await noteReply(log, answered, reply, io);
+  if (options.disclose) {
+    if (options.json) printJson(io, { model: manifest.model.name, ...disclosureJson(decrypted, manifest) });
+    else printLines(io.stdout, ['', ...disclosureLines(decrypted, manifest, coloursOf(io.stdout))]);
+    return;
+  }
   if (options.json) {
     const { reply: _, ...request } = answered.note ?? { digest: answered.digest, file: options.request };
     const result = resultJson(decrypted, manifest, options.exact);

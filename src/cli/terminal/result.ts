@@ -2,6 +2,7 @@ import type { Decrypted } from '../../ckks/wire/reply.ts';
 import { bar, formatShare, round } from '../../measure/format.ts';
 import { byClass, type Classes, MEANINGS, NOT_A_DEVICE } from '../../model/classes.ts';
 import { classify, softmax } from '../../model/classify.ts';
+import { DISCLOSURE, disclose } from '../../model/disclose.ts';
 import type { Colours } from './io.ts';
 import { right, table } from './table.ts';
 import { drawEvidence, type Evidence } from './trace-drawing.ts';
@@ -53,6 +54,25 @@ export function resultLines(
     '',
     ...table(columns, rows, colours),
     '',
+    `  ${colours.dim(NOT_A_DEVICE)}`,
+  ];
+}
+
+/** What a report to others may hold, for --json: nothing else of the answer, no times, no sizes. */
+export function disclosureJson({ scores }: Decrypted, classes: Classes) {
+  const { noise, step } = DISCLOSURE;
+  return { ...disclose(scores, classes), disclosed: { noise, step } };
+}
+
+/** The same for people. */
+export function disclosureLines({ scores }: Decrypted, classes: Classes, colours: Colours): string[] {
+  const { class: name, probability } = disclose(scores, classes);
+  const { noise, step } = DISCLOSURE;
+  const title = [name, MEANINGS[name]].filter((part) => part !== undefined).join('  ');
+  return [
+    `  ${colours.bold(colours.green(title))}  about ${Math.round(100 * probability)} %`,
+    '',
+    `  ${colours.dim(`for a report: noise of ${noise} on every score, steps of ${step}; print it once`)}`,
     `  ${colours.dim(NOT_A_DEVICE)}`,
   ];
 }
