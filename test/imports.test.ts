@@ -63,13 +63,14 @@ const ROOMS: Record<string, string[]> = {
 const ALL = [...Object.keys(ROOMS), 'src/index.ts', 'src/node.ts'];
 /**
  * Those that may use every other but the command line; of src, it alone uses training, and only when it is
- * asked to train.
+ * asked to train. Nobody uses attacks.
  */
 const OPEN: Record<string, string[]> = {
   'src/index.ts': ALL,
   'src/node.ts': ALL,
   'src/cli': [...ALL, 'training'],
   training: ALL,
+  attacks: [...ALL, 'training'],
 };
 /** Rooms and files that need Node; all others run in a browser too. */
 const NODE_ONLY = [
@@ -101,7 +102,7 @@ function reach(file: string, seen = new Set<string>()): Set<string> {
 }
 
 function isOurs(target: string): boolean {
-  return /^(src|training)\//.test(target);
+  return /^(src|training|attacks)\//.test(target);
 }
 
 function isIn(file: string, room: string): boolean {
@@ -115,7 +116,7 @@ function filesUnder(folder: string): string[] {
 }
 
 const SOURCES = filesUnder('src');
-const FILES = [...SOURCES, ...filesUnder('training')];
+const FILES = [...SOURCES, ...filesUnder('training'), ...filesUnder('attacks')];
 const RULES = { ...ROOMS, ...OPEN };
 
 function roomOf(file: string): string | undefined {
