@@ -23,6 +23,7 @@ import { loadBackend } from '../training/backend.ts';
 import { loadConfig } from '../training/config.ts';
 import { fromModel } from '../training/convert.ts';
 import { loadCorpus, partsOf } from '../training/data.ts';
+import { argmaxRows } from '../training/metrics.ts';
 import { computeScores } from '../training/network.ts';
 import { type AnswerKind, targetsOf } from './extraction/answers.ts';
 import { type Judgement, judge, type Result } from './extraction/judge.ts';
@@ -83,6 +84,8 @@ say(
 );
 
 const own = judge(wanted, wanted, judged.labels, classes);
+const named = argmaxRows(wanted, classes.length);
+const always = Math.max(...classes.map((_, c) => named.filter((k) => k === c).length)) / named.length;
 const earlier = existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, 'utf8')) : {};
 if ('results' in earlier && (earlier.model !== model.name || earlier.seed !== seed))
   throw new BlindbeatError('USAGE', `${RESULTS} is of another model or seed: remove it to begin anew`);
@@ -157,9 +160,14 @@ async function save(): Promise<void> {
     machine: machine(),
     records: judged.count,
     teacher: { cincScore: own.cincScore },
+    always,
     rival,
     results: done,
   };
   await writeOutput(RESULTS, `${JSON.stringify(content, null, 2)}\n`);
-  await writeOutput(PICTURE, await drawSvg(extractionChart(done, judged.count, model.name)));
+  const references = [
+    { name: 'always the most frequent class', agreement: always },
+    ...(rival ? [{ name: `${RIVAL}: all labels, trained to the end`, agreement: rival.agreement }] : []),
+  ];
+  await writeOutput(PICTURE, await drawSvg(extractionChart(done, references, judged.count, model.name)));
 }
