@@ -240,6 +240,26 @@ describe('doors', () => {
   });
 });
 
+describe('fuzzing', () => {
+  const files = filesUnder('fuzz');
+
+  test("when its files are read, then they import the product, its tests' random models and themselves", () => {
+    const targets = files.flatMap(importsOf).filter((target) => !target.startsWith('node:'));
+    const foreign = targets.filter((target) => !/^(src|fuzz)\//.test(target));
+    expect([...new Set(foreign)]).toEqual(['test/helpers/random-model.ts']);
+  });
+
+  test('when its oracles are read, then they import nothing of what they judge', () => {
+    const oracles = files.filter((file) => file.endsWith('oracle.ts') || file.endsWith('oracles.ts'));
+    expect(oracles.length).toBe(3);
+    expect(oracles.flatMap(importsOf).filter((target) => !/^(fuzz\/|node:crypto)/.test(target))).toEqual([]);
+  });
+
+  test('when the product is read, then nothing of it imports fuzzing', () => {
+    expect(FILES.flatMap(importsOf).filter((target) => isIn(target, 'fuzz'))).toEqual([]);
+  });
+});
+
 describe('packages', () => {
   const importersOf = (prefix: string, files = SOURCES) =>
     files.filter((file) => importsOf(file).some((target) => target.startsWith(prefix)));
