@@ -68,7 +68,7 @@ function problems(m: Fields): string[] {
     ['score bound: the room under the last prime', isRoom(m.scoreBound, primes[0], m.reply.scale)],
     ['score limit: at most a quarter of the bound', m.scoreLimit > 0 && m.scoreLimit <= m.scoreBound / 4],
     ['keys: each fits the primes, once', soundKeys(m)],
-    ['keys: no more bytes than a server can hold', keyBytes(m) <= MOST_KEY_BYTES],
+    ['keys: no more bytes than a server can hold', soundKeys(m) && keyBytes(m) <= MOST_KEY_BYTES],
     ['hash: that of the content', m.planHash === planHashOf(m as unknown as Record<string, unknown>)],
   ];
   return rules.filter(([, holds]) => !holds).map(([rule]) => rule);
@@ -131,7 +131,7 @@ function logOf(primes: number[]): number {
 }
 
 function soundPrimes(all: number[], n: number): boolean {
-  const distinct = new Set(all).size === all.length && all.length >= 2;
+  const distinct = all.length >= 2 && all.length <= 65 && new Set(all).size === all.length;
   return distinct && all.every((q) => whole(q, 2 ** 16, 2 ** 30) && q % (2 * n) === 1 && isPrime(q));
 }
 

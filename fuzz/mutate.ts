@@ -81,7 +81,8 @@ function edit(random: Random, holder: Holder, key: string, all: Place[]): string
     return 'add';
   }
   if (kind < 10) {
-    holder[key] = pick(random, all).holder[pick(random, all).key] ?? structuredClone(old);
+    const { holder: from, key: other } = pick(random, all);
+    holder[key] = structuredClone(from[other]); // a copy: a part may be within itself
     return 'replace';
   }
   if (kind < 11 && Array.isArray(old)) {

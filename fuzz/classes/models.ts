@@ -118,10 +118,11 @@ export async function openModels(): Promise<Subject> {
   const planned = randomModel(small);
   const costFile = join(folder, 'costs.json');
   const special = specialFolders(folder, seeds[0]);
-  const first = [...Object.keys(CHANGES), ...SPELLINGS, ...Object.keys(special)];
+  const changes = [...Object.keys(CHANGES), ...SPELLINGS];
+  const first = [...changes, ...Object.keys(special)];
 
   const model = (index: number, random: Random): Trial => {
-    const chosen = directed(random, index, first, 0.1);
+    const chosen = index < first.length ? first[index] : directed(random, index, changes, 0.1);
     const { json, weights } = index < first.length ? seeds[0] : pick(random, seeds);
     if (chosen !== null && chosen in special) {
       const codes = ['FILE', 'MODEL'];

@@ -12,7 +12,7 @@ import { directed, type Expectation, pick, type Resources, type Subject, type Tr
 const SMALL = { samples: 64, channels: [2], kernel: 3 };
 const HOME = { keyBudget: 2.2e6 };
 const FOREIGN = ['FORMAT', 'MISMATCH'] as const;
-const MISUSE = ['FORMAT', 'MISMATCH', 'USAGE'] as const;
+const MISUSE = ['FORMAT', 'MISMATCH', 'USAGE', 'INTERNAL'] as const;
 
 /** Files of one plan: what attacks begin with. */
 interface Files extends Record<Kind, Uint8Array> {}
