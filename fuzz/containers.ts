@@ -134,7 +134,7 @@ const ATTACKS: Record<string, Attack> = {
     ...parts,
     magic: pick(random, ['blndbeat', 'BLNDBEAU', '\0\0\0\0\0\0\0\0', 'PK\u0003\u0004....']),
   }),
-  'another version': (parts, random) => ({ ...parts, version: pick(random, [0, 2, 256, 65535]) }),
+  'another version': (parts, random) => ({ ...parts, version: pick(random, [0, 1, 2, 3, 256, 65535]) }),
   'another kind': (parts, random) => ({ ...parts, kind: pick(random, [...KINDS.keys(), 4, 256, 65535]) }),
   'a header length that is wrong': (parts, random) => ({
     ...parts,

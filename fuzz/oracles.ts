@@ -87,7 +87,7 @@ export function containerProblem(
   if (bytes.length < 48) return 'too short';
   const start = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   if (start.toString('latin1', 0, 8) !== 'BLNDBEAT') return 'magic';
-  if (start.readUInt16LE(8) !== 1) return 'version';
+  if (start.readUInt16LE(8) !== (kind === 'reply' ? 2 : 1)) return 'version';
   if (start.readUInt16LE(10) !== KINDS.indexOf(kind)) return 'kind';
   const length = start.readUInt32LE(12);
   if (length > 4096 || 16 + length > bytes.length) return 'header length';

@@ -7,6 +7,7 @@ import { readSecretKey, type SecretKey, writeSecretKey } from '../src/ckks/secre
 import { type EvaluationKeys, Server } from '../src/ckks/server.ts';
 import { concat } from '../src/ckks/wire/container.ts';
 import type { Manifest } from '../src/ckks/wire/manifest.ts';
+import { requestDigest } from '../src/ckks/wire/reply.ts';
 import { Random } from '../src/ecg/random.ts';
 import { forward } from '../src/model/forward.ts';
 import type { Model } from '../src/model/model.ts';
@@ -103,9 +104,7 @@ export function decrypt(
   reply: Uint8Array,
   request: Uint8Array,
 ): { scores: number[] } {
-  const call: (secret: SecretKey, reply: Uint8Array, request: Uint8Array) => { scores: number[] } =
-    client.decrypt.bind(client);
-  return call(secret, reply, request);
+  return client.decrypt(secret, reply, requestDigest(request));
 }
 
 /** Reads a secret key's file. */
