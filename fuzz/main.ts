@@ -1,13 +1,13 @@
 /**
- * Attacks on everything that comes from outside, thought out and at random: what is refused by which rule, what
- * is accepted and why that is right.
+ * Attacks on everything that comes from outside, thought out and at random: what is refused by which rule,
+ * what is accepted and why that is right.
  *
  *   npm run fuzz -- [--class requests|keys|manifests|replies|models|ecg] [--count 10000] [--seed 1]
  *     [--only INDEX] [--json FILE]
  *
- * `--count` is the number of cases of all classes together, which have shares of it (classes.ts), or of the one
- * class. A case depends on the seed, its class and its number alone: `--class C --seed S --only INDEX` runs it
- * again. The exit code is 1 if any rule is broken.
+ * `--count` is the number of cases of all classes together, which have shares of it (classes.ts), or of the
+ * one class. A case depends on the seed, its class and its number alone: `--class C --seed S --only INDEX`
+ * runs it again. The exit code is 1 if any rule is broken.
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';

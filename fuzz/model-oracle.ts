@@ -1,4 +1,4 @@
-/** What a model's files and a file of costs must be, written a second time; imports nothing of the product. */
+/** What a model's files and a file of costs must be, written a second time and without the product. */
 import { positive, preprocessingRules, soundClasses, text, whole } from './manifest-oracle.ts';
 import { sha256 } from './oracles.ts';
 

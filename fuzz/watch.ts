@@ -28,8 +28,8 @@ interface Broken extends Progress {
 }
 
 /**
- * Runs cases of a class in a process of their own. A case that hangs, takes all memory or ends the process is a
- * violation; the cases after it run in a new process.
+ * Runs cases of a class in a process of their own. A case that hangs, takes all memory or ends the process is
+ * a violation; the cases after it run in a new process.
  *
  * @param child what the process runs
  */
