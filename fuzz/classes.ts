@@ -15,8 +15,8 @@ interface FuzzClass {
 export const CLASSES: Record<string, FuzzClass> = {
   requests: { open: openRequests, share: 0.1 },
   keys: { open: openKeys, share: 0.03 },
-  manifests: { open: openManifests, share: 0.35 },
+  manifests: { open: openManifests, share: 0.43 },
   replies: { open: openReplies, share: 0.12 },
-  models: { open: openModels, share: 0.2 },
+  models: { open: openModels, share: 0.12 },
   ecg: { open: openEcg, share: 0.2 },
 };

@@ -1,4 +1,4 @@
-/** Cases of requests, keys and replies: containers under attack, and objects used where they do not belong. */
+/** Cases of requests, keys and replies: containers under attack, and keys where they do not belong. */
 import type { Client } from '../../src/ckks/client.ts';
 import type { Server } from '../../src/ckks/server.ts';
 import type { Random } from '../../src/ecg/random.ts';

@@ -1,4 +1,4 @@
-/** Stands for the process that runs cases: case 3 never ends, case 5 ends the process; all others are refused. */
+/** Stands for the process that runs cases: case 3 never ends, case 5 ends the process. */
 import { writeFileSync } from 'node:fs';
 
 process.once('message', async ({ from, to, note }: { from: number; to: number; note: string }) => {
