@@ -6,7 +6,7 @@ import type { Plan } from '../src/ckks/planner/plan.ts';
 import { readSecretKey, type SecretKey, writeSecretKey } from '../src/ckks/secret/secret-key.ts';
 import { type EvaluationKeys, Server } from '../src/ckks/server.ts';
 import { concat } from '../src/ckks/wire/container.ts';
-import type { Manifest } from '../src/ckks/wire/manifest.ts';
+import type { ParsedManifest } from '../src/ckks/wire/manifest.ts';
 import { requestDigest } from '../src/ckks/wire/reply.ts';
 import { Random } from '../src/ecg/random.ts';
 import { forward } from '../src/model/forward.ts';
@@ -48,7 +48,7 @@ export class World implements Disposable {
     return new World(model, server, await openClient(server.manifest));
   }
 
-  get manifest(): Manifest {
+  get manifest(): ParsedManifest {
     return this.server.manifest;
   }
 
@@ -94,7 +94,7 @@ export function kernelBytes(): number {
 
 /** Opens a client with what may be no manifest. */
 export async function openClient(manifest: unknown): Promise<Client> {
-  return Client.open(manifest as Manifest);
+  return Client.open(manifest);
 }
 
 /** Decrypts the reply to a request. */
@@ -108,12 +108,12 @@ export function decrypt(
 }
 
 /** Reads a secret key's file. */
-export function readSecret(bytes: Uint8Array, manifest: Manifest): SecretKey {
+export function readSecret(bytes: Uint8Array, manifest: ParsedManifest): SecretKey {
   return readSecretKey(bytes, manifest);
 }
 
 /** The file of a secret key. */
-export function secretFile(secret: SecretKey, manifest: Manifest): Uint8Array {
+export function secretFile(secret: SecretKey, manifest: ParsedManifest): Uint8Array {
   return writeSecretKey(secret, manifest);
 }
 
