@@ -9,6 +9,10 @@ export interface CsvOptions {
   rate?: number;
 }
 
+/** Larger numbers are none of an ECG, in whatever unit. */
+const LARGEST = 1e30;
+/** Characters of a column's title that are looked at. */
+const LONGEST_TITLE = 200;
 /** Leading lines that may be titles or units instead of numbers. */
 const TITLE_LINES = 10;
 /** A time column may differ from even steps by this much before it counts as having gaps (seconds). */
@@ -51,7 +55,7 @@ interface Title {
 
 /** A column's name, and its unit: in brackets behind the name or in the second line of titles. */
 function readTitle(titles: string[][], column: number): Title {
-  const title = titles[0]?.[column] ?? '';
+  const title = (titles[0]?.[column] ?? '').slice(0, LONGEST_TITLE);
   const bracket = /^(.*?)\s*[[(]\s*([^\])]*?)\s*[\])]$/.exec(title);
   const unit = bracket?.[2] ?? (titles[1]?.[column] ?? '').replace(/[[\]()]/g, '');
   return { name: bracket?.[1] ?? title, unit: unit.toLowerCase() };
@@ -133,8 +137,9 @@ function splitter(line: string): (line: string) => string[] {
 function toNumber(field: string): number | undefined {
   if (/^[-+]?nan$/i.test(field)) return Number.NaN;
   if (/^[-+]?0\d/.test(field)) return undefined;
-  if (!/^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(field)) return undefined;
-  return Number(field);
+  if (!/^[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?$/i.test(field)) return undefined;
+  const value = Number(field);
+  return Math.abs(value) <= LARGEST ? value : undefined;
 }
 
 /** The rate by the first column, or by `given`; `isTime` false if the first column is a lead. */

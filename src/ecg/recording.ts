@@ -1,4 +1,5 @@
 import { BlindbeatError } from '../errors.ts';
+import { printable } from '../schema.ts';
 
 /** An ECG as it came out of a file: one rate, one or more leads of equal length in mV (NaN where missing). */
 export interface Recording {
@@ -27,6 +28,9 @@ export function selectLead(recording: Recording, lead: string | number = 1): Lea
     recording.leads.find((l) => l.name.toLowerCase() === wanted) ??
     (/^\d+$/.test(wanted) ? recording.leads[Number(wanted) - 1] : undefined);
   if (found) return found;
-  const names = recording.leads.map((l, i) => `${i + 1} ${l.name}`).join(', ');
-  throw new BlindbeatError('ECG', `${recording.name} has no lead "${lead}". It has: ${names}.`);
+  const names = recording.leads.map((l, i) => `${i + 1} ${printable(l.name)}`).join(', ');
+  throw new BlindbeatError(
+    'ECG',
+    `${printable(recording.name)} has no lead "${printable(String(lead))}". It has: ${names}.`,
+  );
 }

@@ -1,4 +1,5 @@
 import { BlindbeatError } from '../errors.ts';
+import { printable } from '../schema.ts';
 import type { Recording } from './recording.ts';
 
 /** A WFDB header (`.hea`): https://physionet.org/physiotools/wag/header-5.htm */
@@ -125,16 +126,24 @@ function parseSignal(
   }
   if (Number(format[2] ?? 1) !== 1) return fail(line, 'one sample per frame (format "x1")');
   const gain = /^([-+\d.eE]+)(?:\(([-+]?\d+)\))?(?:\/(\S+))?$/.exec(gainField ?? '200');
-  if (!gain || !Number.isFinite(Number(gain[1]))) return fail(line, 'a gain such as "200(0)/mV"');
+  if (!gain || !(Number(gain[1]) === 0 || isPlausible(Number(gain[1]))))
+    return fail(line, 'a gain such as "200(0)/mV"');
+  const baseline = Number(gain[2] ?? (Number(zero ?? 0) || 0));
+  if (!(Math.abs(baseline) <= 2 ** 31)) return fail(line, 'a baseline within 32 bits');
   return {
     file,
     format: Number(format[1]),
     offset: Number(format[3] ?? 0),
     gain: Number(gain[1]) || 200,
-    baseline: Number(gain[2] ?? (Number(zero ?? 0) || 0)),
+    baseline,
     unit: gain[3] ?? 'mV',
     name: fields.slice(8).join(' ') || `signal ${index + 1}`,
   };
+}
+
+/** Whether samples divided by such a gain are numbers: a factor of 10^30 and its inverse are beyond all. */
+function isPlausible(gain: number): boolean {
+  return Math.abs(gain) >= 1e-30 && Math.abs(gain) <= 1e30;
 }
 
 function integer(text: string | undefined): number {
@@ -161,7 +170,7 @@ export function decodeWfdb(header: WfdbHeader, files: ReadonlyMap<string, Uint8A
   if (leads.length === 0) {
     throw new BlindbeatError(
       'ECG',
-      `${name} has no lead in mV, uV or V: its units are ${header.signals.map((s) => s.unit).join(', ')}.`,
+      `${printable(name)} has no lead in mV, uV or V: its units are ${[...new Set(header.signals.map((s) => printable(s.unit)))].slice(0, 8).join(', ')}.`,
     );
   }
   return { name, rate, leads };
@@ -176,7 +185,10 @@ function decodeSignal(
 ): Float64Array {
   const group = header.signals.filter((s) => s.file === signal.file);
   if (group.some((s) => s.format !== signal.format)) {
-    throw new BlindbeatError('ECG', `${signal.file}: expected one storage format per file, got several.`);
+    throw new BlindbeatError(
+      'ECG',
+      `${printable(signal.file)}: expected one storage format per file, got several.`,
+    );
   }
   const format = FORMATS[signal.format];
   const bytes = fileOf(signal, files);
@@ -185,7 +197,7 @@ function decodeSignal(
   if (bytes.byteLength < needed) {
     throw new BlindbeatError(
       'ECG',
-      `${signal.file} is cut off: ${group.length} x ${samples} samples need ${needed} bytes, it has ${bytes.byteLength}. Download it again.`,
+      `${printable(signal.file)} is cut off: ${group.length} x ${samples} samples need ${needed} bytes, it has ${bytes.byteLength}. Download it again.`,
     );
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -214,6 +226,6 @@ function fileOf(signal: WfdbSignal, files: ReadonlyMap<string, Uint8Array>): Uin
   if (bytes) return bytes;
   throw new BlindbeatError(
     'ECG',
-    `The header names the signal file ${signal.file}, which is missing. Put it beside the header.`,
+    `The header names the signal file ${printable(signal.file)}, which is missing. Put it beside the header.`,
   );
 }

@@ -31,6 +31,28 @@ describe('parseCsv', () => {
     ]);
   });
 
+  test.each(['1e999', '-1e31', '9'.repeat(400)])(
+    'when a sample is %.20s then no number is read of it',
+    (field) => {
+      expect(() => parseCsv(`1\n2\n${field}\n3`, { rate: 300 })).toThrow(/line 3/i);
+    },
+  );
+
+  test.each<[string, string]>([
+    ['a number of 100,000 digits', `1\n${'1'.repeat(1e5)}x\n2`],
+    ['a title of blanks', `I${' '.repeat(6e4)}x\n1\n2`],
+    ['a title of brackets', `I${'[('.repeat(3e4)}x\n1\n2`],
+  ])('when a line has %s then it is read or refused at once', (_, text) => {
+    const start = process.cpuUsage();
+    try {
+      parseCsv(text, { rate: 300 });
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'ECG' });
+    }
+    const { user } = process.cpuUsage(start);
+    expect(user / 1e3).toBeLessThan(500);
+  });
+
   test('when times have few decimals then the rate is still exact', () => {
     for (const rate of [128, 256, 300, 360, 500]) {
       const text = Array.from({ length: 10 * rate }, (_, i) => `${(i / rate).toFixed(3)} 0.1`).join('\n');

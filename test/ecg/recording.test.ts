@@ -20,4 +20,9 @@ describe('selectLead', () => {
       expect(() => selectLead(recording, lead)).toThrow(`r1 has no lead "${lead}". It has: 1 II, 2 V1, 3 1.`);
     }
   });
+
+  test('when a lead has a name that a terminal would obey then it is listed without', () => {
+    const odd = { ...recording, leads: [{ ...recording.leads[0], name: '\u001b[2J' }] };
+    expect(() => selectLead(odd, '\u202eX')).toThrow('has no lead "\\u{202e}X". It has: 1 \\u{1b}[2J.');
+  });
 });

@@ -18,6 +18,9 @@ function encode212(samples: number[]): Uint8Array {
   return out;
 }
 
+const ODD = '\u001b[2J\u202ex';
+const SHOWN = /^[\p{L}\p{N}\p{P}\p{S} ]+$/u;
+
 describe('decodeWfdb', () => {
   test('when any signals are stored in format 212 then they are read back', () => {
     const value = fc.integer({ min: -2047, max: 2047 });
@@ -54,6 +57,22 @@ describe('decodeWfdb', () => {
   test('when a header promises more samples than memory holds then it is refused before they are allocated', () => {
     const header = parseHeader('x 1 360 999999999999999\nx.dat 16 200');
     expect(() => decodeWfdb(header, new Map([['x.dat', new Uint8Array(10)]]))).toThrow('x.dat is cut off');
+  });
+
+  test.each(['1e-320/mV', '1e-31/mV', '1e31/mV', `200(${'9'.repeat(400)})/mV`])(
+    'when a signal has the gain %.20s then it is refused: samples would be no numbers',
+    (gain) => {
+      expect(() => parseHeader(`x 1 360 3\nx.dat 16 ${gain}`)).toThrow(/expected a (gain|baseline)/i);
+    },
+  );
+
+  test.each([
+    ['a record', `${ODD} 1 360 3\nx.dat 16 200/apples`],
+    ['a unit', `x 1 360 3\nx.dat 16 200/${ODD}`],
+    ['a file', `x 1 360 3\n${ODD}.dat 16 200/mV`],
+  ])('when %s has a name that a terminal would obey then the refusal is without', (_, text) => {
+    const read = () => decodeWfdb(parseHeader(text), new Map([['x.dat', new Uint8Array(8)]]));
+    expect(read).toThrow(expect.objectContaining({ message: expect.stringMatching(SHOWN) }));
   });
 
   test('when the text is arbitrary then it is read or refused, never worse', () => {
