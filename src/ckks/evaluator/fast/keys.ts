@@ -123,7 +123,7 @@ function limbBytes({ parameters }: FastEngine, { gadget }: KeyKind): number {
   return 8 * parameters.n * gadget.digits.length;
 }
 
-/** @param scratch address of room for 2 n words */
+/** @param scratch address of room for n words */
 function placeDigit(
   engine: FastEngine,
   key: LoadedKey,
@@ -141,7 +141,7 @@ function placeDigit(
     const position = owner === digit ? 0 : digit < owner ? digit + 1 : digit;
     for (let k = 0; k < 2; k++) {
       const start = 2 * n * (k * limbs + prime);
-      memory.words.set(words.subarray(start, start + 2 * n), scratch / 4);
+      for (let i = 0; i < n; i++) memory.words[scratch / 4 + i] = words[start + 2 * i];
       const place = key.address + limb * limbBytes(engine, key) + 32 * position + 16 * k;
       threads.module.placeKey(scratch, place, n, digits.length, table);
     }

@@ -134,11 +134,24 @@ export interface Kernels {
     n: number,
     q: number,
   ): void;
+  expandSeed(state: Pointer, table: Pointer, first: number, count: number, out: Pointer, room: Pointer): void;
+  reduceUniform(
+    words: Pointer,
+    out: Pointer,
+    n: number,
+    q: number,
+    one: number,
+    carry: number,
+    carryShoup: number,
+    flag: Pointer,
+  ): void;
+  unpackResidues(bytes: Pointer, bits: number, out: Pointer, n: number, q: number, flag: Pointer): void;
+  placeKey(residues: Pointer, key: Pointer, n: number, stride: number, table: Pointer): void;
 }
 
 /** The kernels, what is only called directly, and what threads run: see ./assembly/work.ts. */
 export interface Module extends Kernels {
-  placeKey(words: Pointer, key: Pointer, n: number, stride: number, table: Pointer): void;
+  seedState(seed: Pointer, table: Pointer, state: Pointer, room: Pointer): void;
   lead(control: Pointer, scratch: Pointer): number;
 }
 
@@ -161,6 +174,10 @@ export const KERNELS = [
   'multiplyPairs',
   'convertBase',
   'automorphism',
+  'expandSeed',
+  'reduceUniform',
+  'unpackResidues',
+  'placeKey',
 ] as const satisfies (keyof Kernels)[];
 
 type Pointer = number;

@@ -144,11 +144,9 @@ describe.each(['called', 'noted down'])('products, %s', (how) => {
         const keyAt = memory.allocate(8 * n * stride);
         for (const k of [0, 1])
           key[k].forEach((residues, j) => {
-            const pairs = put(
-              Uint32Array.from({ length: 2 * n }, (_, i) => (i % 2 === 0 ? residues[i / 2] : 0)),
-            );
-            kernels.placeKey(pairs, keyAt + 32 * j + 16 * k, n, stride, 0);
-            memory.free(pairs);
+            const address = put(residues);
+            kernels.placeKey(address, keyAt + 32 * j + 16 * k, n, stride, 0);
+            memory.free(address);
           });
         const interleaved = (v: Uint32Array[]) =>
           Uint32Array.from({ length: 2 * n }, (_, i) => v[(i >> 2) & 1][4 * (i >> 3) + (i & 3)]);
@@ -305,7 +303,7 @@ describe.each(['called', 'noted down'])('products, %s', (how) => {
       kernels.automorphism(pb, table, x, x, n, q);
       expectWords(x, (i) => big(a[source[i]]) + big(b[source[i]]));
       const keyAt = memory.allocate(3 * 8 * n);
-      kernels.placeKey(put(Uint32Array.from({ length: 2 * n }, (_, i) => a[i >> 1])), keyAt, n, 3, table);
+      kernels.placeKey(put(a), keyAt, n, 3, table);
       const placed = take(keyAt, 6 * n);
       for (let i = 0; i < n; i++) expect(placed[24 * (i >> 2) + (i & 3)]).toBe(a[source[i]]);
 

@@ -16,4 +16,5 @@ export {
   switchStart,
   automorphism,
 } from './products';
+export { expandSeed, reduceUniform, seedState, unpackResidues } from './seeds';
 export { lead, serve } from './work';

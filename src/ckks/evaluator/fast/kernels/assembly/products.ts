@@ -409,15 +409,15 @@ export function fillZeros(a: usize, marks: usize, out: usize, n: u32, modulus: u
 }
 
 /**
- * Writes residues of one digit of a key into its place: key[i / 4][j][k][i % 4] = words[2 i], where `key` is
- * the address for digit j and polynomial k, `words` are 64-bit residues as SEAL saves them, and `stride`
- * digits lie between positions. With a `table` (0 for none) an automorphism is applied on the way.
+ * Writes residues of one digit of a key into its place: key[i / 4][j][k][i % 4] = residues[i], where `key` is
+ * the address for digit j and polynomial k, and `stride` digits lie between positions. With a `table` (0 for
+ * none) an automorphism is applied on the way.
  */
-export function placeKey(words: usize, key: usize, n: u32, stride: u32, table: usize): void {
+export function placeKey(residues: usize, key: usize, n: u32, stride: u32, table: usize): void {
   let at: usize = 0;
   let entry = table + PATTERNS;
-  for (const end = words + <usize>n * 8; words < end; words += 32, at += 16, entry += 4) {
-    const x = v128.shuffle<i32>(v128.load(words), v128.load(words, 16), 0, 2, 4, 6);
+  for (const end = residues + <usize>n * 4; residues < end; residues += 16, at += 16, entry += 4) {
+    const x = v128.load(residues);
     if (table) v128.store(key + (place(entry) << 1) * stride, v128.swizzle(x, pattern(table, entry)));
     else v128.store(key + (at << 1) * stride, x);
   }

@@ -1,8 +1,9 @@
 import { forwardLoose, forwardTight, inverse } from './ntt';
 import {
   add, addPeriodic, automorphism, convertBase, copy, fillZeros, findZero, modDown, multiplyPairs, periodicProducts,
-  shift, square, switchProducts, switchStart,
+  placeKey, shift, square, switchProducts, switchStart,
 } from './products';
+import { expandSeed, reduceUniform, unpackResidues } from './seeds';
 
 // Several threads on one program. A program is phases, one after another; a phase is tasks, which threads
 // take from a counter; a task is a list of kernel calls as words: the kernel's number, then its arguments; 0
@@ -192,6 +193,24 @@ function execute(c: usize, s: usize): void {
       case 17:
         automorphism(pointer(c, 1, s), word(c, 2), word(c, 3), word(c, 4), word(c, 5), word(c, 6));
         c += 7 * 4;
+        break;
+      case 18:
+        expandSeed(word(c, 1), word(c, 2), word(c, 3), word(c, 4), pointer(c, 5, s), pointer(c, 6, s));
+        c += 7 * 4;
+        break;
+      case 19:
+        reduceUniform(
+          pointer(c, 1, s), pointer(c, 2, s), word(c, 3), word(c, 4), word(c, 5), word(c, 6), word(c, 7), word(c, 8),
+        );
+        c += 9 * 4;
+        break;
+      case 20:
+        unpackResidues(word(c, 1), word(c, 2), pointer(c, 3, s), word(c, 4), word(c, 5), word(c, 6));
+        c += 7 * 4;
+        break;
+      case 21:
+        placeKey(pointer(c, 1, s), word(c, 2), word(c, 3), word(c, 4), word(c, 5));
+        c += 6 * 4;
         break;
       default:
         return;
