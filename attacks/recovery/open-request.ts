@@ -1,9 +1,8 @@
-import { SealRandomness } from '../../src/ckks/evaluator/fast/seal-randomness.ts';
-import { unpackLimbs } from '../../src/ckks/ring/bit-packing.ts';
+import { FastEngine } from '../../src/ckks/evaluator/fast/engine.ts';
+import { loadPacked } from '../../src/ckks/evaluator/fast/packed.ts';
+import { packedCiphertext } from '../../src/ckks/evaluator/packed-ciphertext.ts';
 import { inverseMod, multiplyMod, reduce } from '../../src/ckks/ring/modular.ts';
 import { PeriodicEncoder, periodicSlots } from '../../src/ckks/ring/periodic-encoder.ts';
-import { SEED_SIZE } from '../../src/ckks/seal/bytes.ts';
-import { loadSeal, type ServerModule } from '../../src/ckks/seal/seal.ts';
 import { readContainer } from '../../src/ckks/wire/container.ts';
 import { bodySizes } from '../../src/ckks/wire/file-sizes.ts';
 import type { ParsedManifest } from '../../src/ckks/wire/manifest.ts';
@@ -22,21 +21,13 @@ export async function openRequest(
   const { parameters, planHash, inputScale, samples } = manifest;
   const { n, primes } = parameters;
   const { body } = readContainer(request, 'request', { planHash, bodyBytes: bodySizes(manifest).request });
-  const words = new Uint32Array(2 * primes.length * n);
-  const end = unpackLimbs(body, n, primes, words, 2);
-  using randomness = new SealRandomness(await loadSeal<ServerModule>(), parameters);
-  const parmsId = randomness.parmsIds.get(primes.length)!;
-  const seed = body.slice(end, end + SEED_SIZE);
-  const raw = { parmsId, polynomials: 2, n, limbs: primes.length, scale: inputScale, ntt: true, words, seed };
-  const full = randomness.expand(raw, 'Ciphertext', 'the request').words;
+  using engine = await FastEngine.open(parameters);
+  const sent = loadPacked(engine, packedCiphertext(body), [...primes.keys()]);
   const encoder = new PeriodicEncoder(n, primes);
   const [p, q] = primes;
   const [low, high] = [p, q].map((prime, i) => {
-    const values = Uint32Array.from({ length: n }, (_, k) => {
-      const place = i * n + k;
-      const product = multiplyMod(full[2 * (primes.length * n + place)], residues[place], prime);
-      return (full[2 * place] + product) % prime;
-    });
+    const [c0, c1] = [0, 1].map((polynomial) => engine.read(sent, polynomial, i));
+    const values = c0.map((c, k) => (c + multiplyMod(c1[k], residues[i * n + k], prime)) % prime);
     encoder.transform(n, i).inverse(values);
     return values;
   });

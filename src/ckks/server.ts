@@ -9,16 +9,15 @@ import {
 } from './evaluator/executor.ts';
 import { FastExecutor } from './evaluator/fast/executor.ts';
 import { allCores, requireThreads } from './evaluator/fast/kernels/threads.ts';
+import { type PackedCiphertext, packedCiphertext, packedDigits } from './evaluator/packed-ciphertext.ts';
 import { SealExecutor } from './evaluator/seal/executor.ts';
-import { type Gadget, moduli, perPrimeGadget, primesOf } from './keyswitch/gadget.ts';
 import { keyCount, plannedKeys } from './keyswitch/key-set.ts';
 import { switchingKeySize } from './keyswitch/key-size.ts';
 import type { CompiledModel } from './planner/compile.ts';
 import type { Plan } from './planner/plan.ts';
-import { packBits, unpackLimbs } from './ring/bit-packing.ts';
+import { packBits } from './ring/bit-packing.ts';
 import { PeriodicEncoder } from './ring/periodic-encoder.ts';
 import { bitLength } from './ring/primes.ts';
-import { type RawCiphertext, SEED_SIZE } from './seal/bytes.ts';
 import { concat, readContainer, writeContainer } from './wire/container.ts';
 import { bodySizes } from './wire/file-sizes.ts';
 import type { ParsedManifest } from './wire/manifest.ts';
@@ -140,15 +139,11 @@ export class Server implements Disposable {
       let done = 0;
       for (const planned of plannedKeys(parameters, keys)) {
         const size = switchingKeySize(parameters, planned.gadget);
-        loaded.setSwitchingKey(
-          planned,
-          this.#unpackDigits(body.subarray(offset, offset + size), planned.gadget),
-        );
+        loaded.setSwitchingKey(planned, packedDigits(body.subarray(offset, offset + size), planned.gadget));
         offset += size;
         onKey?.(++done, total);
       }
-      const [publicKey] = this.#unpackDigits(body.subarray(offset), perPrimeGadget(parameters, 1));
-      loaded.setPublicKey(publicKey);
+      loaded.setPublicKey(packedCiphertext(body.subarray(offset)));
       onKey?.(++done, total);
       const held: EvaluationKeys = Object.freeze({
         keyId: header.keyId,
@@ -194,48 +189,14 @@ export class Server implements Disposable {
     this.#executor[Symbol.dispose]();
   }
 
-  #readRequest(bytes: Uint8Array, keyId: string): RawCiphertext {
-    const { planHash, parameters, inputScale } = this.manifest;
-    const { n, primes } = parameters;
+  #readRequest(bytes: Uint8Array, keyId: string): PackedCiphertext {
+    const { planHash } = this.manifest;
     const { body } = readContainer(bytes, 'request', {
       planHash,
       keyId,
       bodyBytes: bodySizes(this.manifest).request,
     });
-    const words = new Uint32Array(2 * primes.length * n);
-    const offset = unpackLimbs(body, n, primes, words, 2);
-    return {
-      parmsId: this.#executor.parmsIds.get(primes.length)!,
-      polynomials: 2,
-      n,
-      limbs: primes.length,
-      scale: inputScale,
-      ntt: true,
-      words,
-      seed: body.slice(offset, offset + SEED_SIZE),
-    };
-  }
-
-  /**
-   * Digits one by one, as SEAL loads them: the limbs that were not sent are never used at this key's levels
-   * and stay zero.
-   */
-  *#unpackDigits(bytes: Uint8Array, gadget: Gadget): Generator<RawCiphertext> {
-    const { parameters } = this.manifest;
-    const { n, primes } = parameters;
-    const parmsId = this.#executor.parmsIds.get(primes.length + 1)!;
-    const indices = moduli(gadget);
-    const used = primesOf(parameters, indices);
-    let offset = 0;
-    for (let digit = 0; digit < gadget.digits.length; digit++) {
-      const words = new Uint32Array(2 * (primes.length + 1) * n);
-      indices.forEach((i, k) => {
-        offset += unpackLimbs(bytes.subarray(offset), n, [used[k]], words.subarray(2 * i * n), 2);
-      });
-      const seed = bytes.slice(offset, offset + SEED_SIZE);
-      offset += SEED_SIZE;
-      yield { parmsId, polynomials: 2, n, limbs: primes.length + 1, scale: 1, ntt: true, words, seed };
-    }
+    return packedCiphertext(body);
   }
 
   /**

@@ -1,7 +1,7 @@
 import { BlindbeatError } from '../../errors.ts';
 import type { OnStage } from '../circuit/circuit.ts';
 import type { PlannedKey } from '../keyswitch/key-set.ts';
-import type { RawCiphertext } from '../seal/bytes.ts';
+import type { PackedCiphertext } from './packed-ciphertext.ts';
 
 /**
  * Rotation steps, each with the limbs of the ciphertexts that it rotates, as a dry run found them
@@ -15,17 +15,17 @@ export type RotationLevels = ReadonlyMap<number, ReadonlySet<number>>;
  */
 export interface LoadedEvaluationKeys extends Disposable {
   /**
-   * Loads a key from its digits as SEAL saves them.
+   * Loads a key from its digits, each modulo the primes of the key's gadget.
    *
-   * @throws BlindbeatError FORMAT for what is no key
+   * @throws BlindbeatError FORMAT for a residue that is not below its prime
    */
-  setSwitchingKey(key: PlannedKey, digits: Iterable<RawCiphertext>): void;
+  setSwitchingKey(key: PlannedKey, digits: PackedCiphertext[]): void;
   /**
-   * Loads the key under which replies are re-randomised.
+   * Loads the key under which replies are re-randomised, modulo the first and the special prime.
    *
-   * @throws BlindbeatError FORMAT for what is no key
+   * @throws BlindbeatError FORMAT for a residue that is not below its prime
    */
-  setPublicKey(publicKey: RawCiphertext): void;
+  setPublicKey(publicKey: PackedCiphertext): void;
 }
 
 /** A ciphertext of one limb in NTT form: n residues each. */
@@ -48,18 +48,16 @@ export interface Executor extends Disposable {
   readonly liveHandles: number;
   /** Bytes of its own memory in use; 0 where SEAL has it. */
   readonly memoryInUse: number;
-  /** SEAL's identifiers of fresh ciphertexts and of keys, by number of limbs. */
-  readonly parmsIds: Map<number, Uint8Array>;
   /** Empty keys, to be filled. */
   createKeys(): LoadedEvaluationKeys;
   /**
    * Runs the network on a request and adds a fresh encryption of zero to what comes out, so that the reply's
    * polynomials are those of no intermediate ciphertext.
    *
-   * @throws BlindbeatError FORMAT for a request that SEAL refuses, MISMATCH for keys of another executor, or
-   * disposed ones
+   * @throws BlindbeatError FORMAT for a residue that is not below its prime, MISMATCH for keys of another
+   * executor, or disposed ones
    */
-  evaluate(request: RawCiphertext, keys: LoadedEvaluationKeys, onStage?: OnStage): EncryptedResult;
+  evaluate(request: PackedCiphertext, keys: LoadedEvaluationKeys, onStage?: OnStage): EncryptedResult;
 }
 
 /** The refusal of keys that an executor did not load, or that are no more: they point into foreign memory. */

@@ -1,7 +1,7 @@
-import { sha256 } from '@noble/hashes/sha2.js';
 import type * as v from 'valibot';
 import { BlindbeatError } from '../../errors.ts';
 import { hex, parse, record, wholeNumber } from '../../schema.ts';
+import { createDigest } from './digest.ts';
 
 /**
  * The binary file format of keys and ciphertexts:
@@ -69,7 +69,7 @@ export function* writeContainer<K extends Kind>(
   view.setUint16(10, KINDS.indexOf(kind), true);
   view.setUint32(12, json.length, true);
   start.set(json, PREFIX);
-  const hash = sha256.create().update(start);
+  const hash = createDigest().update(start);
   yield start;
   let written = 0;
   for (const piece of body) {
@@ -174,7 +174,7 @@ export function readContainer<K extends Kind>(
   if (bytes.length !== size)
     fail(`it should have ${size} bytes and has ${bytes.length}: it was cut off or added to`);
   const end = bytes.length - CHECKSUM;
-  const checksum = sha256(bytes.subarray(0, end));
+  const checksum = createDigest().update(bytes.subarray(0, end)).digest();
   if (checksum.some((b, i) => b !== bytes[end + i]))
     fail('its checksum does not fit: the file is damaged, make or send it again');
   return { header, body: bytes.subarray(bodyStart, end) };

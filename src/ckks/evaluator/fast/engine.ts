@@ -7,6 +7,7 @@ import { WasmMemory } from './kernels/memory.ts';
 import { Ring } from './kernels/ring.ts';
 import { Threads } from './kernels/threads.ts';
 import { PreparedGadgets } from './prepared-gadget.ts';
+import { SeedExpander } from './seeds.ts';
 import { PackedWeights } from './weights.ts';
 
 /**
@@ -39,6 +40,7 @@ export class FastEngine implements Disposable {
   readonly conversions: BaseConversions;
   readonly gadgets: PreparedGadgets;
   readonly weights: PackedWeights;
+  readonly seeds: SeedExpander;
 
   private constructor(parameters: Parameters, memory: WasmMemory, threads: Threads) {
     const { n, primes, special } = parameters;
@@ -52,6 +54,7 @@ export class FastEngine implements Disposable {
     this.conversions = new BaseConversions(memory, threads, this.rings, this.stride);
     this.gadgets = new PreparedGadgets(parameters, this.rings, this.conversions);
     this.weights = new PackedWeights(memory, n);
+    this.seeds = new SeedExpander(memory, threads, this.rings);
   }
 
   /**

@@ -3,7 +3,6 @@ import type { Circuit, OnStage } from '../../circuit/circuit.ts';
 import type { KeySwitching } from '../../keyswitch/gadget.ts';
 import type { PlannedKey } from '../../keyswitch/key-set.ts';
 import type { PeriodicPlain } from '../../ring/periodic-encoder.ts';
-import type { RawCiphertext } from '../../seal/bytes.ts';
 import { loadSeal, type ServerModule } from '../../seal/seal.ts';
 import {
   type EncryptedResult,
@@ -13,17 +12,19 @@ import {
   type Polynomials,
   type RotationLevels,
 } from '../executor.ts';
+import type { PackedCiphertext } from '../packed-ciphertext.ts';
 import { encodeProgram, type Program, run } from '../program.ts';
 import { FastBackend } from './backend.ts';
 import { type FastCiphertext, FastEngine } from './engine.ts';
-import { freeKey, type LoadedKey, type LoadedSwitchingKeys, loadKey, productStart } from './keys.ts';
-import { type ReplyEncryptor, SealRandomness } from './seal-randomness.ts';
+import { freeKey, type LoadedKey, type LoadedSwitchingKeys, productStart } from './keys.ts';
+import { loadPacked, loadPackedKey } from './packed.ts';
+import { type ReplyEncryptor, ReplyRandomness } from './reply-randomness.ts';
 
 /** Keys in the kernels' memory: only the digits and limbs that the plan uses. */
 class FastEvaluationKeys implements LoadedEvaluationKeys {
   readonly #switching: LoadedSwitchingKeys = { relinearisation: [], galois: new Map() };
   readonly #engine: FastEngine;
-  readonly #randomness: SealRandomness;
+  readonly #randomness: ReplyRandomness;
   readonly #keySwitching: KeySwitching;
   readonly #rotated: RotationLevels;
   readonly #loaded: LoadedKey[] = [];
@@ -32,7 +33,7 @@ class FastEvaluationKeys implements LoadedEvaluationKeys {
 
   constructor(
     engine: FastEngine,
-    randomness: SealRandomness,
+    randomness: ReplyRandomness,
     keySwitching: KeySwitching,
     rotated: RotationLevels,
   ) {
@@ -42,12 +43,8 @@ class FastEvaluationKeys implements LoadedEvaluationKeys {
     this.#rotated = rotated;
   }
 
-  setSwitchingKey({ step, gadget }: PlannedKey, digits: Iterable<RawCiphertext>): void {
-    const randomness = this.#randomness;
-    const expanded = function* () {
-      for (const raw of digits) yield randomness.expand(raw, 'PublicKey', 'the evaluation keys');
-    };
-    const key = loadKey(this.#engine, expanded(), { switching: this.#keySwitching, gadget }, step);
+  setSwitchingKey({ step, gadget }: PlannedKey, digits: PackedCiphertext[]): void {
+    const key = loadPackedKey(this.#engine, digits, { switching: this.#keySwitching, gadget }, step);
     this.#loaded.push(key);
     const { relinearisation, galois } = this.#switching;
     if (step === null) {
@@ -59,9 +56,13 @@ class FastEvaluationKeys implements LoadedEvaluationKeys {
     for (const limbs of this.#rotated.get(step) ?? []) productStart(this.#engine, key, limbs);
   }
 
-  setPublicKey(raw: RawCiphertext): void {
+  setPublicKey(packed: PackedCiphertext): void {
+    const { memory, parameters } = this.#engine;
+    const publicKey = loadPacked(this.#engine, packed, [0, parameters.primes.length]);
+    const residues = [0, 1].map((k) => [0, 1].map((limb) => this.#engine.read(publicKey, k, limb)));
+    memory.free(publicKey.address);
     this.#reply?.[Symbol.dispose]();
-    this.#reply = this.#randomness.replyEncryptor(raw);
+    this.#reply = this.#randomness.encryptor(residues);
   }
 
   /**
@@ -86,14 +87,14 @@ class FastEvaluationKeys implements LoadedEvaluationKeys {
 /** The server's work by our own kernels. */
 export class FastExecutor implements Executor {
   readonly #engine: FastEngine;
-  readonly #randomness: SealRandomness;
+  readonly #randomness: ReplyRandomness;
   readonly #program: Program<PeriodicPlain>;
   readonly #keySwitching: KeySwitching;
   readonly #rotated: RotationLevels;
 
   private constructor(
     engine: FastEngine,
-    randomness: SealRandomness,
+    randomness: ReplyRandomness,
     program: Program<PeriodicPlain>,
     { keySwitching }: Circuit,
     rotated: RotationLevels,
@@ -119,7 +120,7 @@ export class FastExecutor implements Executor {
     using backend = new FastBackend(engine, null);
     const program = encodeProgram(backend, circuit);
     packProgram(engine, program);
-    const randomness = new SealRandomness(await loadSeal<ServerModule>(), circuit.parameters);
+    const randomness = new ReplyRandomness(await loadSeal<ServerModule>(), circuit.parameters);
     owned.move();
     return new FastExecutor(engine, randomness, program, circuit, rotated);
   }
@@ -136,10 +137,6 @@ export class FastExecutor implements Executor {
     return this.#randomness.seal.live;
   }
 
-  get parmsIds(): Map<number, Uint8Array> {
-    return this.#randomness.parmsIds;
-  }
-
   [Symbol.dispose](): void {
     this.#randomness[Symbol.dispose]();
     this.#engine[Symbol.dispose]();
@@ -149,10 +146,11 @@ export class FastExecutor implements Executor {
     return new FastEvaluationKeys(this.#engine, this.#randomness, this.#keySwitching, this.#rotated);
   }
 
-  evaluate(request: RawCiphertext, keys: LoadedEvaluationKeys, onStage?: OnStage): EncryptedResult {
+  evaluate(request: PackedCiphertext, keys: LoadedEvaluationKeys, onStage?: OnStage): EncryptedResult {
     if (!(keys instanceof FastEvaluationKeys)) throw foreignKeys();
     const { switching, reply } = keys.of(this.#engine);
-    const input = this.#engine.load(this.#randomness.expand(request, 'Ciphertext', 'the request'));
+    const { primes } = this.#engine.parameters;
+    const input = loadPacked(this.#engine, request, [...primes.keys()]);
     const backend = new FastBackend(this.#engine, switching);
     try {
       const result = run(backend, this.#program, input, onStage);

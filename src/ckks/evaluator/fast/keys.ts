@@ -24,6 +24,32 @@ export interface LoadedSwitchingKeys {
   galois: Map<number, LoadedKey[]>;
 }
 
+/** Room for a key, to be filled. */
+export function makeKey(engine: FastEngine, kind: KeyKind, step: number | null): LoadedKey {
+  const address = engine.memory.allocate(moduli(kind.gadget).length * limbBytes(engine, kind));
+  return { ...kind, address, step, starts: new Map() };
+}
+
+/** Address of the table of the automorphism that a key is stored under, or 0. */
+export function keyTable({ automorphisms }: FastEngine, step: number | null): number {
+  return step === null ? 0 : automorphisms.rotation(step).inverse;
+}
+
+/** Where the kernels place the residues of one polynomial of a digit modulo the gadget's `limb`-th prime. */
+export function digitPlace(
+  engine: FastEngine,
+  key: LoadedKey,
+  digit: number,
+  limb: number,
+  polynomial: number,
+): number {
+  const { gadget } = key;
+  const prime = moduli(gadget)[limb];
+  const owner = gadget.digits.findIndex((group) => group.includes(prime));
+  const position = owner === digit ? 0 : digit < owner ? digit + 1 : digit;
+  return key.address + limb * limbBytes(engine, key) + 32 * position + 16 * polynomial;
+}
+
 /**
  * Loads the first digits of a key as SEAL saves them, modulo all primes, without the limbs that they are not
  * used at.
@@ -37,22 +63,34 @@ export function loadKey(
   kind: KeyKind,
   step: number | null,
 ): LoadedKey {
-  const { memory } = engine;
+  const { memory, threads } = engine;
+  const { n, primes } = engine.parameters;
   const count = kind.gadget.digits.length;
-  const scratch = memory.allocate(8 * engine.parameters.n);
-  let key: LoadedKey | undefined;
+  const table = keyTable(engine, step);
+  const { key, residues } = memory.together(() => ({
+    key: makeKey(engine, kind, step),
+    residues: memory.allocate(4 * n),
+  }));
   let digit = 0;
   try {
-    const address = memory.allocate(moduli(kind.gadget).length * limbBytes(engine, kind));
-    key = { ...kind, address, step, starts: new Map() };
-    for (const { words } of digits) if (digit < count) placeDigit(engine, key, digit++, words, scratch);
+    for (const { words } of digits) {
+      if (digit === count) break;
+      moduli(kind.gadget).forEach((prime, limb) => {
+        for (let k = 0; k < 2; k++) {
+          const start = 2 * n * (k * (primes.length + 1) + prime);
+          for (let i = 0; i < n; i++) memory.words[residues / 4 + i] = words[start + 2 * i];
+          threads.module.placeKey(residues, digitPlace(engine, key, digit, limb, k), n, count, table);
+        }
+      });
+      digit++;
+    }
     if (digit < count) throw new BlindbeatError('INTERNAL', `a key has ${digit} digits instead of ${count}`);
     return key;
   } catch (error) {
-    if (key) freeKey(engine, key);
+    freeKey(engine, key);
     throw error;
   } finally {
-    memory.free(scratch);
+    memory.free(residues);
   }
 }
 
@@ -121,29 +159,4 @@ export function productStart(engine: FastEngine, key: LoadedKey, limbs: number):
 /** Bytes of one limb of a key. */
 function limbBytes({ parameters }: FastEngine, { gadget }: KeyKind): number {
   return 8 * parameters.n * gadget.digits.length;
-}
-
-/** @param scratch address of room for n words */
-function placeDigit(
-  engine: FastEngine,
-  key: LoadedKey,
-  digit: number,
-  words: Uint32Array,
-  scratch: number,
-): void {
-  const { memory, threads, automorphisms } = engine;
-  const { n, primes } = engine.parameters;
-  const { digits } = key.gadget;
-  const limbs = primes.length + 1;
-  const table = key.step === null ? 0 : automorphisms.rotation(key.step).inverse;
-  moduli(key.gadget).forEach((prime, limb) => {
-    const owner = digits.findIndex((group) => group.includes(prime));
-    const position = owner === digit ? 0 : digit < owner ? digit + 1 : digit;
-    for (let k = 0; k < 2; k++) {
-      const start = 2 * n * (k * limbs + prime);
-      for (let i = 0; i < n; i++) memory.words[scratch / 4 + i] = words[start + 2 * i];
-      const place = key.address + limb * limbBytes(engine, key) + 32 * position + 16 * k;
-      threads.module.placeKey(scratch, place, n, digits.length, table);
-    }
-  });
 }

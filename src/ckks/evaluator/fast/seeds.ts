@@ -68,7 +68,12 @@ export class SeedExpander {
     });
   }
 
-  /** Bytes of scratch memory that `expandLimb` takes for rings of degree n. */
+  /** Bytes of scratch memory that `expandLimb` takes. */
+  get scratch(): number {
+    return SeedExpander.scratch(this.#rings[0].n);
+  }
+
+  /** The same for rings of degree n. */
   static scratch(n: number): number {
     return 8 * n + ROOM_BYTES;
   }

@@ -1,6 +1,9 @@
 import { BlindbeatError } from '../../../errors.ts';
 import type { Circuit, OnStage } from '../../circuit/circuit.ts';
+import { moduli } from '../../keyswitch/gadget.ts';
 import type { PlannedKey } from '../../keyswitch/key-set.ts';
+import { unpackLimbs } from '../../ring/bit-packing.ts';
+import { allPrimes } from '../../ring/parameters.ts';
 import type { PeriodicPlain } from '../../ring/periodic-encoder.ts';
 import {
   galoisIndex,
@@ -26,6 +29,7 @@ import {
   type LoadedEvaluationKeys,
   type Polynomials,
 } from '../executor.ts';
+import type { PackedCiphertext } from '../packed-ciphertext.ts';
 import { encodeProgram, type Program, run } from '../program.ts';
 import { SealBackend, SealEngine, type SealSwitchingKeys } from './backend.ts';
 
@@ -43,26 +47,25 @@ class SealEvaluationKeys implements LoadedEvaluationKeys {
     this.#engine = engine;
   }
 
-  setSwitchingKey({ step }: PlannedKey, digits: Iterable<RawCiphertext>): void {
+  setSwitchingKey({ step, gadget }: PlannedKey, digits: PackedCiphertext[]): void {
     const { n } = this.#engine.parameters;
+    const raws = digits.map((digit) => writeCiphertext(unpackKey(digit, moduli(gadget), this.#engine)));
     if (step === null) {
       const relinearisation = this.#own(new this.#engine.seal.module.RelinKeys());
-      this.#load(relinearisation, writeSwitchingKey(this.#keyLevel, 1, 0, [...digits].map(writeCiphertext)));
+      this.#load(relinearisation, writeSwitchingKey(this.#keyLevel, 1, 0, raws));
       this.#relinearisation = relinearisation;
       return;
     }
     const key = this.#own(new this.#engine.seal.module.GaloisKeys());
-    this.#load(
-      key,
-      writeSwitchingKey(this.#keyLevel, n, galoisIndex(step, n), [...digits].map(writeCiphertext)),
-    );
+    this.#load(key, writeSwitchingKey(this.#keyLevel, n, galoisIndex(step, n), raws));
     this.#galois.set(step, key);
   }
 
-  setPublicKey(raw: RawCiphertext): void {
+  setPublicKey(packed: PackedCiphertext): void {
     const { module } = this.#engine.seal;
     const publicKey = this.#own(new module.PublicKey());
-    this.#load(publicKey, writeCiphertext(raw));
+    const { primes } = this.#engine.parameters;
+    this.#load(publicKey, writeCiphertext(unpackKey(packed, [0, primes.length], this.#engine)));
     this.#encryptor = this.#own(new module.Encryptor(this.#engine.context, publicKey));
   }
 
@@ -100,6 +103,36 @@ class SealEvaluationKeys implements LoadedEvaluationKeys {
   }
 }
 
+/** A ciphertext as SEAL loads it, its residues unpacked modulo the primes of its limbs. */
+function unpackSeeded(
+  { residues, seed }: PackedCiphertext,
+  primes: number[],
+  { parameters: { n }, parmsIds }: SealEngine,
+): RawCiphertext {
+  const words = new Uint32Array(2 * primes.length * n);
+  unpackLimbs(residues, n, primes, words, 2);
+  const parmsId = parmsIds.get(primes.length)!;
+  return { parmsId, polynomials: 2, n, limbs: primes.length, scale: 1, ntt: true, words, seed };
+}
+
+/**
+ * A key's ciphertext as SEAL loads it, modulo all primes: limbs that were not sent are never used at the key's
+ * levels and stay zero.
+ *
+ * @param sent indices of the primes whose limbs were sent
+ */
+function unpackKey({ residues, seed }: PackedCiphertext, sent: number[], engine: SealEngine): RawCiphertext {
+  const { parameters, parmsIds } = engine;
+  const { n } = parameters;
+  const all = allPrimes(parameters);
+  const words = new Uint32Array(2 * all.length * n);
+  let offset = 0;
+  for (const i of sent)
+    offset += unpackLimbs(residues.subarray(offset), n, [all[i]], words.subarray(2 * i * n), 2);
+  const parmsId = parmsIds.get(all.length)!;
+  return { parmsId, polynomials: 2, n, limbs: all.length, scale: 1, ntt: true, words, seed };
+}
+
 /** The server's work by node-seal. */
 export class SealExecutor implements Executor {
   /** node-seal computes on one. */
@@ -108,10 +141,12 @@ export class SealExecutor implements Executor {
   readonly memoryInUse = 0;
   readonly #engine: SealEngine;
   readonly #program: Program<PeriodicPlain>;
+  readonly #inputScale: number;
 
-  private constructor(engine: SealEngine, program: Program<PeriodicPlain>) {
+  private constructor(engine: SealEngine, program: Program<PeriodicPlain>, inputScale: number) {
     this.#engine = engine;
     this.#program = program;
+    this.#inputScale = inputScale;
   }
 
   /**
@@ -123,17 +158,13 @@ export class SealExecutor implements Executor {
     using owned = new DisposableStack();
     const engine = owned.use(new SealEngine(await loadSeal<ServerModule>(), circuit.parameters));
     using backend = new SealBackend(engine, null);
-    const executor = new SealExecutor(engine, encodeProgram(backend, circuit));
+    const executor = new SealExecutor(engine, encodeProgram(backend, circuit), circuit.inputScale);
     owned.move();
     return executor;
   }
 
   get liveHandles(): number {
     return this.#engine.seal.live;
-  }
-
-  get parmsIds(): Map<number, Uint8Array> {
-    return this.#engine.parmsIds;
   }
 
   [Symbol.dispose](): void {
@@ -144,11 +175,12 @@ export class SealExecutor implements Executor {
     return new SealEvaluationKeys(this.#engine);
   }
 
-  evaluate(request: RawCiphertext, keys: LoadedEvaluationKeys, onStage?: OnStage): EncryptedResult {
+  evaluate(request: PackedCiphertext, keys: LoadedEvaluationKeys, onStage?: OnStage): EncryptedResult {
     if (!(keys instanceof SealEvaluationKeys)) throw foreignKeys();
     const { seal } = this.#engine;
     const { switching, encryptor } = keys.of(this.#engine);
-    const input = this.#load(request);
+    const { primes } = this.#engine.parameters;
+    const input = this.#load({ ...unpackSeeded(request, primes, this.#engine), scale: this.#inputScale });
     const backend = new SealBackend(this.#engine, switching);
     try {
       const result = run(backend, this.#program, input, onStage);

@@ -1,45 +1,50 @@
 import { expect, test } from 'vitest';
+import { Client } from '../../../../src/ckks/client.ts';
 import type { RotationLevels } from '../../../../src/ckks/evaluator/executor.ts';
 import { FastExecutor } from '../../../../src/ckks/evaluator/fast/executor.ts';
-import { plannedKeys } from '../../../../src/ckks/keyswitch/key-set.ts';
+import {
+  type PackedCiphertext,
+  packedCiphertext,
+  packedDigits,
+} from '../../../../src/ckks/evaluator/packed-ciphertext.ts';
+import { type PlannedKey, plannedKeys } from '../../../../src/ckks/keyswitch/key-set.ts';
+import { switchingKeySize } from '../../../../src/ckks/keyswitch/key-size.ts';
 import { compile } from '../../../../src/ckks/planner/compile.ts';
 import type { Plan } from '../../../../src/ckks/planner/plan.ts';
-import { allPrimes } from '../../../../src/ckks/ring/parameters.ts';
-import { type RawCiphertext, readCiphertext, readSwitchingKey } from '../../../../src/ckks/seal/bytes.ts';
-import { type ClientModule, loadSeal } from '../../../../src/ckks/seal/seal.ts';
+import { concat, readContainer } from '../../../../src/ckks/wire/container.ts';
+import { bodySizes } from '../../../../src/ckks/wire/file-sizes.ts';
 import { randomModel } from '../../../helpers/random-model.ts';
 
-/** A client's keys and a request, as SEAL makes them. */
+/** A client's keys and a request, as they travel. */
 interface ClientFiles {
-  switching: Map<number | null, RawCiphertext[]>;
-  publicKey: RawCiphertext;
-  request: RawCiphertext;
+  switching: Map<PlannedKey, PackedCiphertext[]>;
+  publicKey: PackedCiphertext;
+  request: PackedCiphertext;
 }
 
-async function clientFiles({ manifest: { parameters, keys } }: Plan): Promise<ClientFiles> {
-  const seal = await loadSeal<ClientModule>();
-  const { module } = seal;
-  const none = module.ComprModeType.none;
-  const context = seal.context(parameters.n, allPrimes(parameters), true);
-  const generator = seal.own(new module.KeyGenerator(context));
-  const publicKey = seal.own(generator.createPublicKey());
-  const encryptor = seal.own(new module.Encryptor(context, publicKey));
-  const digitsOf = (step: number | null) =>
-    seal.using(
-      step === null ? generator.createRelinKeys() : generator.createGaloisKeysWithSteps(Int32Array.of(step)),
-      (key) => [...readSwitchingKey(key.saveToArray(none))],
-    );
-  const steps = [null, ...keys.galois.map(({ step }) => step)];
-  const files = {
-    switching: new Map(steps.map((step) => [step, digitsOf(step)])),
-    publicKey: readCiphertext(publicKey.saveToArray(none)),
-    request: seal.using(new module.Ciphertext(), (zero) => {
-      encryptor.encryptZero(zero);
-      return readCiphertext(zero.saveToArray(none));
-    }),
+async function clientFiles({ manifest }: Plan): Promise<ClientFiles> {
+  using client = await Client.open(manifest);
+  const secret = client.createSecretKey();
+  const { parameters, planHash } = manifest;
+  const sizes = bodySizes(manifest);
+  const { body } = readContainer(concat(client.evaluationKeys(secret)), 'evaluation keys', {
+    planHash,
+    bodyBytes: sizes.evaluationKeys,
+  });
+  const switching = new Map<PlannedKey, PackedCiphertext[]>();
+  let offset = 0;
+  for (const key of plannedKeys(parameters, manifest.keys)) {
+    const start = offset;
+    offset += switchingKeySize(parameters, key.gadget);
+    switching.set(key, packedDigits(body.subarray(start, offset), key.gadget));
+  }
+  const request = client.encrypt(secret, new Float32Array(manifest.samples));
+  const read = readContainer(request, 'request', { planHash, keyId: secret.keyId, bodyBytes: sizes.request });
+  return {
+    switching,
+    publicKey: packedCiphertext(body.subarray(offset)),
+    request: packedCiphertext(read.body),
   };
-  seal.free(encryptor, publicKey, generator, context);
-  return files;
 }
 
 // Helical blocks: their averages are pooled by rotations of all inputs.
@@ -52,8 +57,7 @@ async function bytesLeft(files: ClientFiles, rotated: RotationLevels): Promise<n
   using executor = await FastExecutor.open(circuit, rotated, 1);
   const load = () => {
     const keys = executor.createKeys();
-    for (const key of plannedKeys(plan.manifest.parameters, plan.manifest.keys))
-      keys.setSwitchingKey(key, files.switching.get(key.step)!);
+    for (const [key, digits] of files.switching) keys.setSwitchingKey(key, digits);
     keys.setPublicKey(files.publicKey);
     return keys;
   };
