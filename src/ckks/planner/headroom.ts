@@ -49,7 +49,7 @@ export function requireHeadroom(circuit: Circuit, scoreLimit: number): void {
     throw new BlindbeatError(
       'PLAN',
       `the model's score limit ${scoreLimit} leaves no margin below the plan's bound ${scoreBound.toFixed(0)}: ` +
-        `export it with a limit of at most ${Math.floor(most)}`,
+        `a model of an earlier version with a larger limit must be exported again, with at most ${Math.floor(most)}`,
     );
   }
   for (const { stage, bits, room } of headroom(circuit)) {
