@@ -21,6 +21,9 @@ export interface Mutated {
   what: string;
 }
 
+/** Long lists of long or deep ones would fill the memory when they are written. */
+const MOST_PARTS = 500_000;
+
 /** A plain value with one to three of its parts changed. */
 export function mutate(random: Random, value: unknown): Mutated {
   const root: Holder = { root: structuredClone(value) };
@@ -29,9 +32,24 @@ export function mutate(random: Random, value: unknown): Mutated {
     const all = places(root, '');
     if (all.length === 0) break;
     const { holder, key, path } = pick(random, all);
-    what.push(`${edit(random, holder, key, all)} ${path.slice(6) || 'everything'}`);
+    const before = structuredClone(root);
+    const done = `${edit(random, holder, key, all)} ${path.slice(6) || 'everything'}`;
+    if (weight(root) > MOST_PARTS) return { value: before.root, what: what.join(', ') || 'nothing changed' };
+    what.push(done);
   }
   return { value: root.root, what: what.join(', ') };
+}
+
+/** How many parts a value has when it is written, counted no further than `MOST_PARTS`. */
+function weight(value: unknown): number {
+  if (typeof value === 'string' && value.startsWith(DEEP)) return Number(value.slice(DEEP.length));
+  if (typeof value !== 'object' || value === null) return 1;
+  let parts = 1;
+  for (const part of Object.values(value)) {
+    parts += weight(part);
+    if (parts > MOST_PARTS) break;
+  }
+  return parts;
 }
 
 /** The text of a value, with what only text can have where `mutate` put it. */
@@ -112,7 +130,8 @@ function sameType(random: Random, old: unknown): unknown {
 }
 
 function otherType(random: Random, old: unknown): unknown {
-  const made = [String(old), [old], { value: old }, null, true, [], {}, Number(old) || 0, [[]]];
+  const plain = typeof old === 'object' ? 'object' : old; // one may have a toString that is no function
+  const made = [String(plain), [old], { value: old }, null, true, [], {}, Number(plain) || 0, [[]]];
   return random.below(2) ? pick(random, made) : pick(random, [...NUMBERS, ...TEXTS]);
 }
 
