@@ -3,7 +3,7 @@ import {
   choice,
   type Fault,
   list,
-  notNegative,
+  numberWithin,
   record,
   requireFormat,
   validate,
@@ -25,12 +25,15 @@ const FAULT: Fault = { code: 'FORMAT', title: 'not a file of costs', root: 'cost
 /** Larger than any ring degree, and more than all measurements of one calibration. */
 const MAX_DEGREE = 2 ** 24;
 const MAX_MEASUREMENTS = 4096;
+/** Milliseconds of a quarter of an hour; so sums of costs stay far from what is no number. */
+const MAX_MS = 1e6;
+const milliseconds = () => numberWithin(0, MAX_MS);
 
 /** The schema of `Measurement`. */
 const MeasurementSchema = record({
   operation: choice(OPERATIONS),
   limbs: wholeNumber(1, MAX_PRIMES),
-  ms: notNegative(),
+  ms: milliseconds(),
 });
 
 /** Milliseconds of one operation on one ciphertext. */
@@ -42,7 +45,7 @@ const CalibrationSchema = record({
   version: v.literal(VERSION),
   /** Ring degree that was measured; the costs are scaled to N = 16384. */
   n: wholeNumber(1, MAX_DEGREE),
-  costs: record(v.entriesFromList(OPERATIONS, record({ squared: notNegative(), linear: notNegative() }))),
+  costs: record(v.entriesFromList(OPERATIONS, record({ squared: milliseconds(), linear: milliseconds() }))),
   measured: list(MeasurementSchema, MAX_MEASUREMENTS),
 });
 

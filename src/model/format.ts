@@ -10,6 +10,7 @@ import {
   list,
   name,
   number,
+  numberWithin,
   parse,
   plain,
   positive,
@@ -42,12 +43,16 @@ const LIMITS = {
   /** Numbers that a block gives to the next, and multiplications of a forward pass: 30 times the shipped models'. */
   activations: 2 ** 22,
   multiplications: 2e9,
+  /** Of an activation's range and series: what is larger has no plan, and its powers are no numbers. */
+  magnitude: 1e9,
 };
 /** Bytes of weights.bin; the shipped models have 1 to 2 MB. */
 export const MOST_WEIGHT_BYTES = 100e6;
 
+const magnitude = () => numberWithin(-LIMITS.magnitude, LIMITS.magnitude);
+
 const RangeSchema = v.pipe(
-  list(number(), 2, 2),
+  list(magnitude(), 2, 2),
   v.transform(([low, high]): [number, number] => [low, high]),
   v.check(([low, high]) => low < high, '[low, high] with low < high'),
 );
@@ -77,7 +82,7 @@ const ActivationSchema = v.variant(
     }),
     record({
       kind: v.literal('chebyshev'),
-      coefficients: list(number(), LIMITS.seriesDegree + 1, 2),
+      coefficients: list(magnitude(), LIMITS.seriesDegree + 1, 2),
       range: RangeSchema,
     }),
     record({ kind: v.literal('relu'), range: RangeSchema }),

@@ -229,7 +229,12 @@ describe('a file of costs', () => {
     [
       'negative',
       { ...sound, costs: { ...FAST_COST, square: { squared: 0, linear: -1 } } },
-      /costs\.square\.linear: expected a number of at least 0, got -1/,
+      /costs\.square\.linear: expected a number from 0 to 1000000, got -1/,
+    ],
+    [
+      'of a time that no sum can hold',
+      { ...sound, costs: { ...FAST_COST, decompose: { squared: 0, linear: 1e308 } } },
+      /costs\.decompose\.linear: expected a number from 0 to 1000000/,
     ],
   ])('when it is %s, then the error says so', (_, value, message) => {
     expect(() => parseCalibration(value)).toThrow(expect.objectContaining({ code: 'FORMAT' }));

@@ -119,6 +119,11 @@ describe('a broken file is refused with words', () => {
       (j) => edit(j, 0, { activation: { kind: 'chebyshev', coefficients: [1, null], range: [-1, 1] } }),
       /coefficients\[1\]: expected a number/,
     ],
+    [
+      'a coefficient beyond all plans',
+      (j) => edit(j, 0, { activation: { kind: 'chebyshev', coefficients: [1, 1e308], range: [-1, 1] } }),
+      /coefficients\[1\]: expected a number from -1000000000 to 1000000000/,
+    ],
     ['a limit of 0', (j) => ({ ...j, scoreLimit: 0 }), /scoreLimit: expected a positive/],
     [
       'metrics that are a list',
