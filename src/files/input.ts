@@ -51,6 +51,17 @@ export async function readHead(path: string, most: number, { what }: { what: str
 }
 
 /**
+ * Reads a text that a user names.
+ *
+ * @param what it is in the words of errors
+ * @param limit the most bytes that it may have
+ * @throws BlindbeatError FILE
+ */
+export async function readTextFile(path: string, what: string, limit: number): Promise<string> {
+  return new TextDecoder().decode(await readWhole(path, { what, limit }));
+}
+
+/**
  * `readWhole` at once, for those that cannot wait.
  *
  * @throws BlindbeatError as `readWhole`
@@ -83,6 +94,21 @@ export function isFile(path: string): boolean {
     return statSync(path).isFile();
   } catch {
     return false;
+  }
+}
+
+/** Whether others may read a file; false where the system does not say. */
+export async function isReadableByOthers(path: string): Promise<boolean> {
+  return process.platform !== 'win32' && ((await stat(path)).mode & 0o077) !== 0;
+}
+
+/** Runs what reads a file's content; its errors name the file. */
+export async function inFile<T>(path: string, f: () => T | Promise<T>): Promise<T> {
+  try {
+    return await f();
+  } catch (cause) {
+    if (!(cause instanceof BlindbeatError) || cause.message.startsWith(path)) throw cause;
+    throw new BlindbeatError(cause.code, `${path}: ${cause.message}`, { cause });
   }
 }
 

@@ -1,6 +1,5 @@
-import { sha256 } from '@noble/hashes/sha2.js';
-import { bytesToHex } from '@noble/hashes/utils.js';
 import * as v from 'valibot';
+import { hexDigest } from '../digest.ts';
 import { PreprocessingSchema, preprocessingProblems } from '../ecg/preprocess.ts';
 import {
   choice,
@@ -163,7 +162,7 @@ export function serialiseModel(model: Model): { json: ModelFile; weights: Uint8A
     }),
     scoreLimit: model.scoreLimit,
     provenance: model.provenance,
-    weights: { bytes: weights.length, sha256: bytesToHex(sha256(weights)) },
+    weights: { bytes: weights.length, sha256: hexDigest(weights) },
   };
   return { json: file, weights };
 }
@@ -283,7 +282,7 @@ function bytesProblems(file: ModelFile, weights: Uint8Array): string[] {
   if (bytes !== weights.length) return [`weights.bytes: ${bytes}, but weights.bin has ${weights.length}`];
   const taken = weightBytes(file);
   if (taken !== bytes) return [`weights: the layers take ${taken} bytes, weights.bin has ${bytes}`];
-  if (expected === bytesToHex(sha256(weights))) return [];
+  if (expected === hexDigest(weights)) return [];
   return ['weights.sha256: weights.bin is not the file that this model.json was written with'];
 }
 

@@ -2,8 +2,9 @@ import { existsSync, statSync } from 'node:fs';
 import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { isReadableByOthers, readManifest } from '../../src/cli/files/input.ts';
+import { readManifest } from '../../src/cli/files/input.ts';
 import { readRecording } from '../../src/ecg/files.ts';
+import { isReadableByOthers } from '../../src/files/input.ts';
 import { OutputFiles, requireDistinct, writeOutput } from '../../src/files/output.ts';
 import { temporaryFolder } from './helpers.ts';
 

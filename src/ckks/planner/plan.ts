@@ -1,5 +1,4 @@
-import { sha256 } from '@noble/hashes/sha2.js';
-import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
+import { hexDigest } from '../../digest.ts';
 import { serialiseModel } from '../../model/format.ts';
 import type { Model } from '../../model/model.ts';
 import type { Circuit, Stage, SumStage } from '../circuit/circuit.ts';
@@ -275,5 +274,5 @@ function sumTotals(all: Operations[]): Operations {
 function fingerprint(model: Model): string {
   const { samples, classes, preprocessing, scoreLimit, blocks, weights } = serialiseModel(model).json;
   const computed = [samples, classes, preprocessing, scoreLimit, blocks, weights];
-  return bytesToHex(sha256(utf8ToBytes(JSON.stringify(computed))));
+  return hexDigest(JSON.stringify(computed));
 }

@@ -1,5 +1,4 @@
-import { sha256 } from '@noble/hashes/sha2.js';
-import { bytesToHex } from '@noble/hashes/utils.js';
+import { hexDigest } from '../../digest.ts';
 
 /**
  * A faster division for SEAL. node-seal's build divides 128 by 64 bits one bit at a time
@@ -23,7 +22,7 @@ const END = 0x0b;
 
 /** SEAL's WebAssembly module with the faster division; null for any build but the one that is known. */
 export function withFastDivision(wasm: Uint8Array): Uint8Array<ArrayBuffer> | null {
-  if (bytesToHex(sha256(wasm)) !== BUILD.hash) return null;
+  if (hexDigest(wasm) !== BUILD.hash) return null;
   const out = Uint8Array.from(wasm);
   const end = BUILD.start + BUILD.length;
   const body = Uint8Array.from(atob(BODY), (c) => c.charCodeAt(0));

@@ -1,7 +1,7 @@
 import type * as v from 'valibot';
+import { createDigest } from '../../digest.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { hex, parse, record, wholeNumber } from '../../schema.ts';
-import { createDigest } from './digest.ts';
 
 /**
  * The binary file format of keys and ciphertexts:

@@ -1,6 +1,5 @@
-import { sha256 } from '@noble/hashes/sha2.js';
-import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
 import * as v from 'valibot';
+import { hexDigest } from '../../digest.ts';
 import { PreprocessingSchema, preprocessingProblems } from '../../ecg/preprocess.ts';
 import {
   choice,
@@ -156,7 +155,7 @@ function planProblems(manifest: Manifest): string[] {
 }
 
 function hashOf(content: object): string {
-  return bytesToHex(sha256(utf8ToBytes(JSON.stringify(canonical(content)))));
+  return hexDigest(JSON.stringify(canonical(content)));
 }
 
 /** The same value with all object keys sorted, so that equal content hashes equally. */

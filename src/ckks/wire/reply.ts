@@ -1,5 +1,4 @@
-import { sha256 } from '@noble/hashes/sha2.js';
-import { bytesToHex } from '@noble/hashes/utils.js';
+import { hexDigest } from '../../digest.ts';
 import type { ReplyLayout } from './reply-layout.ts';
 
 /**
@@ -7,7 +6,7 @@ import type { ReplyLayout } from './reply-layout.ts';
  * It tells replies apart that were mixed up or kept; a server that lies can write any digest.
  */
 export function requestDigest(request: Uint8Array): string {
-  return bytesToHex(sha256(request));
+  return hexDigest(request);
 }
 
 /** What the client reads from a reply. */

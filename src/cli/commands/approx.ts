@@ -8,9 +8,9 @@ import { type EvaluationScheme, evaluationScheme } from '../../approx/paterson-s
 import { type Curves, curveChart } from '../../charts/approximation.ts';
 import { drawSvg } from '../../charts/svg.ts';
 import { BlindbeatError } from '../../errors.ts';
+import { readTextFile } from '../../files/input.ts';
 import { OutputFiles, requireWritable } from '../../files/output.ts';
 import { short } from '../../measure/format.ts';
-import { readTextFile } from '../files/input.ts';
 import { examples, number } from '../options.ts';
 import { drawCurves } from '../terminal/curve-drawing.ts';
 import {

@@ -18,9 +18,9 @@ import {
   ZIP,
 } from '../../dataset/source.ts';
 import { BlindbeatError } from '../../errors.ts';
+import { readTextFile } from '../../files/input.ts';
 import { makeFolder } from '../../files/output.ts';
 import { formatBytes, formatCount } from '../../measure/format.ts';
-import { readTextFile } from '../files/input.ts';
 import { examples, jsonOption } from '../options.ts';
 import { interruptible } from '../terminal/interrupt.ts';
 import { type Io, printJson, printLines, warn } from '../terminal/io.ts';

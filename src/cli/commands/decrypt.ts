@@ -1,15 +1,15 @@
-import { sha256 } from '@noble/hashes/sha2.js';
-import { bytesToHex } from '@noble/hashes/utils.js';
 import type { Command } from 'commander';
 import { Client } from '../../ckks/client.ts';
 import { readHeader } from '../../ckks/wire/container.ts';
 import type { ParsedManifest } from '../../ckks/wire/manifest.ts';
 import { requestDigest } from '../../ckks/wire/reply.ts';
+import { RequestLog, type RequestNote } from '../../client/request-log.ts';
+import { hexDigest } from '../../digest.ts';
 import { BlindbeatError } from '../../errors.ts';
+import { inFile } from '../../files/input.ts';
 import { timed } from '../../measure/stages.ts';
-import { inFile, readContainerFile } from '../files/input.ts';
+import { readContainerFile } from '../files/input.ts';
 import { readKeyFolder } from '../files/key-folder.ts';
-import { RequestLog, type RequestNote } from '../files/request-log.ts';
 import { discloseOption, exactOption, examples, jsonOption } from '../options.ts';
 import { coloursOf, type Io, printable, printJson, printLines, warn } from '../terminal/io.ts';
 import {
@@ -137,7 +137,7 @@ async function answeredRequest(
 /** Notes that the reply was decrypted, and says so if one was before. */
 async function noteReply(log: RequestLog, { note }: Answered, reply: Uint8Array, io: Io): Promise<void> {
   if (!note) return;
-  const digest = bytesToHex(sha256(reply));
+  const digest = hexDigest(reply);
   const { reply: before } = note;
   if (before)
     warn(

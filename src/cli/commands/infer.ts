@@ -5,13 +5,14 @@ import { keyCount } from '../../ckks/keyswitch/key-set.ts';
 import { compile } from '../../ckks/planner/compile.ts';
 import { Server } from '../../ckks/server.ts';
 import { BlindbeatError } from '../../errors.ts';
+import { inFile } from '../../files/input.ts';
 import { writeOutput } from '../../files/output.ts';
 import { formatBytes, formatMs } from '../../measure/format.ts';
 import { peakMemory } from '../../measure/machine.ts';
 import { type StartTask, startParts } from '../../measure/progress.ts';
 import { stageClock, timed } from '../../measure/stages.ts';
 import { loadModel } from '../../model/files.ts';
-import { inFile, readContainerFile, readHeaderFile } from '../files/input.ts';
+import { readContainerFile, readHeaderFile } from '../files/input.ts';
 import { requireOutputs, writeOutputs } from '../files/outputs.ts';
 import {
   type BackendChoice,

@@ -1,4 +1,3 @@
-import { stat } from 'node:fs/promises';
 import { parseCalibration } from '../../ckks/calibrate.ts';
 import type { Costs } from '../../ckks/planner/cost.ts';
 import {
@@ -11,7 +10,7 @@ import {
 import { bodySizes, type WireSizes, wireSizes } from '../../ckks/wire/file-sizes.ts';
 import { type ParsedManifest, parseManifest } from '../../ckks/wire/manifest.ts';
 import { BlindbeatError } from '../../errors.ts';
-import { type Head, readHead, readWhole } from '../../files/input.ts';
+import { type Head, inFile, readHead, readWhole } from '../../files/input.ts';
 
 /** Larger than any header: what is read of a file before it is known to be of the right kind and size. */
 const HEAD_BYTES = 8192;
@@ -100,36 +99,10 @@ async function readJson<T>(path: string, what: string, parse: (value: unknown) =
   return inFile(path, async () => parse(parseJson(text)));
 }
 
-/** Whether others may read a file; false where the system does not say. */
-export async function isReadableByOthers(path: string): Promise<boolean> {
-  return process.platform !== 'win32' && ((await stat(path)).mode & 0o077) !== 0;
-}
-
-/** Runs what reads a file's content; its errors name the file. */
-export async function inFile<T>(path: string, f: () => T | Promise<T>): Promise<T> {
-  try {
-    return await f();
-  } catch (cause) {
-    if (!(cause instanceof BlindbeatError) || cause.message.startsWith(path)) throw cause;
-    throw new BlindbeatError(cause.code, `${path}: ${cause.message}`, { cause });
-  }
-}
-
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
     throw new BlindbeatError('FORMAT', 'not a usable manifest: it is no JSON', { cause });
   }
-}
-
-/**
- * Reads a text that a user names.
- *
- * @param what it is in the words of errors
- * @param limit the most bytes that it may have
- * @throws BlindbeatError FILE
- */
-export async function readTextFile(path: string, what: string, limit: number): Promise<string> {
-  return new TextDecoder().decode(await readWhole(path, { what, limit }));
 }

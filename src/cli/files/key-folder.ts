@@ -1,8 +1,9 @@
 import { join } from 'node:path';
 import { readSecretKey, type SecretKey } from '../../ckks/secret/secret-key.ts';
 import type { ParsedManifest } from '../../ckks/wire/manifest.ts';
+import { inFile, isReadableByOthers } from '../../files/input.ts';
 import { type Io, warn } from '../terminal/io.ts';
-import { inFile, isReadableByOthers, readContainerFile, readManifest } from './input.ts';
+import { readContainerFile, readManifest } from './input.ts';
 
 /** What a client keeps: the files of `blindbeat keygen`. */
 export function keyFiles(folder: string) {

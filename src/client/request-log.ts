@@ -1,11 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { BlindbeatError } from '../../errors.ts';
-import { readWhole } from '../../files/input.ts';
-import { type OutputFiles, writeOutput } from '../../files/output.ts';
-import { type Fault, hex, list, notNegative, parse, record, requireFormat } from '../../schema.ts';
-import { inFile } from './input.ts';
+import { BlindbeatError } from '../errors.ts';
+import { inFile, readWhole } from '../files/input.ts';
+import { type OutputFiles, writeOutput } from '../files/output.ts';
+import { type Fault, hex, list, notNegative, parse, record, requireFormat } from '../schema.ts';
 
 const FORMAT = 'blindbeat requests';
 const VERSION = 1;
