@@ -1,6 +1,5 @@
 /** The one place where the code under test is called by names that its next version may change. */
 import { Client } from '../src/ckks/client.ts';
-import { FastExecutor } from '../src/ckks/evaluator/fast/executor.ts';
 import { type CompileOptions, compile } from '../src/ckks/planner/compile.ts';
 import type { Plan } from '../src/ckks/planner/plan.ts';
 import { readSecretKey, type SecretKey, writeSecretKey } from '../src/ckks/secret/secret-key.ts';
@@ -14,14 +13,6 @@ import type { Model } from '../src/model/model.ts';
 
 /** Scores of a decrypted reply may be this far from those in the clear. */
 const PRECISION = 2e-3;
-
-const executors = new Set<FastExecutor>();
-const { createKeys } = FastExecutor.prototype;
-// A server does not tell what its kernels hold: it is asked of the executors that have made keys.
-FastExecutor.prototype.createKeys = function (this: FastExecutor) {
-  executors.add(this);
-  return createKeys.call(this);
-};
 
 /** One plan with a server, a client and its keys. */
 export class World implements Disposable {
@@ -57,6 +48,11 @@ export class World implements Disposable {
     return this.server.liveHandles + this.client.liveHandles;
   }
 
+  /** Bytes of the kernels' memory in use. */
+  get kernelBytes(): number {
+    return this.server.memoryInUse;
+  }
+
   /** A segment that the client takes. */
   segment(seed: number): Float32Array {
     const random = new Random(seed);
@@ -78,18 +74,12 @@ export class World implements Disposable {
     this.keys[Symbol.dispose]();
     this.client[Symbol.dispose]();
     this.server[Symbol.dispose]();
-    executors.clear();
   }
 }
 
 /** A server of a model, with one thread. */
 export async function openServer(model: Model, options: CompileOptions): Promise<Server> {
   return Server.open(compile(model, options), { threads: 1 });
-}
-
-/** Bytes of the kernels' memory in use, of all servers that have loaded keys. */
-export function kernelBytes(): number {
-  return [...executors].reduce((sum, executor) => sum + executor.memoryInUse, 0);
 }
 
 /** Opens a client with what may be no manifest. */

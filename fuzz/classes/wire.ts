@@ -6,7 +6,7 @@ import { randomModel } from '../../test/helpers/random-model.ts';
 import { attacked, CONTAINER_ATTACKS, takeApart } from '../containers.ts';
 import { containerProblem, type Kind, layoutOf, type Part, planHashOf, zeroPart } from '../oracles.ts';
 import * as subject from '../subject.ts';
-import { kernelBytes, openClient, World } from '../subject.ts';
+import { openClient, World } from '../subject.ts';
 import { directed, type Expectation, pick, type Resources, type Subject, type Trial } from '../trial.ts';
 
 const SMALL = { samples: 64, channels: [2], kernel: 3 };
@@ -98,7 +98,8 @@ class Wire {
 
   resources(): Resources {
     const handles = [this.home.handles, this.other.handles, this.twin.liveHandles, this.longer.liveHandles];
-    return { handles: handles.reduce((sum, count) => sum + count, 0), kernelBytes: kernelBytes() };
+    const kernelBytes = this.home.kernelBytes + this.other.kernelBytes + this.twin.memoryInUse;
+    return { handles: handles.reduce((sum, count) => sum + count, 0), kernelBytes };
   }
 
   close(): void {
