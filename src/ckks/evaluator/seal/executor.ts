@@ -49,7 +49,7 @@ class SealEvaluationKeys implements LoadedEvaluationKeys {
 
   setSwitchingKey({ step, gadget }: PlannedKey, digits: PackedCiphertext[]): void {
     const { n } = this.#engine.parameters;
-    const raws = digits.map((digit) => writeCiphertext(unpackKey(digit, moduli(gadget), this.#engine)));
+    const raws = digits.map((digit) => this.#unpack(digit, moduli(gadget)));
     if (step === null) {
       const relinearisation = this.#own(new this.#engine.seal.module.RelinKeys());
       this.#load(relinearisation, writeSwitchingKey(this.#keyLevel, 1, 0, raws));
@@ -65,7 +65,7 @@ class SealEvaluationKeys implements LoadedEvaluationKeys {
     const { module } = this.#engine.seal;
     const publicKey = this.#own(new module.PublicKey());
     const { primes } = this.#engine.parameters;
-    this.#load(publicKey, writeCiphertext(unpackKey(packed, [0, primes.length], this.#engine)));
+    this.#load(publicKey, this.#unpack(packed, [0, primes.length]));
     this.#encryptor = this.#own(new module.Encryptor(this.#engine.context, publicKey));
   }
 
@@ -91,6 +91,12 @@ class SealEvaluationKeys implements LoadedEvaluationKeys {
     return this.#engine.parmsIds.get(this.#engine.parameters.primes.length + 1)!;
   }
 
+  /** A ciphertext of a key, modulo all primes, as SEAL loads it. */
+  #unpack(packed: PackedCiphertext, sent: number[]): Uint8Array<ArrayBuffer> {
+    const limbs = this.#engine.parameters.primes.length + 1;
+    return writeCiphertext(unpack(packed, sent, limbs, this.#engine));
+  }
+
   #own<T extends Handle>(handle: T): T {
     this.#owned.push(this.#engine.seal.own(handle));
     return handle;
@@ -103,34 +109,26 @@ class SealEvaluationKeys implements LoadedEvaluationKeys {
   }
 }
 
-/** A ciphertext as SEAL loads it, its residues unpacked modulo the primes of its limbs. */
-function unpackSeeded(
-  { residues, seed }: PackedCiphertext,
-  primes: number[],
-  { parameters: { n }, parmsIds }: SealEngine,
-): RawCiphertext {
-  const words = new Uint32Array(2 * primes.length * n);
-  unpackLimbs(residues, n, primes, words, 2);
-  const parmsId = parmsIds.get(primes.length)!;
-  return { parmsId, polynomials: 2, n, limbs: primes.length, scale: 1, ntt: true, words, seed };
-}
-
 /**
- * A key's ciphertext as SEAL loads it, modulo all primes: limbs that were not sent are never used at the key's
- * levels and stay zero.
+ * A ciphertext modulo the first `limbs` primes as SEAL loads it. Limbs that were not sent stay zero: those of
+ * keys, which are never used at the key's levels.
  *
- * @param sent indices of the primes whose limbs were sent
+ * @param sent indices of the primes whose limbs were sent, in this order
  */
-function unpackKey({ residues, seed }: PackedCiphertext, sent: number[], engine: SealEngine): RawCiphertext {
-  const { parameters, parmsIds } = engine;
+function unpack(
+  { residues, seed }: PackedCiphertext,
+  sent: number[],
+  limbs: number,
+  { parameters, parmsIds }: SealEngine,
+): RawCiphertext {
   const { n } = parameters;
-  const all = allPrimes(parameters);
-  const words = new Uint32Array(2 * all.length * n);
+  const primes = allPrimes(parameters);
+  const words = new Uint32Array(2 * limbs * n);
   let offset = 0;
   for (const i of sent)
-    offset += unpackLimbs(residues.subarray(offset), n, [all[i]], words.subarray(2 * i * n), 2);
-  const parmsId = parmsIds.get(all.length)!;
-  return { parmsId, polynomials: 2, n, limbs: all.length, scale: 1, ntt: true, words, seed };
+    offset += unpackLimbs(residues.subarray(offset), n, [primes[i]], words.subarray(2 * i * n), 2);
+  const parmsId = parmsIds.get(limbs)!;
+  return { parmsId, polynomials: 2, n, limbs, scale: 1, ntt: true, words, seed };
 }
 
 /** The server's work by node-seal. */
@@ -180,7 +178,8 @@ export class SealExecutor implements Executor {
     const { seal } = this.#engine;
     const { switching, encryptor } = keys.of(this.#engine);
     const { primes } = this.#engine.parameters;
-    const input = this.#load({ ...unpackSeeded(request, primes, this.#engine), scale: this.#inputScale });
+    const raw = unpack(request, [...primes.keys()], primes.length, this.#engine);
+    const input = this.#load({ ...raw, scale: this.#inputScale });
     const backend = new SealBackend(this.#engine, switching);
     try {
       const result = run(backend, this.#program, input, onStage);
