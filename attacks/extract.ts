@@ -10,27 +10,23 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { drawSvg } from '../src/charts/svg.ts';
-import type { Split } from '../src/dataset/split.ts';
-import split from '../src/dataset/splits/cinc2017.json' with { type: 'json' };
 import { BlindbeatError } from '../src/errors.ts';
 import { writeOutput } from '../src/files/output.ts';
 import { machine } from '../src/measure/machine.ts';
-import { loadModel } from '../src/model/files.ts';
 import { forward } from '../src/model/forward.ts';
 import { loadBackend } from '../training/backend.ts';
 import { loadConfig } from '../training/config.ts';
 import { fromModel } from '../training/convert.ts';
-import { loadCorpus, partsOf } from '../training/data.ts';
 import { argmaxRows } from '../training/metrics.ts';
 import { computeScores } from '../training/network.ts';
 import { type AnswerKind, targetsOf } from './extraction/answers.ts';
 import { type Judgement, judge, type Result } from './extraction/judge.ts';
 import { extractionChart } from './extraction/picture.ts';
-import { drawQueries, firstOf, recordsOf } from './extraction/queries.ts';
+import { drawQueries, firstOf } from './extraction/queries.ts';
 import { allFeatures, ridgeScores } from './extraction/ridge.ts';
 import { scoresOf, stepsFor, trainStudent } from './extraction/student.ts';
+import { dataOptions, openTestPart } from './extraction/test-part.ts';
 
 const RESULTS = join(import.meta.dirname, 'results', 'extraction.json');
 const PICTURE = join(import.meta.dirname, '..', 'docs', 'extraction.svg');
@@ -50,29 +46,22 @@ const RIDGES = COUNTS.flatMap((n) =>
   ]),
 );
 
-const { values } = parseArgs({
-  options: {
-    data: { type: 'string' },
-    model: { type: 'string', default: 'deepcardio-deg2' },
-    seed: { type: 'string', default: '1' },
-    work: { type: 'string', default: 'runs' },
-  },
-});
-if (values.data === undefined)
-  throw new BlindbeatError('USAGE', 'expected --data PATH, the CinC 2017 data set (blindbeat data cinc2017)');
-const seed = Number(values.seed);
+const options = dataOptions();
+const { seed } = options;
 const started = performance.now();
 const say = (line: string) => console.log(`${((performance.now() - started) / 1000).toFixed(0)} s  ${line}`);
 
-const model = await loadModel(values.model);
 const config = await loadConfig('deepcardio-deg2');
-const { classes, preprocessing } = model;
 say((await loadBackend()).description);
-const corpus = await loadCorpus(values.data, preprocessing, join(values.work, 'cache'), (done, total) => {
+const {
+  model,
+  corpus,
+  parts,
+  tested: judged,
+} = await openTestPart(options, options.model, (done, total) => {
   if (done % 1000 === 0) say(`records read: ${done} of ${total}`);
 });
-const parts = partsOf(corpus.records, split as Split);
-const judged = recordsOf(corpus, parts.test, model);
+const { classes, preprocessing } = model;
 const queries = drawQueries(corpus, parts.train, model, config.augmentation, COUNTS.at(-1)!, seed);
 const teacher = fromModel(model);
 const answers = computeScores(teacher, queries.segments);
@@ -126,10 +115,8 @@ await save();
 
 /** For comparison, a network that was trained to the end on the labels of all records, and taught none. */
 async function judgeRival() {
-  const other = await loadModel(RIVAL);
-  const its = await loadCorpus(values.data!, other.preprocessing, join(values.work, 'cache'));
-  const records = recordsOf(its, partsOf(its.records, split as Split).test, other);
-  const result = { model: RIVAL, ...judgement(computeScores(fromModel(other), records.segments)) };
+  const { model: other, tested } = await openTestPart(options, RIVAL);
+  const result = { model: RIVAL, ...judgement(computeScores(fromModel(other), tested.segments)) };
   say(`${RIVAL}: agreement ${result.agreement.toFixed(3)}`);
   return result;
 }

@@ -5,47 +5,31 @@
  *   node attacks/noise.ts --data PATH [--model NAME|DIR] [--seed 1] [--work runs]
  */
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import evaluation from '../bench/results/evaluate-deepcardio-deg2.json' with { type: 'json' };
 import { compile } from '../src/ckks/planner/compile.ts';
-import type { Split } from '../src/dataset/split.ts';
-import split from '../src/dataset/splits/cinc2017.json' with { type: 'json' };
 import { Random } from '../src/ecg/random.ts';
-import { BlindbeatError } from '../src/errors.ts';
 import { writeOutput } from '../src/files/output.ts';
 import { machine } from '../src/measure/machine.ts';
 import { DISCLOSURE } from '../src/model/disclose.ts';
-import { loadModel } from '../src/model/files.ts';
 import { loadBackend } from '../training/backend.ts';
 import { fromModel } from '../training/convert.ts';
-import { loadCorpus, partsOf } from '../training/data.ts';
 import { argmaxRows } from '../training/metrics.ts';
 import { computeScores } from '../training/network.ts';
-import { recordsOf } from './extraction/queries.ts';
+import { dataOptions, openTestPart } from './extraction/test-part.ts';
 import { answersWithin, bitsLost, bitsPerAnswer, spareCoefficients } from './recovery/budget.ts';
 import { primalBits } from './recovery/hardness.ts';
 
-/** Error of a decrypted score over 200 encrypted records: bench/results/evaluate-deepcardio-deg2.json. */
-const ERROR = { largest: 4.89e-4, rms: 1.75e-4 };
+/** Error of a decrypted score over 200 encrypted records. */
+const ERROR = { largest: evaluation.encrypted.maxError, rms: evaluation.encrypted.rmsError };
 const NOISES = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1];
 /** Draws of the noise for every record. */
 const DRAWS = 100;
 
-const { values } = parseArgs({
-  options: {
-    data: { type: 'string' },
-    model: { type: 'string', default: 'deepcardio-deg2' },
-    seed: { type: 'string', default: '1' },
-    work: { type: 'string', default: 'runs' },
-  },
-});
-if (values.data === undefined)
-  throw new BlindbeatError('USAGE', 'expected --data PATH, the CinC 2017 data set (blindbeat data cinc2017)');
-const seed = Number(values.seed);
-const model = await loadModel(values.model);
+const options = dataOptions();
+const { seed } = options;
 await loadBackend();
-const corpus = await loadCorpus(values.data, model.preprocessing, join(values.work, 'cache'));
-const records = recordsOf(corpus, partsOf(corpus.records, split as Split).test, model);
-const scores = computeScores(fromModel(model), records.segments);
+const { model, tested } = await openTestPart(options, options.model);
+const scores = computeScores(fromModel(model), tested.segments);
 const { parameters } = compile(model).plan.manifest;
 const classes = model.classes.length;
 const plain = argmaxRows(scores, classes);
@@ -79,7 +63,7 @@ const content = {
   model: model.name,
   seed,
   machine: machine(),
-  records: records.count,
+  records: tested.count,
   answers,
   error: ERROR,
   noises,
