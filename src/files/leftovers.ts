@@ -14,9 +14,9 @@ export function temporaryName(name: string, random: string, pid = process.pid): 
   return `.${name}.${random}.${pid}.tmp`;
 }
 
-/** Without the process: names of blindbeat 0.1. */
+/** Names without the process are of runs that did not write it. */
 const TEMPORARY = /^\..+\.[0-9a-f]{8}(?:\.([1-9]\d{0,9}))?\.tmp$/;
-/** Whether a run of blindbeat 0.1 still writes a file cannot be known: in an hour it is done. */
+/** Whether a run that its name does not tell still writes a file cannot be known: in an hour it is done. */
 const SURELY_OLD_MS = 3_600_000;
 
 /**

@@ -96,13 +96,13 @@ export async function readCosts(path: string): Promise<Costs> {
 async function readJson<T>(path: string, what: string, parse: (value: unknown) => T): Promise<T> {
   const limit = { what: nameOf(what), limit: MAX_JSON_BYTES, tooLarge: 'FORMAT' } as const;
   const text = new TextDecoder().decode(await readWhole(path, limit));
-  return inFile(path, async () => parse(parseJson(text)));
+  return inFile(path, async () => parse(parseJson(text, what)));
 }
 
-function parseJson(text: string): unknown {
+function parseJson(text: string, what: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new BlindbeatError('FORMAT', 'not a usable manifest: it is no JSON', { cause });
+    throw new BlindbeatError('FORMAT', `not a usable ${what}: it is no JSON`, { cause });
   }
 }
