@@ -12,6 +12,7 @@ import { once } from 'node:events';
 import { parseArgs } from 'node:util';
 import { Client } from '../src/ckks/client.ts';
 import type { BackendName } from '../src/ckks/evaluator/backend.ts';
+import type { KernelKind } from '../src/ckks/evaluator/fast/kernels/kernels.ts';
 import type { KeySwitching } from '../src/ckks/keyswitch/gadget.ts';
 import { compile } from '../src/ckks/planner/compile.ts';
 import { Server } from '../src/ckks/server.ts';
@@ -44,6 +45,7 @@ const { values } = parseArgs({
     backend: { type: 'string', default: 'fast' },
     'key-switching': { type: 'string' },
     threads: { type: 'string' },
+    kernels: { type: 'string' },
     runs: { type: 'string', default: '3' },
     json: { type: 'boolean', default: false },
   },
@@ -62,6 +64,7 @@ async function serve() {
     keySwitching: values['key-switching'] as KeySwitching | undefined,
   });
   const server = await Server.open(compiled, {
+    kernels: values.kernels as KernelKind | undefined,
     threads: threads === undefined ? undefined : Number(threads),
   });
   const openMs = performance.now() - start;

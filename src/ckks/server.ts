@@ -8,6 +8,7 @@ import {
   type Polynomials,
 } from './evaluator/executor.ts';
 import { FastExecutor } from './evaluator/fast/executor.ts';
+import type { KernelKind } from './evaluator/fast/kernels/kernels.ts';
 import { allCores, requireThreads } from './evaluator/fast/kernels/threads.ts';
 import { type PackedCiphertext, packedCiphertext, packedDigits } from './evaluator/packed-ciphertext.ts';
 import { SealExecutor } from './evaluator/seal/executor.ts';
@@ -37,6 +38,11 @@ export interface ServerOptions {
    * How many threads compute, for the fast backend; the results are the same. Default: one for every core.
    */
   threads?: number;
+  /**
+   * Whose kernels compute, for the fast backend; the results are the same. Default: those with the
+   * widest vectors that this machine has, native ones only with Node on Linux.
+   */
+  kernels?: KernelKind;
 }
 
 /** WebAssembly addresses 4 GiB; what the estimate does not see, tables and fragments, needs some of it. */
@@ -78,16 +84,16 @@ export class Server implements Disposable {
    * Encodes a compiled model's weights for the backend that it was compiled for: half a second of work, once.
    *
    * @throws BlindbeatError PLAN when its keys do not fit the backend's memory; ENVIRONMENT when the backend
-   * cannot be loaded; USAGE for a number of threads that there is not
+   * or the kernels cannot be loaded; USAGE for a number of threads that there is not
    */
   static async open({ circuit, plan }: CompiledModel, options: ServerOptions = {}): Promise<Server> {
-    const { threads = allCores() } = options;
+    const { threads = allCores(), kernels } = options;
     requireThreads(threads);
     requireMemory(plan);
     const executor =
       plan.backend === 'seal'
         ? SealExecutor.open(circuit)
-        : FastExecutor.open(circuit, plan.rotated, threads);
+        : FastExecutor.open(circuit, plan.rotated, threads, kernels);
     return new Server(plan, await executor);
   }
 
@@ -99,6 +105,11 @@ export class Server implements Disposable {
   /** How many threads compute. */
   get threads(): number {
     return this.#executor.threads;
+  }
+
+  /** Whose kernels compute. */
+  get kernels(): KernelKind | 'seal' {
+    return this.#executor.kernels;
   }
 
   /** SEAL objects alive on behalf of this server. */

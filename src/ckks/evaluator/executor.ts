@@ -1,6 +1,7 @@
 import { BlindbeatError } from '../../errors.ts';
 import type { OnStage } from '../circuit/circuit.ts';
 import type { PlannedKey } from '../keyswitch/key-set.ts';
+import type { KernelKind } from './fast/kernels/kernels.ts';
 import type { PackedCiphertext } from './packed-ciphertext.ts';
 
 /**
@@ -44,6 +45,8 @@ export interface EncryptedResult {
 export interface Executor extends Disposable {
   /** How many threads compute. */
   readonly threads: number;
+  /** Whose kernels compute. */
+  readonly kernels: KernelKind | 'seal';
   /** SEAL objects that are alive on its behalf. */
   readonly liveHandles: number;
   /** Bytes of its own memory in use; 0 where SEAL has it. */

@@ -3,6 +3,7 @@ import { PeriodicEncoder } from '../../ring/periodic-encoder.ts';
 import type { RawCiphertext } from '../../seal/bytes.ts';
 import { Automorphisms } from './automorphism.ts';
 import { BaseConversions } from './base-conversion.ts';
+import { availableKernels, type KernelKind } from './kernels/kernels.ts';
 import { WasmMemory } from './kernels/memory.ts';
 import { Ring } from './kernels/ring.ts';
 import { Threads } from './kernels/threads.ts';
@@ -47,7 +48,7 @@ export class FastEngine implements Disposable {
     this.parameters = parameters;
     this.memory = memory;
     this.threads = threads;
-    this.rings = [...primes, special].map((q) => new Ring(threads.kernels, memory, n, q));
+    this.rings = [...primes, special].map((q) => new Ring(threads.kernels, threads.set.lanes, memory, n, q));
     this.stride = limbStride(n);
     this.encoder = new PeriodicEncoder(n, primes);
     this.automorphisms = new Automorphisms(memory, n);
@@ -59,14 +60,16 @@ export class FastEngine implements Disposable {
 
   /**
    * @param threads how many compute, this one included; the results are the same
+   * @param kind of kernels; default: those with the widest vectors that this machine has
    * @throws BlindbeatError USAGE for what is no number of threads, ENVIRONMENT where WebAssembly has no SIMD
-   * or not enough memory
+   * or not enough memory, or these kernels cannot be loaded
    */
-  static async open(parameters: Parameters, threads = 1): Promise<FastEngine> {
+  static async open(parameters: Parameters, threads = 1, kind?: KernelKind): Promise<FastEngine> {
     const memory = new WasmMemory();
+    const [widest] = availableKernels(parameters.n);
     // Two ciphertexts' digits and products.
     const scratch = (2 * parameters.primes.length + 4) * limbStride(parameters.n);
-    return new FastEngine(parameters, memory, await Threads.open(memory, threads, scratch));
+    return new FastEngine(parameters, memory, await Threads.open(memory, threads, scratch, kind ?? widest));
   }
 
   /** Lets the threads end. */

@@ -16,6 +16,7 @@ import type { PackedCiphertext } from '../packed-ciphertext.ts';
 import { encodeProgram, type Program, run } from '../program.ts';
 import { FastBackend } from './backend.ts';
 import { type FastCiphertext, FastEngine } from './engine.ts';
+import type { KernelKind } from './kernels/kernels.ts';
 import { freeKey, type LoadedKey, type LoadedSwitchingKeys, productStart } from './keys.ts';
 import { loadPacked, loadPackedKey } from './packed.ts';
 import { type ReplyEncryptor, ReplyRandomness } from './reply-randomness.ts';
@@ -111,12 +112,18 @@ export class FastExecutor implements Executor {
    *
    * @param rotated what the circuit rotates: for these limbs everything is made when keys are loaded
    * @param threads how many compute, this one included
+   * @param kind of kernels; default: those with the widest vectors that this machine has
    * @throws BlindbeatError USAGE for what is no number of threads, ENVIRONMENT where WebAssembly has no SIMD
    * or not enough memory, threads cannot be started, or node-seal cannot be loaded
    */
-  static async open(circuit: Circuit, rotated: RotationLevels, threads: number): Promise<FastExecutor> {
+  static async open(
+    circuit: Circuit,
+    rotated: RotationLevels,
+    threads: number,
+    kind?: KernelKind,
+  ): Promise<FastExecutor> {
     using owned = new DisposableStack();
-    const engine = owned.use(await FastEngine.open(circuit.parameters, threads));
+    const engine = owned.use(await FastEngine.open(circuit.parameters, threads, kind));
     using backend = new FastBackend(engine, null);
     const program = encodeProgram(backend, circuit);
     packProgram(engine, program);
@@ -127,6 +134,10 @@ export class FastExecutor implements Executor {
 
   get threads(): number {
     return this.#engine.threads.count;
+  }
+
+  get kernels(): KernelKind {
+    return this.#engine.threads.set.kind;
   }
 
   get memoryInUse(): number {

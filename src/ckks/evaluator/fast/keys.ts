@@ -5,7 +5,7 @@ import type { FastEngine } from './engine.ts';
 import type { KeyKind } from './prepared-gadget.ts';
 
 /**
- * A key-switching key in the engine's memory: `[limbs and special primes][n / 4][digit][2 polynomials][4]`
+ * A key-switching key in the engine's memory: `[limbs and special primes][n / lanes][digit][2 polynomials][lanes]`
  * residues, in the order in which they are used: modulo a prime of a digit, that digit comes first. Keys of
  * rotations are stored under the inverse automorphism, so that digits need none.
  */
@@ -47,7 +47,8 @@ export function digitPlace(
   const prime = moduli(gadget)[limb];
   const owner = gadget.digits.findIndex((group) => group.includes(prime));
   const position = owner === digit ? 0 : digit < owner ? digit + 1 : digit;
-  return key.address + limb * limbBytes(engine, key) + 32 * position + 16 * polynomial;
+  const { lanes } = engine.threads.set;
+  return key.address + limb * limbBytes(engine, key) + 4 * lanes * (2 * position + polynomial);
 }
 
 /**
@@ -118,7 +119,7 @@ export function servingKey(keys: LoadedKey[] | undefined, limbs: number): Loaded
 
 /**
  * Address of what the inner products of a rotation with a per-prime key start with,
- * `[limbs and special][n / 4][2 polynomials][4]` residues; made once, 0 for relinearisation.
+ * `[limbs and special][n / lanes][2 polynomials][lanes]` residues; made once, 0 for relinearisation.
  *
  * SEAL's digits are those of the rotated polynomial, in [0, q_j): under the inverse automorphism they are the
  * polynomial's own digits less q_j wherever the automorphism changes a sign, zeros aside. So hoisting leaves

@@ -135,6 +135,7 @@ function unpack(
 export class SealExecutor implements Executor {
   /** node-seal computes on one. */
   readonly threads = 1;
+  readonly kernels = 'seal';
   /** SEAL does not tell. */
   readonly memoryInUse = 0;
   readonly #engine: SealEngine;

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FastBackend } from '../../../../src/ckks/evaluator/fast/backend.ts';
 import { type FastCiphertext, FastEngine } from '../../../../src/ckks/evaluator/fast/engine.ts';
+import { availableKernels } from '../../../../src/ckks/evaluator/fast/kernels/kernels.ts';
 import { type LoadedSwitchingKeys, loadKey } from '../../../../src/ckks/evaluator/fast/keys.ts';
 import {
   type Gadget,
@@ -78,7 +79,10 @@ class Subject {
     const relinearisation = key(null);
     const galois = STEPS.map((step) => ({ step, digits: key(step) }));
     seal.free(generator, context);
-    const engines = await Promise.all([1, 3].map((threads) => FastEngine.open(parameters, threads)));
+    const engines = await Promise.all([
+      FastEngine.open(parameters, 1, 'wasm'),
+      ...availableKernels(parameters.n).map((kernels) => FastEngine.open(parameters, 3, kernels)),
+    ]);
     const kind = { switching: 'hybrid', gadget } as const;
     const backends = engines.map((engine) => {
       const keys: LoadedSwitchingKeys = {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FastBackend } from '../../../../src/ckks/evaluator/fast/backend.ts';
 import { type FastCiphertext, FastEngine } from '../../../../src/ckks/evaluator/fast/engine.ts';
+import { availableKernels, type KernelKind } from '../../../../src/ckks/evaluator/fast/kernels/kernels.ts';
 import { type LoadedSwitchingKeys, loadKey, productStart } from '../../../../src/ckks/evaluator/fast/keys.ts';
 import { encodeProgram, run } from '../../../../src/ckks/evaluator/program.ts';
 import {
@@ -28,7 +29,7 @@ import {
   loadSeal,
   type Seal,
 } from '../../../../src/ckks/seal/seal.ts';
-import { randomModel } from '../../../helpers/random-model.ts';
+import { type RandomModelOptions, randomModel } from '../../../helpers/random-model.ts';
 
 const STEPS = [CONJUGATION, 1, 8, 1024];
 /** Keys that reach every level. */
@@ -93,8 +94,13 @@ class Pair implements Disposable {
     this.fastBackend = new FastBackend(fastEngine, this.fastKeys);
   }
 
-  static async open(parameters: Parameters, keys: EvaluationKeySet, threads = 1): Promise<Pair> {
-    return new Pair(await loadSeal<ClientModule>(), await FastEngine.open(parameters, threads), keys);
+  static async open(
+    parameters: Parameters,
+    keys: EvaluationKeySet,
+    threads = 1,
+    kind?: KernelKind,
+  ): Promise<Pair> {
+    return new Pair(await loadSeal<ClientModule>(), await FastEngine.open(parameters, threads, kind), keys);
   }
 
   [Symbol.dispose](): void {
@@ -235,21 +241,25 @@ describe.each<[string, number, number[], number[]]>([
   );
 });
 
-test.each([
+test.each<[number, RandomModelOptions, KernelKind?]>([
   [2, { channels: [4, 8], dilation: [1, 2], samples: 2048 }],
-  [3, { channels: [4, 8], dilation: [1, 2], samples: 2048 }],
+  ...availableKernels(16384).map((kind): [number, RandomModelOptions, KernelKind] => [
+    3,
+    { channels: [4, 8], dilation: [1, 2], samples: 2048 },
+    kind,
+  ]),
   [1, { channels: [8, 16, 8], samples: 1024 }],
   [2, { channels: [4, 8], helix: 2, samples: 2048 }],
   [2, { channels: [4, 8], samples: 1024, series: [4, 2] }],
   [2, { channels: [4], samples: 1024, series: [15] }],
 ])(
   'when %i threads evaluate a whole network %j, then all residues of what comes out are the same',
-  async (threads, options) => {
+  async (threads, options, kind) => {
     const model = randomModel({ ...options, seed: 11 });
     const { circuit, plan } = compile(model, { outputs: 'scores+map', keySwitching: 'per-prime' });
     const { rotated } = plan;
     const { parameters, keys } = plan.manifest;
-    using pair = await Pair.open(parameters, keys, threads);
+    using pair = await Pair.open(parameters, keys, threads, kind);
     const request = pair.encrypt(parameters.primes.length);
     request.setScale(circuit.inputScale);
     const { sealBackend, fastBackend, fastEngine } = pair;

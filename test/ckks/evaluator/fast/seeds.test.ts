@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { availableKernels, type KernelKind } from '../../../../src/ckks/evaluator/fast/kernels/kernels.ts';
 import { WasmMemory } from '../../../../src/ckks/evaluator/fast/kernels/memory.ts';
 import { Ring } from '../../../../src/ckks/evaluator/fast/kernels/ring.ts';
 import { Threads } from '../../../../src/ckks/evaluator/fast/kernels/threads.ts';
@@ -39,10 +40,11 @@ async function expandedByKernels(
   primes: number[],
   seeds: Uint8Array[],
   threads: number,
+  kind: KernelKind,
 ): Promise<{ limbs: Uint32Array[]; redrawn: Uint32Array[]; flagged: boolean[] }> {
   const memory = new WasmMemory();
-  using pool = await Threads.open(memory, threads, SeedExpander.scratch(n));
-  const rings = primes.map((q) => new Ring(pool.kernels, memory, n, q));
+  using pool = await Threads.open(memory, threads, SeedExpander.scratch(n), kind);
+  const rings = primes.map((q) => new Ring(pool.kernels, pool.set.lanes, memory, n, q));
   const expander = new SeedExpander(memory, pool, rings);
   const prepared = expander.prepare(seeds);
   const out = memory.allocate(4 * n * primes.length * seeds.length);
@@ -64,6 +66,7 @@ async function expandedByKernels(
   return { limbs, redrawn, flagged };
 }
 
+const KINDS = availableKernels(1024);
 const seed = fc.uint8Array({ minLength: SEED_SIZE, maxLength: SEED_SIZE });
 
 describe('seeds', () => {
@@ -74,7 +77,8 @@ describe('seeds', () => {
         fc.uniqueArray(fc.integer({ min: 18, max: 30 }), { minLength: 1, maxLength: 3 }),
         fc.array(seed, { minLength: 1, maxLength: 3 }),
         fc.constantFrom(1, 2),
-        async (n, bits, seeds, threads) => {
+        fc.constantFrom(...KINDS),
+        async (n, bits, seeds, threads, kind) => {
           // SEAL refuses chains above its bound for the degree.
           let room = { 1024: 27, 2048: 54, 4096: 106 }[n]!;
           const fitting = bits.filter((size) => {
@@ -85,41 +89,47 @@ describe('seeds', () => {
           const sizes = fitting.length > 0 ? fitting : [20];
           const primes = choosePrimes(n, sizes);
           const expected = expandedBySeal(n, primes, seeds);
-          const { limbs, redrawn, flagged } = await expandedByKernels(n, primes, seeds, threads);
+          const { limbs, redrawn, flagged } = await expandedByKernels(n, primes, seeds, threads, kind);
           expect(limbs).toEqual(expected);
           expect(redrawn).toEqual(expected);
           expect(flagged).toEqual(seeds.map(() => false));
         },
       ),
-      { numRuns: 25 },
+      { numRuns: 40 },
     );
   });
 
-  test('when a seed stands for a ciphertext of the shipped size, then all limbs are those of SEAL', async () => {
-    const primes = choosePrimes(16384, [30, 30, 28, 27, 26, 30]);
-    const seeds = [Uint8Array.from({ length: SEED_SIZE }, (_, i) => 37 * i + 11)];
-    const { limbs } = await expandedByKernels(16384, primes, seeds, 2);
-    expect(limbs).toEqual(expandedBySeal(16384, primes, seeds));
-  });
+  test.each(KINDS)(
+    'when a seed stands for a ciphertext of the shipped size, then all limbs by %s kernels are those of SEAL',
+    async (kind) => {
+      const primes = choosePrimes(16384, [30, 30, 28, 27, 26, 30]);
+      const seeds = [Uint8Array.from({ length: SEED_SIZE }, (_, i) => 37 * i + 11)];
+      const { limbs } = await expandedByKernels(16384, primes, seeds, 2, kind);
+      expect(limbs).toEqual(expandedBySeal(16384, primes, seeds));
+    },
+  );
 
-  test('when a word is within 2^32 of 2^64, then its seed is flagged', async () => {
-    const memory = new WasmMemory();
-    using pool = await Threads.open(memory, 1, 0);
-    const [q] = choosePrimes(1024, [20]);
-    const { n, one, carry } = new Ring(pool.kernels, memory, 1024, q);
-    const [words, out, flag] = [8 * n, 4 * n, 4].map((bytes) => memory.allocate(bytes));
-    const view = new DataView(memory.memory.buffer);
-    for (const [place, word, expected] of [
-      [0, 0xffff_fffe_ffff_ffffn, 0],
-      [3, 0xffff_ffff_0000_0000n, 1],
-      [n - 1, 0xffff_ffff_ffff_ffffn, 1],
-    ] as const) {
-      for (let i = 0; i < n; i++) view.setBigUint64(words + 8 * i, BigInt(i) ** 5n, true);
-      view.setBigUint64(words + 8 * place, word, true);
-      memory.words[flag / 4] = 0;
-      pool.module.reduceUniform(words, out, n, q, one, ...carry, flag);
-      expect(memory.words[flag / 4]).toBe(expected);
-      expect(memory.words[out / 4 + place]).toBe(Number(word % BigInt(q)));
-    }
-  });
+  test.each(KINDS)(
+    'when a word is within 2^32 of 2^64, then its seed is flagged by %s kernels',
+    async (kind) => {
+      const memory = new WasmMemory();
+      using pool = await Threads.open(memory, 1, 0, kind);
+      const [q] = choosePrimes(1024, [20]);
+      const { n, one, carry } = new Ring(pool.kernels, pool.set.lanes, memory, 1024, q);
+      const [words, out, flag] = [8 * n, 4 * n, 4].map((bytes) => memory.allocate(bytes));
+      const view = new DataView(memory.memory.buffer);
+      for (const [place, word, expected] of [
+        [0, 0xffff_fffe_ffff_ffffn, 0],
+        [3, 0xffff_ffff_0000_0000n, 1],
+        [n - 1, 0xffff_ffff_ffff_ffffn, 1],
+      ] as const) {
+        for (let i = 0; i < n; i++) view.setBigUint64(words + 8 * i, BigInt(i) ** 5n, true);
+        view.setBigUint64(words + 8 * place, word, true);
+        memory.words[flag / 4] = 0;
+        pool.module.reduceUniform(words, out, n, q, one, ...carry, flag);
+        expect(memory.words[flag / 4]).toBe(expected);
+        expect(memory.words[out / 4 + place]).toBe(Number(word % BigInt(q)));
+      }
+    },
+  );
 });

@@ -1,5 +1,9 @@
 import { BlindbeatError } from '../../../../errors.ts';
+import { loadNative } from './native.ts';
 import { WASM } from './wasm.ts';
+
+/** Where the control block counts threads that sleep, in words: see ./assembly/work.ts. */
+export const ASLEEP = 32;
 
 /**
  * The kernels of the fast backend as WebAssembly offers them: polynomials of n residues as 32-bit words in
@@ -182,14 +186,73 @@ export const KERNELS = [
 
 type Pointer = number;
 
+/** Kinds of kernels, widest vectors first: of a native module, and WebAssembly's. Their results are the same. */
+export const KERNEL_KINDS = ['avx512', 'avx2', 'wasm'] as const;
+/** One of `KERNEL_KINDS`. */
+export type KernelKind = (typeof KERNEL_KINDS)[number];
+
+/** Words of a vector; the layout of keys and of transforms' tables depends on it. */
+const LANES: Readonly<Record<KernelKind, number>> = { avx512: 16, avx2: 8, wasm: 4 };
+/** The smallest ring degree of native kernels: their passes work on whole vectors. */
+const NATIVE_FROM = 1024;
+
+/** Kernels on one memory. */
+export interface KernelSet {
+  kind: KernelKind;
+  /** Words of a vector. */
+  lanes: number;
+  /** Makes calls at once. */
+  module: Module;
+  /** What the life of another thread starts from, see ./threads.ts. */
+  thread: { module: WebAssembly.Module } | { native: string; lanes: number };
+}
+
 let compiling: Promise<WebAssembly.Module> | undefined;
 
+/** The kinds of kernels that this machine has for rings of degree n, widest vectors first. */
+export function availableKernels(n: number): KernelKind[] {
+  const widest = n < NATIVE_FROM ? 0 : (loadNative()?.lanes ?? 0);
+  return KERNEL_KINDS.filter((kind) => kind === 'wasm' || LANES[kind] <= widest);
+}
+
 /**
- * The compiled kernels, which any thread can instantiate on a memory.
+ * The kernels on a memory.
  *
- * @throws BlindbeatError ENVIRONMENT where WebAssembly has no SIMD
+ * @throws BlindbeatError ENVIRONMENT where this machine cannot load them
  */
-export async function compileKernels(): Promise<WebAssembly.Module> {
+export async function loadKernels(memory: WebAssembly.Memory, kind: KernelKind): Promise<KernelSet> {
+  if (kind !== 'wasm') return nativeKernels(memory, kind);
+  const module = await compileKernels();
+  const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+  return { kind, lanes: LANES[kind], module: exports as unknown as Module, thread: { module } };
+}
+
+function nativeKernels(memory: WebAssembly.Memory, kind: KernelKind): KernelSet {
+  const native = loadNative();
+  const lanes = LANES[kind];
+  if (!native || native.lanes < lanes)
+    throw new BlindbeatError(
+      'ENVIRONMENT',
+      `there are no ${kind} kernels for this machine: they need Node on Linux with glibc, and a processor that ` +
+        'has these instructions; leave the choice open, or take wasm, which runs everywhere',
+    );
+  const words = new Uint32Array(memory.buffer);
+  // `seedState` is never part of a program.
+  const calls = [...KERNELS, 'seedState'].map((name, k) => [
+    name,
+    (...args: number[]) => native.run(words, lanes, Uint32Array.of(k + 1, ...args, 0)),
+  ]);
+  const lead = (control: Pointer, scratch: Pointer) => {
+    const [epoch, asleep] = [control / 4, control / 4 + ASLEEP];
+    Atomics.add(words, epoch, 1);
+    if (Atomics.load(words, asleep) > 0) Atomics.notify(new Int32Array(words.buffer), epoch);
+    return native.lead(words, lanes, control, scratch);
+  };
+  const module = { ...Object.fromEntries(calls), lead } as Module;
+  return { kind, lanes, module, thread: { native: native.path, lanes } };
+}
+
+async function compileKernels(): Promise<WebAssembly.Module> {
   try {
     compiling ??= WebAssembly.compile(Uint8Array.from(atob(WASM), (c) => c.charCodeAt(0)));
     return await compiling;
@@ -201,10 +264,4 @@ export async function compileKernels(): Promise<WebAssembly.Module> {
       { cause },
     );
   }
-}
-
-/** The kernels on a memory. */
-export async function loadKernels(memory: WebAssembly.Memory): Promise<Module> {
-  const instance = await WebAssembly.instantiate(await compileKernels(), { env: { memory } });
-  return instance.exports as unknown as Module;
 }

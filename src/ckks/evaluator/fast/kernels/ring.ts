@@ -56,7 +56,8 @@ export class Ring {
   readonly #forward: number;
   readonly #inverse: number;
 
-  constructor(kernels: Kernels, memory: WasmMemory, n: number, q: number) {
+  /** @param lanes words of the kernels' vectors */
+  constructor(kernels: Kernels, lanes: number, memory: WasmMemory, n: number, q: number) {
     this.n = n;
     this.q = q;
     this.one = Math.floor(2 ** 32 / q);
@@ -64,8 +65,8 @@ export class Ring {
     this.#kernels = kernels;
     this.#inverseOfN = factor(inverseMod(n, q), q);
     const root = minimalPrimitiveRoot(n, q);
-    this.#forward = writeTable(memory, powers(n, q, root), q);
-    this.#inverse = writeTable(memory, powers(n, q, inverseMod(root, q)), q);
+    this.#forward = writeTable(memory, powers(n, q, root), q, lanes);
+    this.#inverse = writeTable(memory, powers(n, q, inverseMod(root, q)), q, lanes);
   }
 
   /** Bound and reductions of `forward` for inputs that are, with the offset, below `start` (< 2^30 + q). */
@@ -114,8 +115,8 @@ function powers(n: number, q: number, root: number): Uint32Array {
   return out;
 }
 
-/** The layout that assembly/ntt.ts describes. */
-function writeTable(memory: WasmMemory, w: Uint32Array, q: number): number {
+/** The layout that assembly/ntt.ts describes; the last groups have factors for as many blocks as there are lanes. */
+function writeTable(memory: WasmMemory, w: Uint32Array, q: number, lanes: number): number {
   const n = w.length;
   const address = memory.allocate(8 * n);
   const { words } = memory;
@@ -132,17 +133,17 @@ function writeTable(memory: WasmMemory, w: Uint32Array, q: number): number {
     words[index++] = w[i];
     words[index++] = shoup(w[i]);
   }
-  for (let i = 0; i < n / 4; i += 4) {
+  for (let i = 0; i < n / 4; i += lanes) {
     for (const [start, step] of [
       [n / 4 + i, 1],
       [n / 2 + 2 * i, 2],
       [n / 2 + 2 * i + 1, 2],
     ]) {
-      for (let k = 0; k < 4; k++) {
+      for (let k = 0; k < lanes; k++) {
         words[index + k] = w[start + step * k];
-        words[index + 4 + k] = shoup(w[start + step * k]);
+        words[index + lanes + k] = shoup(w[start + step * k]);
       }
-      index += 8;
+      index += 2 * lanes;
     }
   }
   return address;

@@ -1,5 +1,13 @@
 import { BlindbeatError } from '../../../../errors.ts';
-import { compileKernels, KERNELS, type Kernels, loadKernels, type Module } from './kernels.ts';
+import {
+  ASLEEP,
+  KERNELS,
+  type KernelKind,
+  type KernelSet,
+  type Kernels,
+  loadKernels,
+  type Module,
+} from './kernels.ts';
 import type { WasmMemory } from './memory.ts';
 
 /** More threads than this have nothing to do. */
@@ -22,15 +30,34 @@ const HEAD = 16;
 const PHASE = { words: 48, count: 32, tasks: 33 };
 const STOP = -1;
 
-/** A thread's life. It is text, because a bundle or a browser has no file to start it from. */
+/**
+ * A thread's life. It is text, because a bundle or a browser has no file to start it from. The native `serve` returns
+ * when there was nothing to do for a while: it sleeps here, where it can be ended.
+ */
 const LIFE = `
 const node = globalThis.process?.getBuiltinModule?.('node:worker_threads');
 const parent = node ? node.parentPort : self;
-parent.onmessage = async ({ data: { module, memory, control, scratch } }) => {
+function serveNatively({ native, lanes, memory, control, scratch }) {
+  const { serve } = process.getBuiltinModule('node:module').createRequire(native)(native);
+  const words = new Int32Array(memory.buffer);
+  let seen = 0;
+  parent.postMessage('ready');
+  for (;;) {
+    seen = serve(words, lanes, control, scratch, seen);
+    if (seen >>> 0 === ${2 ** 32 - 1}) return;
+    Atomics.add(words, control / 4 + ${ASLEEP}, 1);
+    Atomics.wait(words, control / 4, seen | 0);
+    Atomics.sub(words, control / 4 + ${ASLEEP}, 1);
+  }
+}
+parent.onmessage = async ({ data }) => {
+  const { module, memory, control, scratch } = data;
   try {
-    const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
-    parent.postMessage('ready');
-    exports.serve(control, scratch);
+    if (module) {
+      const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+      parent.postMessage('ready');
+      exports.serve(control, scratch);
+    } else serveNatively(data);
   } catch (error) {
     Atomics.store(new Int32Array(memory.buffer), control / 4 + ${CONTROL.failed}, 1);
     throw error;
@@ -47,8 +74,8 @@ parent.onmessage = async ({ data: { module, memory, control, scratch } }) => {
 export class Threads implements Disposable {
   /** Notes calls down. */
   readonly kernels: Kernels;
-  /** Makes calls at once, on this thread. */
-  readonly module: Module;
+  /** Whose kernels they are. */
+  readonly set: KernelSet;
   /** Threads, this one included. */
   readonly count: number;
   readonly #memory: WasmMemory;
@@ -63,9 +90,9 @@ export class Threads implements Disposable {
   #collecting = false;
   #program = { address: 0, words: 0 };
 
-  private constructor(memory: WasmMemory, module: Module, count: number, scratch: number) {
+  private constructor(memory: WasmMemory, set: KernelSet, count: number, scratch: number) {
     this.#memory = memory;
-    this.module = module;
+    this.set = set;
     this.count = count;
     this.#control = memory.allocate(4 * CONTROL.words);
     this.#scratch = memory.allocate(count * scratch);
@@ -81,18 +108,17 @@ export class Threads implements Disposable {
    * @param count threads, this one included; in a page that may not share memory (not cross-origin isolated)
    * there is one
    * @param scratch bytes that every thread has for itself, see `local`
-   * @throws BlindbeatError USAGE for what is no number of threads, ENVIRONMENT where they cannot be started
+   * @param kind of kernels
+   * @throws BlindbeatError USAGE for what is no number of threads, ENVIRONMENT where they cannot be started or
+   * kernels not be loaded
    */
-  static async open(memory: WasmMemory, count: number, scratch: number): Promise<Threads> {
+  static async open(memory: WasmMemory, count: number, scratch: number, kind: KernelKind): Promise<Threads> {
     requireThreads(count);
     const size = Math.ceil(scratch / 64) * 64;
     const possible = globalThis.crossOriginIsolated === false ? 1 : count;
-    const threads = new Threads(memory, await loadKernels(memory.memory), possible, size);
-    const module = await compileKernels();
+    const threads = new Threads(memory, await loadKernels(memory.memory, kind), possible, size);
     try {
-      await Promise.all(
-        Array.from({ length: possible - 1 }, (_, k) => threads.#start(module, (k + 1) * size)),
-      );
+      await Promise.all(Array.from({ length: possible - 1 }, (_, k) => threads.#start((k + 1) * size)));
     } catch (cause) {
       threads[Symbol.dispose]();
       throw new BlindbeatError('ENVIRONMENT', `${count} threads could not be started: use fewer`, { cause });
@@ -107,6 +133,11 @@ export class Threads implements Disposable {
     Atomics.notify(words, this.#control / 4 + CONTROL.epoch);
     for (const worker of this.#workers.splice(0)) worker.terminate();
     this.#failure ??= new Error('the threads have ended');
+  }
+
+  /** Makes calls at once, on this thread. */
+  get module(): Module {
+    return this.set.module;
   }
 
   /** The address `offset` bytes into the scratch memory of whichever thread makes the call. */
@@ -184,7 +215,7 @@ export class Threads implements Disposable {
     });
   }
 
-  async #start(module: WebAssembly.Module, scratch: number): Promise<void> {
+  async #start(scratch: number): Promise<void> {
     await new Promise<void>((ready, fail) => {
       const worker = startThread(LIFE, ready, (error) => {
         this.#failure ??= error;
@@ -192,7 +223,7 @@ export class Threads implements Disposable {
       });
       this.#workers.push(worker);
       worker.postMessage({
-        module,
+        ...this.set.thread,
         memory: this.#memory.memory,
         control: this.#control,
         scratch: this.#scratch + scratch,
