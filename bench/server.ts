@@ -12,7 +12,7 @@ import { once } from 'node:events';
 import { parseArgs } from 'node:util';
 import { Client } from '../src/ckks/client.ts';
 import type { BackendName } from '../src/ckks/evaluator/backend.ts';
-import type { KernelKind } from '../src/ckks/evaluator/fast/kernels/kernels.ts';
+import type { KernelKind } from '../src/ckks/evaluator/executor.ts';
 import type { KeySwitching } from '../src/ckks/keyswitch/gadget.ts';
 import { compile } from '../src/ckks/planner/compile.ts';
 import { Server } from '../src/ckks/server.ts';

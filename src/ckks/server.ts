@@ -4,11 +4,11 @@ import { Calls } from './evaluator/calls.ts';
 import {
   type Executor,
   foreignKeys,
+  type KernelKind,
   type LoadedEvaluationKeys,
   type Polynomials,
 } from './evaluator/executor.ts';
 import { FastExecutor } from './evaluator/fast/executor.ts';
-import type { KernelKind } from './evaluator/fast/kernels/kernels.ts';
 import { allCores, requireThreads } from './evaluator/fast/kernels/threads.ts';
 import { type PackedCiphertext, packedCiphertext, packedDigits } from './evaluator/packed-ciphertext.ts';
 import { SealExecutor } from './evaluator/seal/executor.ts';

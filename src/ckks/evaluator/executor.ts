@@ -1,8 +1,12 @@
 import { BlindbeatError } from '../../errors.ts';
 import type { OnStage } from '../circuit/circuit.ts';
 import type { PlannedKey } from '../keyswitch/key-set.ts';
-import type { KernelKind } from './fast/kernels/kernels.ts';
 import type { PackedCiphertext } from './packed-ciphertext.ts';
+
+/** Kinds of the fast backend's kernels, widest vectors first: native ones, and WebAssembly's. Results are the same. */
+export const KERNEL_KINDS = ['avx512', 'avx2', 'wasm'] as const;
+/** One of `KERNEL_KINDS`. */
+export type KernelKind = (typeof KERNEL_KINDS)[number];
 
 /**
  * Rotation steps, each with the limbs of the ciphertexts that it rotates, as a dry run found them

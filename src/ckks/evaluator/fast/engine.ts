@@ -1,9 +1,10 @@
 import type { Parameters } from '../../ring/parameters.ts';
 import { PeriodicEncoder } from '../../ring/periodic-encoder.ts';
 import type { RawCiphertext } from '../../seal/bytes.ts';
+import type { KernelKind } from '../executor.ts';
 import { Automorphisms } from './automorphism.ts';
 import { BaseConversions } from './base-conversion.ts';
-import { availableKernels, type KernelKind } from './kernels/kernels.ts';
+import { availableKernels } from './kernels/kernels.ts';
 import { WasmMemory } from './kernels/memory.ts';
 import { Ring } from './kernels/ring.ts';
 import { Threads } from './kernels/threads.ts';

@@ -8,6 +8,7 @@ import {
   type EncryptedResult,
   type Executor,
   foreignKeys,
+  type KernelKind,
   type LoadedEvaluationKeys,
   type Polynomials,
   type RotationLevels,
@@ -16,7 +17,6 @@ import type { PackedCiphertext } from '../packed-ciphertext.ts';
 import { encodeProgram, type Program, run } from '../program.ts';
 import { FastBackend } from './backend.ts';
 import { type FastCiphertext, FastEngine } from './engine.ts';
-import type { KernelKind } from './kernels/kernels.ts';
 import { freeKey, type LoadedKey, type LoadedSwitchingKeys, productStart } from './keys.ts';
 import { loadPacked, loadPackedKey } from './packed.ts';
 import { type ReplyEncryptor, ReplyRandomness } from './reply-randomness.ts';

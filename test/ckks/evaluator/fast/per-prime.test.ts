@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { KernelKind } from '../../../../src/ckks/evaluator/executor.ts';
 import { FastBackend } from '../../../../src/ckks/evaluator/fast/backend.ts';
 import { type FastCiphertext, FastEngine } from '../../../../src/ckks/evaluator/fast/engine.ts';
-import { availableKernels, type KernelKind } from '../../../../src/ckks/evaluator/fast/kernels/kernels.ts';
+import { availableKernels } from '../../../../src/ckks/evaluator/fast/kernels/kernels.ts';
 import { type LoadedSwitchingKeys, loadKey, productStart } from '../../../../src/ckks/evaluator/fast/keys.ts';
 import { encodeProgram, run } from '../../../../src/ckks/evaluator/program.ts';
 import {

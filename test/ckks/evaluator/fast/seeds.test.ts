@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { availableKernels, type KernelKind } from '../../../../src/ckks/evaluator/fast/kernels/kernels.ts';
+import type { KernelKind } from '../../../../src/ckks/evaluator/executor.ts';
+import { availableKernels } from '../../../../src/ckks/evaluator/fast/kernels/kernels.ts';
 import { WasmMemory } from '../../../../src/ckks/evaluator/fast/kernels/memory.ts';
 import { Ring } from '../../../../src/ckks/evaluator/fast/kernels/ring.ts';
 import { Threads } from '../../../../src/ckks/evaluator/fast/kernels/threads.ts';

@@ -1,4 +1,5 @@
 import { BlindbeatError } from '../../../../errors.ts';
+import { KERNEL_KINDS, type KernelKind } from '../../executor.ts';
 import { loadNative } from './native.ts';
 import { WASM } from './wasm.ts';
 
@@ -185,11 +186,6 @@ export const KERNELS = [
 ] as const satisfies (keyof Kernels)[];
 
 type Pointer = number;
-
-/** Kinds of kernels, widest vectors first: of a native module, and WebAssembly's. Their results are the same. */
-export const KERNEL_KINDS = ['avx512', 'avx2', 'wasm'] as const;
-/** One of `KERNEL_KINDS`. */
-export type KernelKind = (typeof KERNEL_KINDS)[number];
 
 /** Words of a vector; the layout of keys and of transforms' tables depends on it. */
 const LANES: Readonly<Record<KernelKind, number>> = { avx512: 16, avx2: 8, wasm: 4 };

@@ -1,13 +1,6 @@
 import { BlindbeatError } from '../../../../errors.ts';
-import {
-  ASLEEP,
-  KERNELS,
-  type KernelKind,
-  type KernelSet,
-  type Kernels,
-  loadKernels,
-  type Module,
-} from './kernels.ts';
+import type { KernelKind } from '../../executor.ts';
+import { ASLEEP, KERNELS, type KernelSet, type Kernels, loadKernels, type Module } from './kernels.ts';
 import type { WasmMemory } from './memory.ts';
 
 /** More threads than this have nothing to do. */

@@ -4,11 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { KERNEL_KINDS, type KernelKind } from '../../../../../src/ckks/evaluator/executor.ts';
 import {
   availableKernels,
-  KERNEL_KINDS,
   KERNELS,
-  type KernelKind,
   loadKernels,
   type Module,
 } from '../../../../../src/ckks/evaluator/fast/kernels/kernels.ts';
