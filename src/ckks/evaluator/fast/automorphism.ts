@@ -12,18 +12,18 @@ export interface RotationTables {
   marks: number;
 }
 
-/** Bytes of an automorphism's four patterns, before its entries. */
-const PATTERNS = 64;
-
 /** The tables of the automorphisms X -> X^element of Z[X] / (X^n + 1), by the rotation that each is. */
 export class Automorphisms {
   readonly #memory: WasmMemory;
   readonly #n: number;
+  readonly #lanes: number;
   readonly #rotations = new Map<number, RotationTables>();
 
-  constructor(memory: WasmMemory, n: number) {
+  /** @param lanes words of the kernels' vectors */
+  constructor(memory: WasmMemory, n: number, lanes: number) {
     this.#memory = memory;
     this.#n = n;
+    this.#lanes = lanes;
   }
 
   /** Tables of the rotation by `step` slots, or of the conjugation (step 0); made once. */
@@ -46,31 +46,38 @@ export class Automorphisms {
   }
 
   /**
-   * Address of a new table of X -> X^element in NTT form (SEAL native/src/seal/util/galois.cpp). Place i
-   * holds the value at root^(2 reversed(i) + 1), so the four of an aligned group have exponents that are
-   * equal modulo n / 2, and still are when multiplied by the element: groups of four move as wholes.
+   * Address of a new table of X -> X^element in NTT form (SEAL native/src/seal/util/galois.cpp): a pattern for every
+   * lane, then for each group the byte offset that it moves to, plus the number of its pattern. Place i holds the
+   * value at root^(2 reversed(i) + 1), so the exponents of an aligned group of a power of two are equal modulo 2n
+   * over its size, and still are when multiplied by the element: groups move as wholes.
    */
   #write(element: number): number {
     const n = this.#n;
-    const address = this.#memory.allocate(PATTERNS + n);
+    const lanes = this.#lanes;
+    const entries = lanes * lanes;
+    const address = this.#memory.allocate(4 * (entries + n / lanes));
     const { words } = this.#memory;
     const reversed = bitReversal(n);
     const patterns: number[] = [];
-    for (let group = 0; group < n; group += 4) {
-      const sources = [0, 1, 2, 3].map((lane) => {
+    for (let group = 0; group < n; group += lanes) {
+      const sources = Array.from({ length: lanes }, (_, lane) => {
         const exponent = (element * (2 * reversed[group + lane] + 1)) % (2 * n);
         return reversed[(exponent - 1) / 2];
       });
-      const sourceGroup = sources[0] & ~3;
-      // Lanes as 16 byte indices, four to a word.
-      const pattern = sources.map((i) => (i & 3) * 0x04040404 + 0x03020100);
+      const sourceGroup = sources[0] - (sources[0] % lanes);
+      const pattern = sources.map((i) => laneIndex(i % lanes, lanes));
       let index = 0;
       while (index < patterns.length && pattern.some((word, lane) => patterns[index + lane] !== word))
-        index += 4;
+        index += lanes;
       if (index === patterns.length) patterns.push(...pattern);
-      words[(address + PATTERNS + sourceGroup) / 4] = 4 * group + index / 4;
+      words[address / 4 + entries + sourceGroup / lanes] = 4 * group + index / lanes;
     }
     words.set(patterns, address / 4);
     return address;
   }
+}
+
+/** A lane in a pattern: four byte indices for WebAssembly's vectors of four words, otherwise its number. */
+function laneIndex(lane: number, lanes: number): number {
+  return lanes === 4 ? lane * 0x04040404 + 0x03020100 : lane;
 }

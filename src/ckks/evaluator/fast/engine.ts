@@ -52,7 +52,7 @@ export class FastEngine implements Disposable {
     this.rings = [...primes, special].map((q) => new Ring(threads.kernels, threads.set.lanes, memory, n, q));
     this.stride = limbStride(n);
     this.encoder = new PeriodicEncoder(n, primes);
-    this.automorphisms = new Automorphisms(memory, n);
+    this.automorphisms = new Automorphisms(memory, n, threads.set.lanes);
     this.conversions = new BaseConversions(memory, threads, this.rings, this.stride);
     this.gadgets = new PreparedGadgets(parameters, this.rings, this.conversions);
     this.weights = new PackedWeights(memory, n);

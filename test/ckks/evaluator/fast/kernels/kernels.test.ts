@@ -323,18 +323,23 @@ describeEach('products', (kind) =>
         expectWords(x, difference);
         kernels.modDown(pa, lazy, pb, 0, x, n, q, bound, f, fs);
         expectWords(x, (i) => big(b[i]) + difference(i));
-        // Groups of four go to a third of the way on, some of them reversed.
-        const group = (i: number) => (3 * (i >> 2) + 1) % (n / 4);
-        const lane = (i: number) => ((i >> 2) % 3 === 0 ? 3 - (i & 3) : i & 3);
-        const moved = (i: number) => 4 * group(i) + lane(i);
+        // Groups go to a third of the way on, some of them reversed.
+        const group = (i: number) => (3 * Math.floor(i / lanes) + 1) % (n / lanes);
+        const lane = (i: number) => (Math.floor(i / lanes) % 3 === 0 ? lanes - 1 - (i % lanes) : i % lanes);
+        const moved = (i: number) => lanes * group(i) + lane(i);
         const source = Uint32Array.from({ length: n }, () => 0);
         for (let i = 0; i < n; i++) source[moved(i)] = i;
-        const straight = [0x03020100, 0x07060504, 0x0b0a0908, 0x0f0e0d0c];
+        const straight = Array.from({ length: lanes }, (_, k) =>
+          lanes === 4 ? k * 0x04040404 + 0x03020100 : k,
+        );
         const table = put([
           ...straight,
           ...straight.toReversed(),
-          ...new Array<number>(8).fill(0),
-          ...Array.from({ length: n / 4 }, (_, g) => 16 * group(4 * g) + (g % 3 === 0 ? 1 : 0)),
+          ...new Array<number>(lanes * (lanes - 2)).fill(0),
+          ...Array.from(
+            { length: n / lanes },
+            (_, g) => 4 * lanes * group(lanes * g) + (g % 3 === 0 ? 1 : 0),
+          ),
         ]);
         kernels.modDown(pa, lazy, 0, table, x, n, q, bound, f, fs);
         expectWords(x, (i) => difference(source[i]));

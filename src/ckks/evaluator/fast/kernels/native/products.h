@@ -203,12 +203,13 @@ static void shift(uint8_t *data, uint32_t n, uint32_t value, uint32_t modulus) {
   for (size_t at = 0; at < (size_t)n * 4; at += BYTES) store(data + at, below(add(load(data + at), s), q));
 }
 
-// An automorphism moves aligned runs of four words and permutes within them: see `PATTERNS` in ../assembly/products.ts.
+// An automorphism moves aligned groups of LANES words and permutes within them. Its table: LANES patterns of a vector of
+// places each, then for each group the byte offset that it moves to, plus the number of its pattern.
 
-INLINE const uint32_t *entriesOf(const uint8_t *table) { return (const uint32_t *)(table + 64); }
-INLINE size_t placeOf(uint32_t entry) { return entry & ~15u; }
-INLINE __m128i turned(const uint8_t *table, uint32_t entry, __m128i x) {
-  return _mm_shuffle_epi8(x, _mm_loadu_si128((const void *)(table + ((entry & 15) << 4))));
+INLINE const uint32_t *entriesOf(const uint8_t *table) { return (const uint32_t *)(table + LANES * BYTES); }
+INLINE size_t placeOf(uint32_t entry) { return entry & ~(uint32_t)(BYTES - 1); }
+INLINE V turned(const uint8_t *table, uint32_t entry, V x) {
+  return permute(x, load(table + (size_t)(entry & (BYTES - 1)) * BYTES));
 }
 
 INLINE void modDownInto(int adds, int permutes, const uint8_t *a, const uint8_t *b, const uint8_t *addend,
@@ -221,10 +222,8 @@ INLINE void modDownInto(int adds, int permutes, const uint8_t *a, const uint8_t 
     if (adds) x = below(add(load(addend + at), x), q2);
     x = below(x, q);
     if (permutes) {
-#define MOVE(k) _mm_storeu_si128((void *)(out + placeOf(entry[k])), turned(table, entry[k], RUN(x, k)));
-      EACH_RUN(MOVE)
-#undef MOVE
-      entry += LANES / 4;
+      store(out + placeOf(*entry), turned(table, *entry, x));
+      entry++;
     } else store(out + at, x);
   }
 }
@@ -240,16 +239,13 @@ static void modDown(const uint8_t *a, const uint8_t *b, const uint8_t *addend, c
 
 static void automorphism(const uint8_t *a, const uint8_t *table, const uint8_t *plus, uint8_t *out, uint32_t n,
                          uint32_t modulus) {
-  const __m128i q = _mm_set1_epi32((int)modulus);
-  const uint32_t *entries = entriesOf(table);
-  for (uint32_t run = 0; run < n / 4; run++) {
-    const size_t at = placeOf(entries[run]);
-    __m128i x = turned(table, entries[run], _mm_loadu_si128((const void *)(a + run * 16)));
-    if (plus) {
-      x = _mm_add_epi32(x, _mm_loadu_si128((const void *)(plus + at)));
-      x = _mm_min_epu32(x, _mm_sub_epi32(x, q));
-    }
-    _mm_storeu_si128((void *)(out + at), x);
+  const V q = splat(modulus);
+  const uint32_t *entry = entriesOf(table);
+  for (size_t from = 0; from < (size_t)n * 4; from += BYTES, entry++) {
+    const size_t at = placeOf(*entry);
+    V x = turned(table, *entry, load(a + from));
+    if (plus) x = below(add(x, load(plus + at)), q);
+    store(out + at, x);
   }
 }
 
@@ -272,14 +268,14 @@ static void fillZeros(const uint8_t *a, const uint8_t *marks, uint8_t *out, uint
 
 /** Writes residues of one digit of a key into its place: key[i / LANES][j][k][i % LANES] = residues[i]. */
 static void placeKey(const uint8_t *residues, uint8_t *key, uint32_t n, uint32_t stride, const uint8_t *table) {
-  for (uint32_t run = 0; run < n / 4; run++) {
-    __m128i x = _mm_loadu_si128((const void *)(residues + run * 16));
-    size_t at = run * 16;
+  const uint32_t *entry = table ? entriesOf(table) : 0;
+  for (size_t from = 0; from < (size_t)n * 4; from += BYTES) {
+    V x = load(residues + from);
+    size_t at = from;
     if (table) {
-      const uint32_t entry = entriesOf(table)[run];
-      x = turned(table, entry, x);
-      at = placeOf(entry);
+      x = turned(table, *entry, x);
+      at = placeOf(*entry++);
     }
-    _mm_storeu_si128((void *)(key + (at - at % BYTES) * 2 * stride + at % BYTES), x);
+    store(key + at * 2 * stride, x);
   }
 }

@@ -30,6 +30,8 @@ INLINE V products(V a, V b) { return _mm512_mul_epu32(a, b); }
 INLINE V joinLow(V even, V odds) { return _mm512_mask_mov_epi32(even, 0xaaaa, _mm512_slli_epi64(odds, 32)); }
 /** The upper halves. */
 INLINE V joinHigh(V even, V odds) { return _mm512_mask_shuffle_epi32(odds, 0x5555, even, 0xf5); }
+/** The words of a at these places. */
+INLINE V permute(V a, V places) { return _mm512_permutexvar_epi32(places, a); }
 /** Whether a word is the same in both. */
 INLINE int anyEqual(V a, V b) { return _mm512_cmpeq_epi32_mask(a, b) != 0; }
 /** All words where a is zero, otherwise 0. */
@@ -66,10 +68,6 @@ INLINE void spreadPairs(const void *pairs, V *w, V *ws) {
   *ws = _mm512_permutexvar_epi32(_mm512_setr_epi32(1, 1, 1, 1, 3, 3, 3, 3, 5, 5, 5, 5, 7, 7, 7, 7), all);
 }
 
-/** The k-th run of four words. */
-#define RUN(a, k) _mm512_extracti32x4_epi32(a, k)
-#define EACH_RUN(DO) DO(0) DO(1) DO(2) DO(3)
-
 #elif LANES == 8
 
 typedef __m256i V;
@@ -90,6 +88,7 @@ INLINE V odd(V a) { return _mm256_srli_epi64(a, 32); }
 INLINE V products(V a, V b) { return _mm256_mul_epu32(a, b); }
 INLINE V joinLow(V even, V odds) { return _mm256_blend_epi32(even, _mm256_slli_epi64(odds, 32), 0xaa); }
 INLINE V joinHigh(V even, V odds) { return _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odds, 0xaa); }
+INLINE V permute(V a, V places) { return _mm256_permutevar8x32_epi32(a, places); }
 INLINE int anyEqual(V a, V b) { return _mm256_movemask_epi8(_mm256_cmpeq_epi32(a, b)) != 0; }
 INLINE V zeroOr(V a, V otherwise) { return and(_mm256_cmpeq_epi32(a, _mm256_setzero_si256()), otherwise); }
 INLINE V lowHalves(V a, V b) {
@@ -130,9 +129,6 @@ INLINE void spreadPairs(const void *pairs, V *w, V *ws) {
   *w = _mm256_permutevar8x32_epi32(all, _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2));
   *ws = _mm256_permutevar8x32_epi32(all, _mm256_setr_epi32(1, 1, 1, 1, 3, 3, 3, 3));
 }
-
-#define RUN(a, k) _mm256_extracti128_si256(a, k)
-#define EACH_RUN(DO) DO(0) DO(1)
 
 #endif
 
