@@ -23,6 +23,8 @@ export interface LocalServer extends Disposable {
   manifest: ParsedManifest;
   /** Milliseconds from the start of the process until the model was planned. */
   startMs: number;
+  /** Of it the server's own work: the model loaded, compiled and its weights encoded. */
+  openMs: number;
 }
 
 /**
@@ -37,15 +39,16 @@ export async function startServer(
 ): Promise<LocalServer> {
   using owned = new DisposableStack();
   const times = { start: 0 };
-  const { transport, plan } = await timed(times, 'start', async () => {
+  const { transport, plan, ms } = await timed(times, 'start', async () => {
     using _task = start('starting the server', { total: 1 });
     const transport = owned.use(ProcessTransport.start());
-    return { transport, plan: await transport.open(model, options, { signal }) };
+    return { transport, ...(await transport.open(model, options, { signal })) };
   });
   const manifest = parseManifest(plan.manifest);
   if (manifest.model.name !== name) {
     throw new BlindbeatError('MISMATCH', 'the model changed while it was used: try again');
   }
   const held = owned.move();
-  return { transport, plan, manifest, startMs: times.start, [Symbol.dispose]: () => held.dispose() };
+  const dispose = () => held.dispose();
+  return { transport, plan, manifest, startMs: times.start, openMs: ms, [Symbol.dispose]: dispose };
 }

@@ -1,17 +1,29 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import * as v from 'valibot';
 import type { Plan } from '../ckks/planner/plan.ts';
 import { BlindbeatError, ERROR_CODES } from '../errors.ts';
+import { type Fault, notNegative, parse, record, wholeNumber } from '../schema.ts';
 import type { FromServer, OpenOptions, ToServer } from '../service/server-process.ts';
-import type { CallOptions, ServerReply, Transport } from './transport.ts';
+import type { CallOptions, LoadedKeys, ServerReply, Transport } from './transport.ts';
 
 type Answer<T extends FromServer['type']> = Extract<FromServer, { type: T }>;
 
+/** More than WebAssembly's 4 GiB no keys can hold. */
+const MOST_BYTES = 2 ** 32;
 /** server-process.ts in a clone, server-process.js when built. */
 const SERVER = fileURLToPath(
   new URL(`../service/server-process${extname(import.meta.url)}`, import.meta.url),
 );
+/** What the process tells of its work. */
+const OpenedSchema = record({ ms: notNegative() });
+const LoadedSchema = record({ ms: notNegative(), bytes: v.optional(wholeNumber(1, MOST_BYTES)) });
+const FAULT: Fault = {
+  code: 'INTERNAL',
+  title: 'the server process tells what cannot be',
+  root: 'answer',
+};
 /** Last characters of what a child printed before it died; enough for its error. */
 const KEPT_OUTPUT = 2000;
 
@@ -51,18 +63,25 @@ export class ProcessTransport implements Transport {
    * Has the process load and plan a model.
    *
    * @param model its name or folder
+   * @returns the plan, and the milliseconds of the process's own work
    * @throws BlindbeatError what `loadModel`, `compile` and `Server.open` throw
    */
-  async open(model: string, options: OpenOptions, call: CallOptions = {}): Promise<Plan> {
-    return (await this.#ask({ type: 'open', model, options }, 'opened', call)).plan;
+  async open(
+    model: string,
+    options: OpenOptions,
+    call: CallOptions = {},
+  ): Promise<{ plan: Plan; ms: number }> {
+    const { plan, ms } = await this.#ask({ type: 'open', model, options }, 'opened', call);
+    return { plan, ...parse(OpenedSchema, { ms }, FAULT) };
   }
 
   async sendKeys(piece: Uint8Array, call: CallOptions = {}): Promise<void> {
     await this.#endedBy(call.signal, this.#send({ type: 'keys', piece, last: false }));
   }
 
-  async loadKeys(call: CallOptions = {}): Promise<void> {
-    await this.#ask({ type: 'keys', piece: new Uint8Array(), last: true }, 'loaded', call);
+  async loadKeys(call: CallOptions = {}): Promise<LoadedKeys> {
+    const last = { type: 'keys', piece: new Uint8Array(), last: true } as const;
+    return parse(LoadedSchema, await this.#ask(last, 'loaded', call), FAULT);
   }
 
   async infer(request: Uint8Array, call: CallOptions = {}): Promise<ServerReply> {

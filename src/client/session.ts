@@ -25,6 +25,8 @@ export interface RoundTrip extends Pick<ServerReply, 'layers' | 'threads' | 'pea
 export class Session implements Disposable {
   /** Milliseconds. */
   readonly steps: Record<SetupStep, number>;
+  /** What the loaded keys hold of the server's memory, in bytes, if the server tells. */
+  readonly loadedKeys?: number;
   readonly #transport: Transport;
   readonly #client: Client;
   readonly #secret: SecretKey;
@@ -32,9 +34,11 @@ export class Session implements Disposable {
 
   private constructor(
     steps: Record<SetupStep, number>,
+    loadedKeys: number | undefined,
     parts: { transport: Transport; client: Client; secret: SecretKey; owned: DisposableStack },
   ) {
     this.steps = steps;
+    this.loadedKeys = loadedKeys;
     this.#transport = parts.transport;
     this.#client = parts.client;
     this.#secret = parts.secret;
@@ -72,11 +76,14 @@ export class Session implements Disposable {
         signal.throwIfAborted();
       }
     }
-    await timed(steps, 'loadKeys', async () => {
+    const { ms, bytes } = await timed(steps, 'upKeys', () => {
       using task = start('loading the keys', { total });
-      await transport.loadKeys({ onProgress: (done) => task.update(done), signal });
+      return transport.loadKeys({ onProgress: (done) => task.update(done), signal });
     });
-    return new Session(steps, { transport, client, secret, owned: owned.move() });
+    // What the server did meanwhile is no part of the keys' way.
+    steps.loadKeys = roundMs(ms);
+    steps.upKeys = roundMs(Math.max(0, steps.upKeys - ms));
+    return new Session(steps, bytes, { transport, client, secret, owned: owned.move() });
   }
 
   /**

@@ -8,6 +8,14 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
+/** What it took a server to load a client's keys. */
+export interface LoadedKeys {
+  /** Milliseconds of the server's work. */
+  ms: number;
+  /** What the loaded keys hold of the server's memory, in bytes, if the server tells. */
+  bytes?: number;
+}
+
 /** A reply, and what it took. */
 export interface ServerReply {
   reply: Uint8Array;
@@ -35,7 +43,7 @@ export interface Transport extends Disposable {
    */
   sendKeys(piece: Uint8Array, options?: CallOptions): Promise<void>;
   /** Says that the keys are complete; settles when the server has loaded them. */
-  loadKeys(options?: CallOptions): Promise<void>;
+  loadKeys(options?: CallOptions): Promise<LoadedKeys>;
   /** Has one request evaluated with the loaded keys. */
   infer(request: Uint8Array, options?: CallOptions): Promise<ServerReply>;
 }

@@ -22,10 +22,12 @@ export type ToServer =
 
 /** What the server's process answers. */
 export type FromServer =
-  | { type: 'opened'; plan: Plan }
+  /** `ms`: to load and compile the model and to encode its weights. */
+  | { type: 'opened'; plan: Plan; ms: number }
   /** Of the work asked for last, so many parts are done: keys loaded, or stages computed. */
   | { type: 'progress'; done: number }
-  | { type: 'loaded' }
+  /** `ms`: of the server's work; `bytes`: what the loaded keys hold of the backend's memory, if it tells. */
+  | { type: 'loaded'; ms: number; bytes?: number }
   | { type: 'reply'; reply: Uint8Array; ms: number; layers: StageTime[]; threads: number; peakMemory: number }
   /** Without a code it is a fault of ours. */
   | { type: 'error'; code?: ErrorCode; message: string; stack?: string };
@@ -42,8 +44,9 @@ async function answer(message: ToServer): Promise<FromServer | null> {
       if (opening) throw outOfTurn('it opens one model, and has been told which');
       opening = true;
       const { model, options } = message;
+      const clock = stageClock();
       server = await Server.open(compile(await loadModel(model), options), options);
-      return { type: 'opened', plan: server.plan };
+      return { type: 'opened', plan: server.plan, ms: clock.stop().ms };
     }
     case 'keys':
       return takeKeys(opened(), message.piece, message.last);
@@ -79,8 +82,11 @@ function takeKeys(server: Server, piece: Uint8Array, last: boolean): FromServer 
   if (!whole) throw new BlindbeatError('FORMAT', `expected evaluation keys of ${most} bytes, got more`);
   keys?.[Symbol.dispose]();
   keys = undefined;
+  const clock = stageClock();
+  const before = server.memoryInUse;
   keys = server.loadKeys(bytes, (done) => send({ type: 'progress', done }));
-  return { type: 'loaded' };
+  const held = server.memoryInUse - before;
+  return { type: 'loaded', ms: clock.stop().ms, ...(held > 0 && { bytes: held }) };
 }
 
 function infer(server: Server, request: Uint8Array): FromServer {

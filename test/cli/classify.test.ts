@@ -19,6 +19,7 @@ describe('classify, encrypted', () => {
     ];
     expect([fast.code, seal.code]).toEqual([0, 0]);
     expect([fast.json.threads, seal.json.threads]).toEqual([2, 1]);
+    expect(seal.json.bytes.loadedKeys).toBeUndefined(); // node-seal does not tell
     for (const [name, score] of Object.entries<number>(seal.json.scores))
       expect(Math.abs(fast.json.scores[name] - score)).toBeLessThan(1e-2);
   });
@@ -53,7 +54,10 @@ describe('classify, encrypted', () => {
         json.maxError + 0.0005,
       );
     }
-    expect(Object.keys(json.ms)).toEqual(['keygen', 'encrypt', 'server', 'decrypt', 'layers']);
+    expect(Object.keys(json.ms)).toEqual([
+      ...['open', 'keygen', 'loadKeys', 'encrypt', 'server', 'decrypt', 'layers'],
+    ]);
+    for (const step of ['open', 'loadKeys']) expect(json.ms[step]).toBeGreaterThan(0);
     expect(json.ms.layers.map((layer: { name: string }) => layer.name)).toEqual([
       'block 1',
       'square 1',
@@ -65,7 +69,9 @@ describe('classify, encrypted', () => {
     const sum = json.ms.layers.reduce((total: number, layer: { ms: number }) => total + layer.ms, 0);
     expect(sum).toBeGreaterThan(0);
     expect(sum).toBeLessThanOrEqual(json.ms.server);
-    expect(Object.keys(json.bytes)).toEqual(['evaluationKeys', 'request', 'reply']);
+    expect(Object.keys(json.bytes)).toEqual(['evaluationKeys', 'loadedKeys', 'request', 'reply']);
+    // Each residue of the file, its half of seeds expanded, takes a word.
+    expect(json.bytes.loadedKeys).toBeGreaterThan(json.bytes.evaluationKeys);
     expect(json.params).toMatchObject({ n: 8192, security: 128 });
     expect(json.params.primeBits).toHaveLength(7);
     expect(json.operations.rotate + json.operations.hoistedRotate).toBeGreaterThan(0);

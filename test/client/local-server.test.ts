@@ -12,7 +12,8 @@ test('when a model is opened then its plan is there, checked, and before any key
   using server = await startServer({ model, name: 'random-1', threads: 1 }, watch);
   expect(server.manifest).toEqual(server.plan.manifest);
   expect(server.manifest.model.name).toBe('random-1');
-  expect(server.startMs).toBeGreaterThan(0);
+  expect(server.openMs).toBeGreaterThan(0);
+  expect(server.startMs).toBeGreaterThan(server.openMs);
 });
 
 test('when the model has another name than it had then the server is not used', async () => {

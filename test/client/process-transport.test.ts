@@ -35,7 +35,7 @@ describe('ProcessTransport', () => {
 
   test('when more keys are sent than the plan has then the server refuses', async () => {
     using server = ProcessTransport.start();
-    const plan = await server.open(model, { outputs: 'scores' });
+    const { plan } = await server.open(model, { outputs: 'scores' });
     await server.sendKeys(new Uint8Array(plan.bytes.evaluationKeys));
     await server.sendKeys(new Uint8Array(1));
     await expect(server.loadKeys()).rejects.toMatchObject({ code: 'FORMAT' });
@@ -46,7 +46,8 @@ describe('ProcessTransport', () => {
     const early = { code: 'USAGE', message: expect.stringContaining('no model yet') };
     await expect(server.infer(new Uint8Array(9))).rejects.toMatchObject(early);
     await expect(server.loadKeys()).rejects.toMatchObject(early);
-    const { manifest, bytes } = await server.open(model, { outputs: 'scores', threads: 1 });
+    const { plan } = await server.open(model, { outputs: 'scores', threads: 1 });
+    const { manifest, bytes } = plan;
     await expect(server.open(model, {})).rejects.toMatchObject({ code: 'USAGE' });
     await expect(server.infer(new Uint8Array(9))).rejects.toMatchObject({
       code: 'USAGE',
@@ -69,6 +70,20 @@ describe('ProcessTransport', () => {
     const code = "process.send({ type: 'error', code: 'toString', message: 'x' })";
     using server = ProcessTransport.start(await serverThat(code));
     await expect(server.open(model, {})).rejects.toThrow('in the server process: x');
+  });
+
+  test.each([
+    ['no time', {}, /ms: expected a number/],
+    ['a negative time', { ms: -1 }, /ms: expected a number of at least 0/],
+    ['keys of half a byte', { ms: 1, bytes: 0.5 }, /bytes: expected a whole number/],
+    ['keys of more than there is memory', { ms: 1, bytes: 2 ** 33 }, /bytes: expected a whole number/],
+  ])('when the process tells of %s then it is not believed', async (_, told, words) => {
+    const answer = JSON.stringify({ type: 'loaded', ...told });
+    using server = ProcessTransport.start(await serverThat(`process.send(${answer})`));
+    await expect(server.loadKeys()).rejects.toMatchObject({
+      code: 'INTERNAL',
+      message: expect.stringMatching(words),
+    });
   });
 
   test.each([

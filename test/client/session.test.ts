@@ -24,6 +24,7 @@ describe('Session', () => {
       using session = await Session.open(server.transport, server.manifest, { ...watch, start });
       expect(labels).toEqual(['making keys', 'making evaluation keys', 'loading the keys']);
       expect(Object.keys(session.steps)).toEqual(['keygen', 'upKeys', 'loadKeys']);
+      expect([session.steps.loadKeys, session.loadedKeys]).toEqual([3, 4]); // as the server tells
       const stages: number[] = [];
       const onProgress = (done: number) => stages.push(done);
       const { decrypted, steps, layers, threads, peakMemory } = await session.classify(segment, {

@@ -23,6 +23,7 @@ export async function serverHere(
     async loadKeys({ onProgress } = {}) {
       asked.push('loadKeys');
       keys = server.loadKeys(concat(pieces), onProgress);
+      return { ms: 3, bytes: 4 };
     },
     async infer(request, { onProgress, signal } = {}) {
       asked.push('infer');
@@ -43,6 +44,7 @@ export async function serverHere(
     plan,
     manifest,
     startMs: 0,
+    openMs: 0,
     asked,
     [Symbol.dispose]: () => transport[Symbol.dispose](),
   };

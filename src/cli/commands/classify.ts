@@ -66,11 +66,10 @@ export function addClassify(program: Command, io: Io): void {
   ]).addHelpText(
     'after',
     `
-With --json: ms are milliseconds, bytes those on the wire, maxError the largest
-difference between decrypted and clear scores. With --simulate nothing is
-encrypted: simulated is true, ms has only server; no bytes, no peakMemory.
-If no class can be named (a score beyond the limit that the model was validated
-for), the exit code is 9.`,
+With --json: ms are milliseconds; bytes those on the wire, but loadedKeys those
+in the server's memory; maxError the largest difference of decrypted from clear
+scores. --simulate encrypts nothing: simulated is true, ms has only server. The
+exit code is 9 if no class can be named (a score beyond the validated limit).`,
   );
 }
 
@@ -120,11 +119,11 @@ async function classifyEcg(
 }
 
 function runJson({ plan, ms, encrypted }: ClassifiedEcg): object {
-  const { keygen, server, encrypt, decrypt } = { ...encrypted?.steps, server: ms };
+  const { open, keygen, loadKeys, encrypt, decrypt } = { ...encrypted?.steps }; // JSON has what is defined
   const { evaluationKeys, request, reply } = plan.bytes;
   return {
-    ms: encrypted ? { keygen, encrypt, server, decrypt, layers: encrypted.layers } : { server },
-    ...(encrypted && { bytes: { evaluationKeys, request, reply } }),
+    ms: { open, keygen, loadKeys, encrypt, server: ms, decrypt, layers: encrypted?.layers },
+    ...(encrypted && { bytes: { evaluationKeys, loadedKeys: encrypted.loadedKeys, request, reply } }),
     params: parametersJson(plan.manifest.parameters),
     operations: plan.operations,
     ...(encrypted && { threads: encrypted.threads, peakMemory: encrypted.peak }),
@@ -145,7 +144,7 @@ async function roundTrip(
     ...watch,
     maxKeyBytes: server.plan.bytes.evaluationKeys,
   });
-  const { plan, startMs } = server;
+  const { plan, startMs, openMs } = server;
   const estimates = plan.stages.map((stage) => stage.estimateMs);
   using task = startParts(watch.start, 'classifying, encrypted', estimates);
   const trip = await session.classify(segment.samples, {
@@ -157,7 +156,8 @@ async function roundTrip(
     decrypted: trip.decrypted,
     ms: trip.steps.server,
     encrypted: {
-      steps: { start: startMs, ...session.steps, ...trip.steps },
+      steps: { start: startMs, open: openMs, ...session.steps, ...trip.steps },
+      loadedKeys: session.loadedKeys,
       layers: trip.layers,
       threads: trip.threads,
       peak: { client: peakMemory(), server: trip.peakMemory },

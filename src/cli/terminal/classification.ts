@@ -28,6 +28,7 @@ export interface ClassifiedEcg {
   encrypted?: {
     /** Milliseconds. */
     steps: Record<Step, number>;
+    loadedKeys?: number; // bytes of the server's memory, if it tells
     layers: StageTime[];
     /** On which the server computed. */
     threads: number;
@@ -35,7 +36,7 @@ export interface ClassifiedEcg {
   };
 }
 
-type Step = 'start' | SetupStep | SegmentStep;
+type Step = 'start' | 'open' | SetupStep | SegmentStep;
 
 /** The ECG's segment under its name; with a map that was decrypted also where the evidence is. */
 export function ecgLines(
