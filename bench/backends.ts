@@ -4,6 +4,7 @@
  * residues of both results are compared.
  *
  *   node bench/backends.ts [--model NAME|DIR|random] [--runs 3] [--threads 1] [--operations] [--json]
+ *     [--out FILE]
  *
  * --model random takes random weights in the shipped architecture; --operations leaves the network out
  * (node-seal takes a minute for it). The times of node-seal's network are from one run.
@@ -18,11 +19,12 @@ import { perPrimeGadget } from '../src/ckks/keyswitch/gadget.ts';
 import { compile } from '../src/ckks/planner/compile.ts';
 import { readCiphertext, readSwitchingKey } from '../src/ckks/seal/bytes.ts';
 import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/seal.ts';
-import { machine, median } from '../src/measure/machine.ts';
+import { median } from '../src/measure/machine.ts';
 import { loadModel } from '../src/model/files.ts';
 import { randomModel } from '../test/helpers/random-model.ts';
+import { kernelsOf } from './shared/kernels.ts';
+import { type Head, head, note, OUTPUT_OPTIONS, publish, SEED, whole } from './shared/run.ts';
 
-const SEED = 1;
 const REPEATS = 7;
 const { values } = parseArgs({
   options: {
@@ -30,7 +32,7 @@ const { values } = parseArgs({
     runs: { type: 'string', default: '3' },
     threads: { type: 'string', default: '1' },
     operations: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
+    ...OUTPUT_OPTIONS,
   },
 });
 const model =
@@ -57,7 +59,7 @@ let start = performance.now();
 using sealEngine = new SealEngine(seal, parameters);
 opening.seal = performance.now() - start;
 start = performance.now();
-using fastEngine = await FastEngine.open(parameters, Number(values.threads));
+using fastEngine = await FastEngine.open(parameters, whole('threads', values.threads));
 opening.fast = performance.now() - start;
 
 const generator = seal.own(new module.KeyGenerator(sealEngine.context));
@@ -109,6 +111,20 @@ function time<V>(backend: { free(v: V): void }, operation: () => V | (V | null)[
     for (const v of Array.isArray(made) ? made : [made]) if (v) backend.free(v);
   }
   return { median: median(times), min: Math.min(...times) };
+}
+
+export interface BackendsResult extends Head {
+  model: string;
+  kernels: string;
+  threads: number;
+  n: number;
+  opening: { seal: number; fast: number };
+  transforms: ReturnType<typeof kernelCosts>;
+  multiplyAdds: { limbs: number; nsPerMultiplyAdd: number }[];
+  rows: Row[];
+  /** Missing with --operations. */
+  network: ReturnType<typeof network> | null;
+  memory: number;
 }
 
 interface Row {
@@ -234,6 +250,7 @@ function kernelCosts() {
 const levels = [primes.length, Math.ceil(primes.length * 0.7), Math.ceil(primes.length * 0.4), 4, 2].filter(
   (l, k, all) => l > 1 && all.indexOf(l) === k,
 );
+note('operations');
 const rows = levels.flatMap(operations);
 const transforms = kernelCosts();
 const multiplyAdds = rows
@@ -242,6 +259,7 @@ const multiplyAdds = rows
 
 /** The network: milliseconds by stage, and whether all residues agree. */
 function network() {
+  note('the network');
   const request = encrypt(primes.length, circuit.inputScale);
   const input = toFast(request);
   const clock = () => {
@@ -285,51 +303,43 @@ function network() {
   return { stages, differing, least: Math.min(...runs.map(sum)) };
 }
 
-const whole = values.operations ? null : network();
-const memory = fastEngine.memory.memory.buffer.byteLength;
-if (values.json) {
-  console.log(
-    JSON.stringify(
-      {
-        machine: machine(),
-        model: model.name,
-        seed: SEED,
-        threads: fastEngine.threads.count,
-        n,
-        opening,
-        transforms,
-        multiplyAdds,
-        rows,
-        network: whole,
-        memory,
-      },
-      null,
-      2,
-    ),
-  );
-} else {
+const result: BackendsResult = {
+  ...head(`${model.name}; an encryption of zero`),
+  model: model.name,
+  kernels: kernelsOf(fastEngine),
+  threads: fastEngine.threads.count,
+  n,
+  opening,
+  transforms,
+  multiplyAdds,
+  rows,
+  network: values.operations ? null : network(),
+  memory: fastEngine.memory.memory.buffer.byteLength,
+};
+await publish(result, values, () => show(result));
+seal.free(encryptor, publicKey, generator, evaluator, relinearisation, ...galois.values());
+
+function show({ kernels, threads, network, opening, memory }: BackendsResult): void {
   const rounded = (all: object[]) =>
     all.map((row) =>
       Object.fromEntries(
         Object.entries(row).map(([k, v]) => [k, typeof v === 'number' ? Number(v.toPrecision(3)) : v]),
       ),
     );
-  console.log(machine());
   console.log(
-    `n = ${n}, ${primes.length} limbs; threads: seal 1, fast ${fastEngine.threads.count}; medians of ${REPEATS} (seal) and ${3 * REPEATS} (fast)`,
+    `kernels ${kernels}; n = ${n}, ${primes.length} limbs; threads: seal 1, fast ${threads}; medians of ${REPEATS} (seal) and ${3 * REPEATS} (fast)`,
   );
   console.table(rounded(transforms.map((row) => ({ ...row, prime: `${row.prime}` }))));
   console.table(rounded(multiplyAdds));
   console.table(rounded(rows));
-  if (whole) {
+  if (network) {
     console.log(
-      `${model.name}: seal one run, fast the median of ${values.runs} (least ${Math.round(whole.least)} ms)`,
+      `${model.name}: seal one run, fast the median of ${values.runs} (least ${Math.round(network.least)} ms)`,
     );
-    console.table(rounded(whole.stages));
-    console.log(`residues that differ: ${whole.differing} of ${2 * n}`);
+    console.table(rounded(network.stages));
+    console.log(`residues that differ: ${network.differing} of ${2 * n}`);
   }
   console.log(
     `engine: seal ${Math.round(opening.seal)} ms, fast ${Math.round(opening.fast)} ms; the kernels' memory ${Math.round(memory / 2 ** 20)} MiB with full keys' planned limbs`,
   );
 }
-seal.free(encryptor, publicKey, generator, evaluator, relinearisation, ...galois.values());

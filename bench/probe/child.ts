@@ -1,0 +1,123 @@
+/**
+ * One role of a classification, in a process of its own, by the code of any release: it uses what `ROOT` lets
+ * programs use (src/index.ts, src/node.ts) and nothing else of it. What is measured here has to be there in
+ * the release before too; where the two differ, this file is the place to tell them apart.
+ *
+ *   node bench/probe/child.ts server|client FOLDER
+ *
+ * Both do half of their work, answer, wait for a message, do the other half and answer.
+ */
+import { once } from 'node:events';
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type * as Browser from '../../src/index.ts';
+import type * as Node from '../../src/node.ts';
+import { between, mark, peakMemory } from '../shared/child.ts';
+import { kernelsOf } from '../shared/kernels.ts';
+import type {
+  ClientAnswer,
+  ClientKeys,
+  Instructions,
+  ServerAnswer,
+  ServerOpened,
+  ServerRun,
+} from './probe.ts';
+
+const [role, folder] = process.argv.slice(2);
+const path = (name: string) => join(folder, name);
+const read = async (name: string) => new Uint8Array(await readFile(path(name)));
+const { root, model, threads, runs, compileOptions, recording }: Instructions = JSON.parse(
+  await readFile(path('instructions.json'), 'utf8'),
+);
+const library: typeof Browser & typeof Node = {
+  ...(await import(pathToFileURL(join(root, 'src/index.ts')).href)),
+  ...(await import(pathToFileURL(join(root, 'src/node.ts')).href)),
+};
+
+if (role === 'server') await server();
+else await client();
+process.disconnect();
+
+async function server(): Promise<void> {
+  const { compile, loadModel, Server } = library;
+  const start = mark();
+  using opened = await Server.open(compile(await loadModel(model), compileOptions), { threads });
+  const openMs = between(start, mark()).ms;
+  await writeFile(path('manifest.json'), JSON.stringify(opened.manifest));
+  await answer({
+    openMs,
+    threads: opened.threads,
+    kernels: kernelsOf(opened),
+    keySwitching: opened.manifest.keys.switching,
+  } satisfies ServerOpened);
+
+  const request = await read('request.bin');
+  const before = opened.memoryInUse;
+  const cold = mark();
+  using keys = opened.loadKeys(await read('evaluation.keys'));
+  const loadKeysMs = between(cold, mark()).ms;
+  const loadedKeys = opened.memoryInUse - before;
+  const first = run();
+  await writeFile(path('reply.bin'), first.reply);
+  const all = Array.from({ length: runs }, () => run().figures);
+  await answer({
+    loadKeysMs,
+    loadedKeys,
+    firstMs: first.figures.ms,
+    runs: all,
+    peakMemory: await peakMemory(),
+  } satisfies ServerAnswer);
+
+  function run() {
+    const stages: ServerRun['stages'] = [];
+    const begin = mark();
+    let last = begin.time;
+    const reply = opened.evaluate(request, keys, ({ name }) => {
+      const now = performance.now();
+      stages.push({ name, ms: now - last });
+      last = now;
+    });
+    return { reply, figures: { ...between(begin, mark()), stages } };
+  }
+}
+
+async function client(): Promise<void> {
+  const { Client, classify, loadModel, parseManifest, prepareSegment, requestDigest } = library;
+  const manifest = parseManifest(JSON.parse(await readFile(path('manifest.json'), 'utf8')));
+  const { samples } = prepareSegment(Float64Array.from(recording.mv), recording.rate, manifest.preprocessing);
+  const start = mark();
+  using opened = await Client.open(manifest, { maxKeyBytes: Number.POSITIVE_INFINITY });
+  using secret = opened.createSecretKey();
+  const ready = mark();
+  await writeFile(path('evaluation.keys'), opened.evaluationKeys(secret));
+  const made = mark();
+  opened.encrypt(secret, samples); // makes what the next ones find
+  const again = mark();
+  const request = opened.encrypt(secret, samples);
+  const encrypted = mark();
+  await writeFile(path('request.bin'), request);
+  await answer({
+    readyMs: between(start, ready).ms,
+    keygenMs: between(ready, made).ms,
+    encryptMs: between(again, encrypted).ms,
+    bytes: { evaluationKeys: (await stat(path('evaluation.keys'))).size, request: request.length },
+    peakMemory: await peakMemory(),
+  } satisfies ClientKeys);
+
+  const reply = await read('reply.bin');
+  const digest = requestDigest(request);
+  const { scores } = opened.decrypt(secret, reply, digest);
+  const second = mark();
+  opened.decrypt(secret, reply, digest);
+  const decryptMs = between(second, mark()).ms;
+  const { name } = classify(scores, await loadModel(model));
+  await answer({ decryptMs, class: name, scores: Array.from(scores) } satisfies ClientAnswer);
+}
+
+/** Answers; after the first answer it waits until it is told to go on. */
+async function answer(message: ServerOpened | ServerAnswer | ClientKeys | ClientAnswer): Promise<void> {
+  const goOn = once(process, 'message');
+  await new Promise((resolve) => process.send!(message, resolve));
+  if ('openMs' in message || 'keygenMs' in message) await goOn;
+}
