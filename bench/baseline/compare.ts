@@ -1,0 +1,93 @@
+import { median } from '../../src/measure/machine.ts';
+import { type Probe, warmMs } from '../probe/probe.ts';
+
+/** The same classification by both releases, one after the other. */
+export interface Pair {
+  before: Probe;
+  now: Probe;
+}
+
+/** A figure of both releases: medians of the rounds, and the median of the rounds' ratios. */
+export interface Row {
+  what: string;
+  unit: 'ms' | 'bytes';
+  before: number;
+  now: number;
+  /** now / before */
+  ratio: number;
+}
+
+export interface Comparison {
+  figures: Row[];
+  /** Of the evaluations after the first one. */
+  stages: Row[];
+  /** Recordings that both classified, and those of the same class. */
+  recordings: number;
+  sameClass: number;
+  /** Largest difference of a score. */
+  largestDifference: number;
+}
+
+type Figure = [what: string, unit: Row['unit'], of: (probe: Probe) => number];
+
+const FIGURES: Figure[] = [
+  ['open the server', 'ms', ({ server }) => server.openMs],
+  ['load keys from a file', 'ms', ({ server }) => server.loadKeysMs],
+  ['first reply after loading', 'ms', ({ server }) => server.firstMs],
+  ['cold: both together', 'ms', ({ server }) => server.loadKeysMs + server.firstMs],
+  ['evaluate, warm', 'ms', warmMs],
+  ['its processor time', 'ms', ({ server }) => median(server.runs.map(({ cpuMs }) => cpuMs))],
+  ['memory of loaded keys', 'bytes', ({ server }) => server.loadedKeys],
+  ['peak memory, server', 'bytes', ({ server }) => server.peakMemory],
+  ['evaluation keys', 'bytes', ({ client }) => client.bytes.evaluationKeys],
+  ['request', 'bytes', ({ client }) => client.bytes.request],
+  ['client ready', 'ms', ({ client }) => client.readyMs],
+  ['make keys', 'ms', ({ client }) => client.keygenMs],
+  ['encrypt', 'ms', ({ client }) => client.encryptMs],
+  ['decrypt', 'ms', ({ client }) => client.decryptMs],
+  ['peak memory, client', 'bytes', ({ client }) => client.peakMemory],
+];
+
+/** @param pairs one for each round, all of one model and machine */
+export function compare(pairs: Pair[]): Comparison {
+  const same = pairs.filter(({ before, now }) => before.client.class === now.client.class);
+  return {
+    figures: FIGURES.map(([what, unit, of]) => row(what, unit, pairs, of)),
+    stages: sharedStages(pairs[0]).map((name) =>
+      row(name, 'ms', pairs, (probe) => median(stageTimes(probe, name))),
+    ),
+    recordings: pairs.length,
+    sameClass: same.length,
+    largestDifference: Math.max(...pairs.map(scoreDifference)),
+  };
+}
+
+function row(what: string, unit: Row['unit'], pairs: Pair[], of: (probe: Probe) => number): Row {
+  const before = pairs.map((pair) => of(pair.before));
+  const now = pairs.map((pair) => of(pair.now));
+  return {
+    what,
+    unit,
+    before: median(before),
+    now: median(now),
+    ratio: median(now.map((value, round) => value / before[round])),
+  };
+}
+
+/** The stages that both have, in order. */
+function sharedStages({ before, now }: Pair): string[] {
+  const theirs = stageNames(before);
+  return stageNames(now).filter((name) => theirs.includes(name));
+}
+
+function stageNames({ server }: Probe): string[] {
+  return server.runs[0].stages.map(({ name }) => name);
+}
+
+function stageTimes({ server }: Probe, name: string): number[] {
+  return server.runs.map(({ stages }) => stages.find((stage) => stage.name === name)!.ms);
+}
+
+function scoreDifference({ before, now }: Pair): number {
+  return Math.max(...now.client.scores.map((score, c) => Math.abs(score - before.client.scores[c])));
+}
