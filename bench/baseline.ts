@@ -6,8 +6,9 @@
  *     [--json] [--out FILE]
  *
  * The commit is that of bench/baseline/release.json; its files go to runs/baseline, which git ignores. Each
- * round classifies another synthetic recording by the code of both, in processes of their own (probe.ts),
- * before and now, then now and before. A ratio is the median of the rounds' ratios: take ratios.
+ * round classifies another synthetic recording by the code of both, in processes of their own (probe.ts), which
+ * do each part of the work one after the other, in every second round the other way round, and evaluate in
+ * turns. A ratio is the median of the ratios of what was measured in turn: take ratios.
  */
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
@@ -17,7 +18,6 @@ import { type Comparison, compare, type Pair } from './baseline/compare.ts';
 import { describeData, probe } from './probe/probe.ts';
 import { ROOT } from './shared/environment.ts';
 import { type Head, head, note, OUTPUT_OPTIONS, publish, runBenchmark, whole } from './shared/run.ts';
-import { turns } from './shared/statistics.ts';
 import { comparisonTable } from './shared/tables.ts';
 
 export interface BaselineResult extends Head, Comparison {
@@ -46,19 +46,18 @@ await runBenchmark(async () => {
   const before = await release(values.commit);
   note(`making ${before.name} ready, commit ${before.commit.slice(0, 7)}`);
   const roots = { before: await checkOut(before.commit), now: ROOT };
-  const pairs: Partial<Pair>[] = Array.from({ length: rounds }, () => ({}));
-  for (const { round, thing: release } of turns(['before', 'now'] as const, rounds)) {
-    note(`round ${round + 1} of ${rounds}: ${release}`);
-    pairs[round][release] = await probe({
-      root: roots[release],
-      model: values.model,
-      threads,
+  const pairs: Pair[] = [];
+  for (let round = 0; round < rounds; round++) {
+    note(`round ${round + 1} of ${rounds}`);
+    const options = { model: values.model, threads, rhythm: rhythmOf(round) };
+    const order = round % 2 === 0 ? (['before', 'now'] as const) : (['now', 'before'] as const);
+    const [first, second] = await probe(
+      order.map((release) => ({ ...options, root: roots[release] })),
       runs,
-      rhythm: rhythmOf(round),
-    });
+    );
+    pairs.push(round % 2 === 0 ? { before: first, now: second } : { before: second, now: first });
   }
-  const measured = pairs as Pair[];
-  const { server } = measured[0].now;
+  const { server } = pairs[0].now;
   const rhythms = RHYTHMS.slice(0, rounds);
   const result: BaselineResult = {
     ...head(describeData(values.model, rhythms)),
@@ -66,8 +65,8 @@ await runBenchmark(async () => {
     rounds,
     runs,
     threads: server.threads,
-    kernels: { before: measured[0].before.server.kernels, now: server.kernels },
-    ...compare(measured),
+    kernels: { before: pairs[0].before.server.kernels, now: server.kernels },
+    ...compare(pairs),
   };
   await publish(result, values, () => show(result));
 });
@@ -83,7 +82,7 @@ async function release(commit: string | undefined): Promise<BaselineResult['befo
 }
 
 function show(result: BaselineResult): void {
-  const { before, kernels, rounds, runs, threads, recordings, sameClass, largestDifference } = result;
+  const { before, kernels, rounds, runs, threads, sameClass, largestDifference } = result;
   console.log(
     `before: ${before.name}, commit ${before.commit.slice(0, 7)}, kernels ${kernels.before}; now: kernels ` +
       `${kernels.now}; threads: ${threads}; medians; rounds: ${rounds}, warm evaluations in each: ${runs}`,
@@ -91,6 +90,6 @@ function show(result: BaselineResult): void {
   console.table(comparisonTable(result.figures));
   console.table(comparisonTable(result.stages));
   console.log(
-    `same class: ${sameClass} of ${recordings} recordings; largest difference of a score ${largestDifference.toExponential(1)}`,
+    `same class in ${sameClass} of ${rounds} rounds; largest difference of a score ${largestDifference.toExponential(1)}`,
   );
 }

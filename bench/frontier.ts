@@ -4,8 +4,8 @@
  *   node bench/frontier.ts [--model NAME|DIR] [--budgets 24,32,40,48,56,64] [--threads all] [--rounds 3]
  *     [--runs 3] [--svg FILE] [--json] [--out FILE]
  *
- * Budgets are megabytes. Each round measures every plan once, in processes of their own (probe.ts), up the
- * budgets and down again. A budget that no plan fits says so. The ratio is to the plan with the most keys.
+ * Budgets are megabytes. Each round measures every plan, in processes of their own (probe.ts): one after the
+ * other each part of the work, in turns the evaluations. All servers are open at once. A budget that no plan fits says so. The ratio is to the plan with the most keys.
  */
 import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
@@ -20,7 +20,6 @@ import { type BudgetedPlan, type FrontierRow, frontierRows } from './frontier/ro
 import { describeData, type Probe, probe } from './probe/probe.ts';
 import { ROOT } from './shared/environment.ts';
 import { type Head, head, note, OUTPUT_OPTIONS, publish, runBenchmark, whole } from './shared/run.ts';
-import { turns } from './shared/statistics.ts';
 
 export interface FrontierResult extends Head {
   threads: number;
@@ -49,23 +48,26 @@ await runBenchmark(async () => {
   const rounds = whole('rounds', values.rounds);
   const runs = whole('runs', values.runs);
   const { plans, unplanned } = planAll(await loadModel(values.model), budgets);
-  const probes: Probe[][] = plans.map(() => []);
-  for (const { round, thing: plan } of turns(plans, rounds)) {
-    note(`round ${round + 1} of ${rounds}: keys of ${formatBytes(plan.keyBytes)}`);
-    const compileOptions = { keyBudget: plan.budgets[0] };
-    probes[plans.indexOf(plan)].push(
-      await probe({ root: ROOT, model: values.model, threads, runs, compileOptions }),
-    );
+  if (plans.length === 0) throw new BlindbeatError('PLAN', `no budget has a plan\n${unplanned[0].why}`);
+  const options = plans.map(({ budgets: [keyBudget] }) => ({
+    root: ROOT,
+    model: values.model,
+    threads,
+    compileOptions: { keyBudget },
+  }));
+  const measured: Probe[][] = [];
+  for (let round = 0; round < rounds; round++) {
+    note(`round ${round + 1} of ${rounds}`);
+    measured.push(await probe(options, runs));
   }
-  const [first] = probes;
-  if (!first) throw new BlindbeatError('PLAN', `no budget has a plan\n${unplanned[0].why}`);
+  const { server } = measured[0][0];
   const result: FrontierResult = {
     ...head(describeData(values.model)),
-    threads: first[0].server.threads,
-    kernels: first[0].server.kernels,
+    threads: server.threads,
+    kernels: server.kernels,
     rounds,
     runs,
-    rows: frontierRows(plans, probes),
+    rows: frontierRows(plans, measured),
     unplanned,
   };
   if (values.svg !== undefined)
@@ -116,6 +118,8 @@ function show({ threads, kernels, rounds, runs, rows, unplanned }: FrontierResul
           keys: formatBytes(row.keyBytes),
           'evaluate, warm': formatMs(row.evaluateMs),
           ratio: row.ratio.toFixed(2),
+          'of processor': formatMs(row.evaluateCpuMs),
+          'ratio ': row.cpuRatio.toFixed(2),
           'load keys': formatMs(row.loadKeysMs),
           'make keys': formatMs(row.makeKeysMs),
           'loaded keys': formatBytes(row.loadedKeys),

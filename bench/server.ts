@@ -33,14 +33,14 @@ await runBenchmark(async () => {
   const backend = oneOf('backend', values.backend, BACKENDS);
   const switching = values['key-switching'];
   const keySwitching = switching && oneOf('key-switching', switching, KEY_SWITCHINGS);
-  const measured = await probe({
+  const runs = whole('runs', values.runs);
+  const options = {
     root: ROOT,
     model,
     threads: values.threads === undefined ? undefined : whole('threads', values.threads),
-    runs: whole('runs', values.runs),
     compileOptions: { backend, ...(keySwitching && { keySwitching }) },
-    onPart: note,
-  });
+  };
+  const [measured] = await probe([options], runs, note);
   const result: ServerResult = { ...head(describeData(model)), ...summary(model, backend, measured) };
   await publish(result, values, () => show(result));
 });

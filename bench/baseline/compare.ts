@@ -1,5 +1,6 @@
 import { median } from '../../src/measure/machine.ts';
-import { type Probe, warmMs } from '../probe/probe.ts';
+import type { Probe } from '../probe/probe.ts';
+import { pairedRatio } from '../shared/statistics.ts';
 
 /** The same classification by both releases, one after the other. */
 export interface Pair {
@@ -7,7 +8,10 @@ export interface Pair {
   now: Probe;
 }
 
-/** A figure of both releases: medians of the rounds, and the median of the rounds' ratios. */
+/**
+ * A figure of both releases: medians of all that was measured, and the median of the ratios of what was
+ * measured in turn.
+ */
 export interface Row {
   what: string;
   unit: 'ms' | 'bytes';
@@ -21,22 +25,24 @@ export interface Comparison {
   figures: Row[];
   /** Of the evaluations after the first one. */
   stages: Row[];
-  /** Recordings that both classified, and those of the same class. */
-  recordings: number;
+  /** In how many rounds both named the same class. */
   sameClass: number;
   /** Largest difference of a score. */
   largestDifference: number;
 }
 
-type Figure = [what: string, unit: Row['unit'], of: (probe: Probe) => number];
+/** What a probe measured, once or as often as it evaluated. */
+type Measure = (probe: Probe) => number | number[];
+type Figure = [what: string, unit: Row['unit'], of: Measure];
 
 const FIGURES: Figure[] = [
   ['open the server', 'ms', ({ server }) => server.openMs],
   ['load keys from a file', 'ms', ({ server }) => server.loadKeysMs],
   ['first reply after loading', 'ms', ({ server }) => server.firstMs],
   ['cold: both together', 'ms', ({ server }) => server.loadKeysMs + server.firstMs],
-  ['evaluate, warm', 'ms', warmMs],
-  ['its processor time', 'ms', ({ server }) => median(server.runs.map(({ cpuMs }) => cpuMs))],
+  ['evaluate, warm', 'ms', ({ server }) => server.runs.map(({ ms }) => ms)],
+  ['least of it', 'ms', ({ server }) => Math.min(...server.runs.map(({ ms }) => ms))],
+  ['its processor time', 'ms', ({ server }) => server.runs.map(({ cpuMs }) => cpuMs)],
   ['memory of loaded keys', 'bytes', ({ server }) => server.loadedKeys],
   ['peak memory, server', 'bytes', ({ server }) => server.peakMemory],
   ['evaluation keys', 'bytes', ({ client }) => client.bytes.evaluationKeys],
@@ -53,25 +59,16 @@ export function compare(pairs: Pair[]): Comparison {
   const same = pairs.filter(({ before, now }) => before.client.class === now.client.class);
   return {
     figures: FIGURES.map(([what, unit, of]) => row(what, unit, pairs, of)),
-    stages: sharedStages(pairs[0]).map((name) =>
-      row(name, 'ms', pairs, (probe) => median(stageTimes(probe, name))),
-    ),
-    recordings: pairs.length,
+    stages: sharedStages(pairs[0]).map((name) => row(name, 'ms', pairs, (probe) => stageTimes(probe, name))),
     sameClass: same.length,
     largestDifference: Math.max(...pairs.map(scoreDifference)),
   };
 }
 
-function row(what: string, unit: Row['unit'], pairs: Pair[], of: (probe: Probe) => number): Row {
-  const before = pairs.map((pair) => of(pair.before));
-  const now = pairs.map((pair) => of(pair.now));
-  return {
-    what,
-    unit,
-    before: median(before),
-    now: median(now),
-    ratio: median(now.map((value, round) => value / before[round])),
-  };
+function row(what: string, unit: Row['unit'], pairs: Pair[], of: Measure): Row {
+  const before = pairs.flatMap((pair) => of(pair.before));
+  const now = pairs.flatMap((pair) => of(pair.now));
+  return { what, unit, before: median(before), now: median(now), ratio: pairedRatio(now, before) };
 }
 
 /** The stages that both have, in order. */

@@ -12,7 +12,7 @@ const MODEL = ['--model', 'deepcardio-deg2'];
 
 /** In the order in which they run: first what is compared. */
 export const PARTS: readonly Part[] = [
-  part('baseline', 'baseline', '--rounds 5', '--rounds 1 --runs 3'),
+  part('baseline', 'baseline', '--rounds 4', '--rounds 1 --runs 3'),
   part('throughput', 'throughput', '--seconds 20 --rounds 3', '--seconds 4'),
   part('server-fast', 'server', '--runs 11', '--runs 3'),
   part('server-one-thread', 'server', '--threads 1 --runs 7', '--threads 1 --runs 3'),

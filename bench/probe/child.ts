@@ -5,29 +5,35 @@
  *
  *   node bench/probe/child.ts server|client FOLDER
  *
- * Both do half of their work, answer, wait for a message, do the other half and answer.
+ * Both answer after each part of their work, and wait until they are told to go on; the server evaluates as
+ * often as it is told to.
  */
 import { once } from 'node:events';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type * as Browser from '../../src/index.ts';
+import { median } from '../../src/measure/machine.ts';
 import type * as Node from '../../src/node.ts';
 import { between, mark, peakMemory } from '../shared/child.ts';
 import { kernelsOf } from '../shared/kernels.ts';
 import type {
-  ClientAnswer,
+  ClientEnded,
   ClientKeys,
   Instructions,
-  ServerAnswer,
+  Order,
+  ServerEnded,
+  ServerLoaded,
   ServerOpened,
   ServerRun,
 } from './probe.ts';
 
+const REPEATS = 7;
+
 const [role, folder] = process.argv.slice(2);
 const path = (name: string) => join(folder, name);
 const read = async (name: string) => new Uint8Array(await readFile(path(name)));
-const { root, model, threads, runs, compileOptions, recording }: Instructions = JSON.parse(
+const { root, model, threads, compileOptions, recording }: Instructions = JSON.parse(
   await readFile(path('instructions.json'), 'utf8'),
 );
 const library: typeof Browser & typeof Node = {
@@ -45,7 +51,7 @@ async function server(): Promise<void> {
   using opened = await Server.open(compile(await loadModel(model), compileOptions), { threads });
   const openMs = between(start, mark()).ms;
   await writeFile(path('manifest.json'), JSON.stringify(opened.manifest));
-  await answer({
+  await ask({
     openMs,
     threads: opened.threads,
     kernels: kernelsOf(opened),
@@ -60,14 +66,9 @@ async function server(): Promise<void> {
   const loadedKeys = opened.memoryInUse - before;
   const first = run();
   await writeFile(path('reply.bin'), first.reply);
-  const all = Array.from({ length: runs }, () => run().figures);
-  await answer({
-    loadKeysMs,
-    loadedKeys,
-    firstMs: first.figures.ms,
-    runs: all,
-    peakMemory: await peakMemory(),
-  } satisfies ServerAnswer);
+  let next = await ask({ loadKeysMs, loadedKeys, firstMs: first.figures.ms } satisfies ServerLoaded);
+  while (next === 'run') next = await ask(run().figures satisfies ServerRun);
+  await answer({ peakMemory: await peakMemory() } satisfies ServerEnded);
 
   function run() {
     const stages: ServerRun['stages'] = [];
@@ -92,15 +93,13 @@ async function client(): Promise<void> {
   const ready = mark();
   await writeFile(path('evaluation.keys'), opened.evaluationKeys(secret));
   const made = mark();
-  opened.encrypt(secret, samples); // makes what the next ones find
-  const again = mark();
-  const request = opened.encrypt(secret, samples);
-  const encrypted = mark();
+  const request = opened.encrypt(secret, samples); // makes what the next ones find
+  const encryptMs = repeated(() => opened.encrypt(secret, samples));
   await writeFile(path('request.bin'), request);
-  await answer({
+  await ask({
     readyMs: between(start, ready).ms,
     keygenMs: between(ready, made).ms,
-    encryptMs: between(again, encrypted).ms,
+    encryptMs,
     bytes: { evaluationKeys: (await stat(path('evaluation.keys'))).size, request: request.length },
     peakMemory: await peakMemory(),
   } satisfies ClientKeys);
@@ -108,16 +107,29 @@ async function client(): Promise<void> {
   const reply = await read('reply.bin');
   const digest = requestDigest(request);
   const { scores } = opened.decrypt(secret, reply, digest);
-  const second = mark();
-  opened.decrypt(secret, reply, digest);
-  const decryptMs = between(second, mark()).ms;
+  const decryptMs = repeated(() => opened.decrypt(secret, reply, digest));
   const { name } = classify(scores, await loadModel(model));
-  await answer({ decryptMs, class: name, scores: Array.from(scores) } satisfies ClientAnswer);
+  await answer({ decryptMs, class: name, scores: Array.from(scores) } satisfies ClientEnded);
 }
 
-/** Answers; after the first answer it waits until it is told to go on. */
-async function answer(message: ServerOpened | ServerAnswer | ClientKeys | ClientAnswer): Promise<void> {
-  const goOn = once(process, 'message');
-  await new Promise((resolve) => process.send!(message, resolve));
-  if ('openMs' in message || 'keygenMs' in message) await goOn;
+/** Median milliseconds of what takes few. */
+function repeated(operation: () => unknown): number {
+  return median(
+    Array.from({ length: REPEATS }, () => {
+      const start = mark();
+      operation();
+      return between(start, mark()).ms;
+    }),
+  );
+}
+
+/** Answers, and waits for what is to be done next. */
+async function ask(figures: object): Promise<Order> {
+  const order = once(process, 'message');
+  await answer(figures);
+  return (await order)[0];
+}
+
+function answer(figures: object): Promise<unknown> {
+  return new Promise((resolve) => process.send!(figures, resolve));
 }

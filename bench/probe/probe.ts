@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import type { CompileOptions } from '../../src/ckks/planner/compile.ts';
 import type { Rhythm } from '../../src/ecg/rhythm.ts';
 import { synthesise } from '../../src/ecg/synth.ts';
-import { median } from '../../src/measure/machine.ts';
 import { Child, type Duration } from '../shared/child.ts';
 import { SEED } from '../shared/run.ts';
+import { turns } from '../shared/statistics.ts';
 
 const CHILD = join(import.meta.dirname, 'child.ts');
 const SECONDS = 30;
@@ -20,24 +20,18 @@ export interface ProbeOptions {
   model: string;
   /** Default: the release's. */
   threads?: number;
-  /** Evaluations after the first one. */
-  runs: number;
   compileOptions?: CompileOptions;
   rhythm?: Rhythm;
-  /** Called when the next part begins. */
-  onPart?: (part: string) => void;
 }
 
 /** What a role's process is told. */
-export interface Instructions extends Pick<ProbeOptions, 'root' | 'model' | 'threads' | 'runs'> {
+export interface Instructions extends Pick<ProbeOptions, 'root' | 'model' | 'threads'> {
   compileOptions: CompileOptions;
   recording: { mv: number[]; rate: number };
 }
 
-/** One evaluation, in all and by stage. */
-export interface ServerRun extends Duration {
-  stages: { name: string; ms: number }[];
-}
+/** What a waiting process is told: to evaluate once more, or to do the next part of its work. */
+export type Order = 'run' | 'next';
 
 /** What the server answers when it waits for keys. Opening is: load, compile, encode the weights. */
 export interface ServerOpened {
@@ -48,14 +42,21 @@ export interface ServerOpened {
   keySwitching: string;
 }
 
-export interface ServerAnswer {
+export interface ServerLoaded {
   /** From the file: read and loaded. */
   loadKeysMs: number;
   /** Bytes of the backend's memory that the loaded keys take; 0 where it does not tell. */
   loadedKeys: number;
-  /** The first evaluation of the process, and those after it. */
+  /** The first evaluation of the process. */
   firstMs: number;
-  runs: ServerRun[];
+}
+
+/** One evaluation after the first, in all and by stage. */
+export interface ServerRun extends Duration {
+  stages: { name: string; ms: number }[];
+}
+
+export interface ServerEnded {
   peakMemory: number;
 }
 
@@ -64,14 +65,14 @@ export interface ClientKeys {
   readyMs: number;
   /** Evaluation keys made and written to a file. */
   keygenMs: number;
-  /** Of the second, which finds everything made; so is that of decryption. */
+  /** Of those after the first, which find everything made; so is that of decryption. */
   encryptMs: number;
   bytes: { evaluationKeys: number; request: number };
   /** Of making keys and encrypting. */
   peakMemory: number;
 }
 
-export interface ClientAnswer {
+export interface ClientEnded {
   decryptMs: number;
   class: string;
   scores: number[];
@@ -79,8 +80,8 @@ export interface ClientAnswer {
 
 /** One classification from start to end, in two processes. */
 export interface Probe {
-  server: ServerOpened & ServerAnswer;
-  client: ClientKeys & ClientAnswer;
+  server: ServerOpened & ServerLoaded & ServerEnded & { runs: ServerRun[] };
+  client: ClientKeys & ClientEnded;
 }
 
 /** The recording that all benchmarks classify. */
@@ -94,35 +95,96 @@ export function describeData(model: string, rhythms: Rhythm[] = ['normal']): str
 }
 
 /**
- * Measures one classification of a release, the server and the client in processes of their own. One of them
- * works at a time.
+ * Measures one classification of each release or plan, the server and the client in processes of their own.
+ * One process works at a time: all servers are opened, then all clients make keys, and so on, so that the same
+ * work of all is done within seconds. Evaluations are done in turns.
+ *
+ * @param runs evaluations of each server after the first one
+ * @param onPart called when the next part begins
  */
-export async function probe(options: ProbeOptions): Promise<Probe> {
-  const { root, model, threads, runs, compileOptions = {}, rhythm, onPart = () => {} } = options;
-  const folder = await mkdtemp(join(tmpdir(), 'blindbeat-bench-'));
-  try {
-    const { leads, rate } = benchRecording(rhythm);
-    const recording = { mv: Array.from(leads[0].mv), rate };
-    const instructions: Instructions = { root, model, threads, runs, compileOptions, recording };
-    await writeFile(join(folder, 'instructions.json'), JSON.stringify(instructions));
-    onPart('opening the server');
-    using server = new Child(CHILD, ['server', folder], 'the server');
-    const opened = await server.answer<ServerOpened>();
-    onPart('making keys');
-    using client = new Child(CHILD, ['client', folder], 'the client');
-    const made = await client.answer<ClientKeys>();
-    onPart('loading keys and evaluating');
-    server.send({});
-    const evaluated = await server.answer<ServerAnswer>();
-    client.send({});
-    const decrypted = await client.answer<ClientAnswer>();
-    return { server: { ...opened, ...evaluated }, client: { ...made, ...decrypted } };
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+export async function probe<const T extends readonly ProbeOptions[]>(
+  all: T,
+  runs: number,
+  onPart: (part: string) => void = () => {},
+): Promise<{ [K in keyof T]: Probe }> {
+  await using held = new AsyncDisposableStack();
+  const running: Running[] = [];
+  const each = async <U>(part: string, work: (of: Running) => Promise<U>): Promise<U[]> => {
+    onPart(part);
+    const results: U[] = [];
+    for (const of of running) results.push(await work(of));
+    return results;
+  };
+  for (const options of all) running.push(held.use(await Running.prepare(options)));
+  const opened = await each('opening the server', (of) => of.open());
+  const made = await each('making keys', (of) => of.makeKeys());
+  const loaded = await each('loading keys', (of) => of.load());
+  onPart('evaluating');
+  const evaluated: ServerRun[][] = running.map(() => []);
+  for (const { thing: k } of turns([...running.keys()], runs)) evaluated[k].push(await running[k].run());
+  const ended = await each('decrypting', (of) => of.end());
+  const probes = ended.map(
+    ({ server, client }, k): Probe => ({
+      server: { ...opened[k], ...loaded[k], runs: evaluated[k], ...server },
+      client: { ...made[k], ...client },
+    }),
+  );
+  return probes as { [K in keyof T]: Probe };
 }
 
-/** Median milliseconds of the evaluations after the first one. */
-export function warmMs({ server }: Probe): number {
-  return median(server.runs.map(({ ms }) => ms));
+/** The two processes of a probe, and their files. */
+class Running implements AsyncDisposable {
+  readonly #folder: string;
+  #server?: Child;
+  #client?: Child;
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  static async prepare({
+    root,
+    model,
+    threads,
+    compileOptions = {},
+    rhythm,
+  }: ProbeOptions): Promise<Running> {
+    const folder = await mkdtemp(join(tmpdir(), 'blindbeat-bench-'));
+    const { leads, rate } = benchRecording(rhythm);
+    const recording = { mv: Array.from(leads[0].mv), rate };
+    const instructions: Instructions = { root, model, threads, compileOptions, recording };
+    await writeFile(join(folder, 'instructions.json'), JSON.stringify(instructions));
+    return new Running(folder);
+  }
+
+  open(): Promise<ServerOpened> {
+    this.#server = new Child(CHILD, ['server', this.#folder], 'the server');
+    return this.#server.answer();
+  }
+
+  makeKeys(): Promise<ClientKeys> {
+    this.#client = new Child(CHILD, ['client', this.#folder], 'the client');
+    return this.#client.answer();
+  }
+
+  load(): Promise<ServerLoaded> {
+    return this.#server!.ask('next' satisfies Order);
+  }
+
+  run(): Promise<ServerRun> {
+    return this.#server!.ask('run' satisfies Order);
+  }
+
+  async end(): Promise<{ server: ServerEnded; client: ClientEnded }> {
+    return {
+      server: await this.#server!.ask('next' satisfies Order),
+      client: await this.#client!.ask('next' satisfies Order),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server?.[Symbol.dispose]();
+    this.#client?.[Symbol.dispose]();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
 }

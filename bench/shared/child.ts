@@ -25,8 +25,10 @@ export class Child implements Disposable {
     );
   }
 
-  send(message: object): void {
+  /** Sends a message. @returns the answer to it */
+  ask<T>(message: string): Promise<T> {
     this.#process.send(message);
+    return this.answer();
   }
 
   /** The next answer. */

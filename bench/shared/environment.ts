@@ -6,12 +6,19 @@ import { machine } from '../../src/measure/machine.ts';
 /** The repository. */
 export const ROOT = resolve(import.meta.dirname, '../..');
 
+const before = load();
+
 /**
- * What a benchmark was measured on: machine and versions, how busy the machine was in the last minute
- * (processes that run or wait, on Windows 0), and which code it was.
+ * What a benchmark was measured on: machine and versions, how busy the machine was in the minute before the
+ * benchmark and in its last one, and which code it was.
  */
 export function environment() {
-  return { ...machine(), load: Number(loadavg()[0].toFixed(2)), commit: commit() };
+  return { ...machine(), load: { before, after: load() }, commit: commit() };
+}
+
+/** Processes that ran or waited in the last minute; on Windows 0. */
+function load(): number {
+  return Number(loadavg()[0].toFixed(2));
 }
 
 /**

@@ -68,7 +68,9 @@ export async function publish(
   const { machine, command, data, seed } = result;
   const { cpu, cores, memoryGiB, date, load, commit = 'unknown', blindbeat, node, nodeSeal } = machine;
   console.log(`\n${command}`);
-  console.log(`${cpu}, ${cores} cores, ${memoryGiB} GiB, load ${load}; ${date}`);
+  console.log(
+    `${cpu}, ${cores} cores, ${memoryGiB} GiB, load ${load.before} before, ${load.after} after; ${date}`,
+  );
   console.log(`blindbeat ${blindbeat} (commit ${commit}), Node ${node}, node-seal ${nodeSeal}`);
   console.log(`${data}; seed ${seed}`);
   show();

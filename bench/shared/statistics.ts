@@ -17,6 +17,11 @@ export function percentile(values: number[], share: number): number {
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
 }
 
+/** The median of the ratios of values that were measured at about the same time, pair by pair. */
+export function pairedRatio(values: number[], others: number[]): number {
+  return median(values.map((value, k) => value / others[k]));
+}
+
 /**
  * The order in which things are measured in turns, and back in every second round (A B, B A, A B, ...), so
  * that a machine that grows slower or faster favours none of them.

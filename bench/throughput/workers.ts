@@ -34,8 +34,7 @@ export class Workers implements Disposable {
     this.replies = first.map(({ reply }) => reply);
     this.kernels = first[0].kernels;
     this.all = children.map((child, k) => async () => {
-      child.send({});
-      this.#peaks[k] = (await child.answer<WorkerAnswer>()).peakMemory;
+      this.#peaks[k] = (await child.ask<WorkerAnswer>('evaluate')).peakMemory;
     });
   }
 

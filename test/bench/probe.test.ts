@@ -10,7 +10,13 @@ const folder = temporaryFolder();
 test('when a release is probed then every figure of both roles is there', async () => {
   const model = await saveSmallModel(join(folder, 'small'), { channels: [4] });
   const root = join(import.meta.dirname, '../..');
-  const { server, client } = await probe({ root, model, threads: 1, runs: 2 });
+  const [{ server, client }, other] = await probe(
+    [
+      { root, model, threads: 1 },
+      { root, model, threads: 1, rhythm: 'af' },
+    ],
+    2,
+  );
   for (const figure of [
     server.openMs,
     server.loadKeysMs,
@@ -34,6 +40,7 @@ test('when a release is probed then every figure of both roles is there', async 
   expect(client.bytes.evaluationKeys).toBeGreaterThan(client.bytes.request);
   expect(['N', 'A', 'O', '~']).toContain(client.class);
   expect(client.scores).toHaveLength(4);
+  expect(other.client.scores).not.toEqual(client.scores);
 });
 
 /** A process that runs `code`. */
@@ -53,6 +60,5 @@ test('when answers come before they are asked for then they wait in their order'
   using child = await childThat(
     "process.send(1); process.on('message', (m) => { process.send(2); process.send(m); })",
   );
-  child.send({ third: 3 });
-  expect([await child.answer(), await child.answer(), await child.answer()]).toEqual([1, 2, { third: 3 }]);
+  expect([await child.ask('three'), await child.answer(), await child.answer()]).toEqual([1, 2, 'three']);
 });

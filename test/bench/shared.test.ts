@@ -74,12 +74,14 @@ test('when plans are compared then with that of the most keys, round by round', 
     { budgets: [56e6, 64e6], keyBytes: 55e6, planHash: 'b' },
   ];
   const rows = frontierRows(plans, [
-    [fakeProbe([300]), fakeProbe([900]), fakeProbe([150])],
-    [fakeProbe([200]), fakeProbe([600]), fakeProbe([200])],
+    [fakeProbe([300]), fakeProbe([200])],
+    [fakeProbe([900]), fakeProbe([600])],
+    [fakeProbe([150]), fakeProbe([200])],
   ]);
+  const same = { loadKeysMs: 400, makeKeysMs: 1800, loadedKeys: 150e6 };
   expect(rows).toEqual([
-    { ...plans[0], evaluateMs: 300, ratio: 1.5, loadKeysMs: 400, makeKeysMs: 1800, loadedKeys: 150e6 },
-    { ...plans[1], evaluateMs: 200, ratio: 1, loadKeysMs: 400, makeKeysMs: 1800, loadedKeys: 150e6 },
+    { ...plans[0], evaluateMs: 300, ratio: 1.5, evaluateCpuMs: 600, cpuRatio: 1.5, ...same },
+    { ...plans[1], evaluateMs: 200, ratio: 1, evaluateCpuMs: 400, cpuRatio: 1, ...same },
   ]);
 });
 
