@@ -4,8 +4,8 @@
  *   npm run bench -- [--quick] [--only baseline,throughput,...] [--write]
  *
  * baseline: the release before, in turns; throughput: workers x threads; server-fast and server-one-thread;
- * client; backends: node-seal; frontier: bytes of keys against time. `--quick` takes a few minutes and says
- * less; `--write` puts the results into bench/results. A benchmark that fails is told at the end, and the
+ * client; backends: node-seal; frontier: bytes of keys against time. `--quick` measures little, in
+ * minutes; `--write` puts the results into bench/results. A benchmark that fails is told at the end, and the
  * exit code is 1.
  */
 import { spawnSync } from 'node:child_process';
@@ -15,8 +15,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { PARTS, type Part } from './main/parts.ts';
 import { type Results, summaryRows } from './main/summary.ts';
-import { ROOT } from './shared/environment.ts';
-import { note, oneOf, runBenchmark } from './shared/run.ts';
+import { environment, ROOT } from './shared/environment.ts';
+import { machineLines, note, oneOf, runBenchmark } from './shared/run.ts';
 
 const RESULTS = join(ROOT, 'bench/results');
 
@@ -44,6 +44,7 @@ await runBenchmark(async () => {
   }
   const rows = summaryRows(results as Results);
   console.log('\nside by side; each ratio is of one run');
+  for (const line of machineLines(environment())) console.log(line);
   console.table(Object.fromEntries(rows.map(({ figure, ...row }) => [figure, row])));
   const failed = parts.filter(({ name }) => !(name in results));
   if (failed.length === 0) return;

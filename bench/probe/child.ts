@@ -62,11 +62,16 @@ async function server(): Promise<void> {
   const before = opened.memoryInUse;
   const cold = mark();
   using keys = opened.loadKeys(await read('evaluation.keys'));
-  const loadKeysMs = between(cold, mark()).ms;
+  const loading = between(cold, mark());
   const loadedKeys = opened.memoryInUse - before;
   const first = run();
   await writeFile(path('reply.bin'), first.reply);
-  let next = await ask({ loadKeysMs, loadedKeys, firstMs: first.figures.ms } satisfies ServerLoaded);
+  let next = await ask({
+    loadKeysMs: loading.ms,
+    loadKeysCpuMs: loading.cpuMs,
+    loadedKeys,
+    firstMs: first.figures.ms,
+  } satisfies ServerLoaded);
   while (next === 'run') next = await ask(run().figures satisfies ServerRun);
   await answer({ peakMemory: await peakMemory() } satisfies ServerEnded);
 

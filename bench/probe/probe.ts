@@ -45,6 +45,8 @@ export interface ServerOpened {
 export interface ServerLoaded {
   /** From the file: read and loaded. */
   loadKeysMs: number;
+  /** The same of the processor, all threads together. */
+  loadKeysCpuMs: number;
   /** Bytes of the backend's memory that the loaded keys take; 0 where it does not tell. */
   loadedKeys: number;
   /** The first evaluation of the process. */

@@ -66,14 +66,17 @@ export async function publish(
     return;
   }
   const { machine, command, data, seed } = result;
-  const { cpu, cores, memoryGiB, date, load, commit = 'unknown', blindbeat, node, nodeSeal } = machine;
-  console.log(`\n${command}`);
-  console.log(
-    `${cpu}, ${cores} cores, ${memoryGiB} GiB, load ${load.before} before, ${load.after} after; ${date}`,
-  );
-  console.log(`blindbeat ${blindbeat} (commit ${commit}), Node ${node}, node-seal ${nodeSeal}`);
-  console.log(`${data}; seed ${seed}`);
+  for (const line of ['', command, ...machineLines(machine), `${data}; seed ${seed}`]) console.log(line);
   show();
+}
+
+/** Machine, load and versions in words. */
+export function machineLines(machine: Head['machine']): string[] {
+  const { cpu, cores, memoryGiB, date, load, commit = 'unknown', blindbeat, node, nodeSeal } = machine;
+  return [
+    `${cpu}, ${cores} cores, ${memoryGiB} GiB, load ${load.before} before, ${load.after} after; ${date}`,
+    `blindbeat ${blindbeat} (commit ${commit}), Node ${node}, node-seal ${nodeSeal}`,
+  ];
 }
 
 /**

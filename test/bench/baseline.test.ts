@@ -24,7 +24,7 @@ describe('compare', () => {
       now: 600,
       ratio: 0.5,
     });
-    expect(row('its processor time')).toMatchObject({ before: 2000, now: 1200, ratio: 0.5 });
+    expect(row('processor time of one')).toMatchObject({ before: 2000, now: 1200, ratio: 0.5 });
     expect(row('cold: both together')).toMatchObject({ before: 1200, now: 1200, ratio: 1 });
     expect(stages.map(({ what, now }) => [what, now])).toEqual([
       ['block 1', 450],

@@ -13,6 +13,7 @@ export function fakeProbe(
       kernels: 'wasm',
       keySwitching: 'hybrid',
       loadKeysMs: 400,
+      loadKeysCpuMs: 500,
       loadedKeys: 150e6,
       firstMs: 800,
       runs: runs.map((ms) => ({
