@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { PARTS, type Part } from './main/parts.ts';
-import { type Results, summaryRows } from './main/summary.ts';
+import { type Results, type SummaryRow, summaryRows } from './main/summary.ts';
 import { environment, ROOT } from './shared/environment.ts';
 import { machineLines, note, oneOf, runBenchmark } from './shared/run.ts';
 
@@ -42,15 +42,19 @@ await runBenchmark(async () => {
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-  const rows = summaryRows(results as Results);
-  console.log('\nside by side; each ratio is of one run');
-  for (const line of machineLines(environment())) console.log(line);
-  console.table(Object.fromEntries(rows.map(({ figure, ...row }) => [figure, row])));
+  showSummary(summaryRows(results as Results));
   const failed = parts.filter(({ name }) => !(name in results));
   if (failed.length === 0) return;
   console.error(`failed, see above: ${failed.map(({ name }) => name).join(', ')}`);
   process.exitCode = 1;
 });
+
+function showSummary(rows: SummaryRow[]): void {
+  if (rows.length === 0) return;
+  console.log('\nside by side; each ratio is of one run');
+  for (const line of machineLines(environment())) console.log(line);
+  console.table(Object.fromEntries(rows.map(({ figure, ...row }) => [figure, row])));
+}
 
 /** @throws BlindbeatError USAGE for a benchmark that there is not */
 function partsOf(only: string | undefined): readonly Part[] {
