@@ -65,6 +65,7 @@ function summary(model: string, backend: string, { server, client }: Probe) {
 
 function show(result: ServerResult): void {
   const { backend, kernels, keySwitching, threads, runs, stages, ms, cpuMs, bytes } = result;
+  const held = bytes.loadedKeys === 0 ? 'untold' : formatBytes(bytes.loadedKeys);
   const times = ({ median, min }: Summary) => ({ median: formatMs(median), least: formatMs(min) });
   console.log(
     `backend ${backend}, kernels ${kernels}, ${keySwitching} keys, threads: ${threads}, runs: ${runs}`,
@@ -76,7 +77,7 @@ function show(result: ServerResult): void {
   });
   console.log(
     `open ${formatMs(result.openMs)}; load keys from a file ${formatMs(result.loadKeysMs)}, then the first reply ` +
-      `${formatMs(result.firstMs)}; loaded keys ${formatBytes(bytes.loadedKeys)}, peak memory ` +
+      `${formatMs(result.firstMs)}; loaded keys ${held}, peak memory ` +
       `${formatBytes(result.peakMemory)}; client: evaluation keys ${formatMs(result.keygenMs)}, ` +
       formatBytes(bytes.evaluationKeys),
   );
