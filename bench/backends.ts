@@ -22,7 +22,6 @@ import { type Ciphertext, type ClientModule, loadSeal } from '../src/ckks/seal/s
 import { median } from '../src/measure/machine.ts';
 import { loadModel } from '../src/model/files.ts';
 import { randomModel } from '../test/helpers/random-model.ts';
-import { kernelsOf } from './shared/kernels.ts';
 import { type Head, head, note, OUTPUT_OPTIONS, publish, SEED, whole } from './shared/run.ts';
 
 const REPEATS = 7;
@@ -306,7 +305,7 @@ function network() {
 const result: BackendsResult = {
   ...head(`${model.name}; an encryption of zero`),
   model: model.name,
-  kernels: kernelsOf(fastEngine),
+  kernels: fastEngine.threads.set.kind,
   threads: fastEngine.threads.count,
   n,
   opening,

@@ -3,12 +3,13 @@
  * the evaluations after the first, and peak memory.
  *
  *   node bench/server.ts [--model NAME|DIR] [--backend fast|seal] [--key-switching hybrid|per-prime]
- *     [--threads all] [--runs 3] [--json] [--out FILE]
+ *     [--threads all] [--kernels avx512|avx2|wasm] [--runs 3] [--json] [--out FILE]
  *
  * The first evaluation, whose code is not warm yet, is no run.
  */
 import { parseArgs } from 'node:util';
 import { BACKENDS } from '../src/ckks/evaluator/backend.ts';
+import { KERNEL_KINDS } from '../src/ckks/evaluator/executor.ts';
 import { KEY_SWITCHINGS } from '../src/ckks/keyswitch/gadget.ts';
 import { formatBytes, formatMs } from '../src/measure/format.ts';
 import { describeData, type Probe, probe } from './probe/probe.ts';
@@ -25,6 +26,7 @@ await runBenchmark(async () => {
       backend: { type: 'string', default: 'fast' },
       'key-switching': { type: 'string' },
       threads: { type: 'string' },
+      kernels: { type: 'string' },
       runs: { type: 'string', default: '3' },
       ...OUTPUT_OPTIONS,
     },
@@ -38,6 +40,7 @@ await runBenchmark(async () => {
     root: ROOT,
     model,
     threads: values.threads === undefined ? undefined : whole('threads', values.threads),
+    kernels: values.kernels === undefined ? undefined : oneOf('kernels', values.kernels, KERNEL_KINDS),
     compileOptions: { backend, ...(keySwitching && { keySwitching }) },
   };
   const [measured] = await probe([options], runs, note);

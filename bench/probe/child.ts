@@ -16,7 +16,6 @@ import type * as Browser from '../../src/index.ts';
 import { median } from '../../src/measure/machine.ts';
 import type * as Node from '../../src/node.ts';
 import { between, mark, peakMemory } from '../shared/child.ts';
-import { kernelsOf } from '../shared/kernels.ts';
 import type {
   ClientEnded,
   ClientKeys,
@@ -33,7 +32,7 @@ const REPEATS = 7;
 const [role, folder] = process.argv.slice(2);
 const path = (name: string) => join(folder, name);
 const read = async (name: string) => new Uint8Array(await readFile(path(name)));
-const { root, model, threads, compileOptions, recording }: Instructions = JSON.parse(
+const { root, model, threads, kernels, compileOptions, recording }: Instructions = JSON.parse(
   await readFile(path('instructions.json'), 'utf8'),
 );
 const library: typeof Browser & typeof Node = {
@@ -48,13 +47,13 @@ process.disconnect();
 async function server(): Promise<void> {
   const { compile, loadModel, Server } = library;
   const start = mark();
-  using opened = await Server.open(compile(await loadModel(model), compileOptions), { threads });
+  using opened = await Server.open(compile(await loadModel(model), compileOptions), { threads, kernels });
   const openMs = between(start, mark()).ms;
   await writeFile(path('manifest.json'), JSON.stringify(opened.manifest));
   await ask({
     openMs,
     threads: opened.threads,
-    kernels: kernelsOf(opened),
+    kernels: 'kernels' in opened ? opened.kernels : 'wasm', // a release that does not tell has no others
     keySwitching: opened.manifest.keys.switching,
   } satisfies ServerOpened);
 

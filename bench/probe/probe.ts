@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { KernelKind } from '../../src/ckks/evaluator/executor.ts';
 import type { CompileOptions } from '../../src/ckks/planner/compile.ts';
 import type { Rhythm } from '../../src/ecg/rhythm.ts';
 import { synthesise } from '../../src/ecg/synth.ts';
@@ -20,12 +21,14 @@ export interface ProbeOptions {
   model: string;
   /** Default: the release's. */
   threads?: number;
+  /** A release that has no choice pays no heed. */
+  kernels?: KernelKind;
   compileOptions?: CompileOptions;
   rhythm?: Rhythm;
 }
 
 /** What a role's process is told. */
-export interface Instructions extends Pick<ProbeOptions, 'root' | 'model' | 'threads'> {
+export interface Instructions extends Pick<ProbeOptions, 'root' | 'model' | 'threads' | 'kernels'> {
   compileOptions: CompileOptions;
   recording: { mv: number[]; rate: number };
 }
@@ -148,13 +151,14 @@ class Running implements AsyncDisposable {
     root,
     model,
     threads,
+    kernels,
     compileOptions = {},
     rhythm,
   }: ProbeOptions): Promise<Running> {
     const folder = await mkdtemp(join(tmpdir(), 'blindbeat-bench-'));
     const { leads, rate } = benchRecording(rhythm);
     const recording = { mv: Array.from(leads[0].mv), rate };
-    const instructions: Instructions = { root, model, threads, compileOptions, recording };
+    const instructions: Instructions = { root, model, threads, kernels, compileOptions, recording };
     await writeFile(join(folder, 'instructions.json'), JSON.stringify(instructions));
     return new Running(folder);
   }

@@ -10,7 +10,6 @@ import { compile } from '../../src/ckks/planner/compile.ts';
 import { Server } from '../../src/ckks/server.ts';
 import { loadModel } from '../../src/model/files.ts';
 import { peakMemory } from '../shared/child.ts';
-import { kernelsOf } from '../shared/kernels.ts';
 
 /** Evaluations until the code is warm. */
 const WARM_UP = 2;
@@ -27,7 +26,7 @@ export interface WorkerAnswer {
 const [model, threads, folder] = process.argv.slice(2);
 const read = async (name: string) => new Uint8Array(await readFile(join(folder, name)));
 const server = await Server.open(compile(await loadModel(model)), { threads: Number(threads) });
-const kernels = kernelsOf(server);
+const { kernels } = server;
 const request = await read('request.bin');
 const keys = server.loadKeys(await read('evaluation.keys'));
 for (let i = 1; i < WARM_UP; i++) server.evaluate(request, keys);

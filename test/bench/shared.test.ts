@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { frontierRows } from '../../bench/frontier/rows.ts';
 import { summaryRows } from '../../bench/main/summary.ts';
-import { kernelsOf } from '../../bench/shared/kernels.ts';
 import { commandLine, oneOf, whole } from '../../bench/shared/run.ts';
 import { percentile, summarise, turns } from '../../bench/shared/statistics.ts';
 import { fakeProbe } from './probes.ts';
@@ -60,12 +59,6 @@ describe('options', () => {
       '--backend: expected fast, seal, got "gpu"',
     );
   });
-});
-
-test('when a server tells its kernels then they are named, and else they are those of WebAssembly', () => {
-  expect(kernelsOf({ kernels: 'avx2' })).toBe('avx2');
-  expect(kernelsOf({})).toBe('wasm');
-  expect(kernelsOf({ kernels: {} })).toBe('wasm');
 });
 
 test('when plans are compared then with that of the most keys, round by round', () => {
