@@ -1,6 +1,6 @@
 import { type CompileOptions, compile } from '../ckks/planner/compile.ts';
 import type { Plan } from '../ckks/planner/plan.ts';
-import { type EvaluationKeys, Server, type ServerOptions } from '../ckks/server.ts';
+import { type EvaluationKeys, type KeyUpload, Server, type ServerOptions } from '../ckks/server.ts';
 import { BlindbeatError, type ErrorCode } from '../errors.ts';
 import { peakMemory } from '../measure/machine.ts';
 import { type StageTime, stageClock } from '../measure/stages.ts';
@@ -16,7 +16,7 @@ export type OpenOptions = CompileOptions & ServerOptions;
 export type ToServer =
   /** The first message. `model` is a name or a folder. */
   | { type: 'open'; model: string; options: OpenOptions }
-  /** A piece of the evaluation keys file; with `last` the keys are loaded. */
+  /** A piece of the evaluation keys file; `last` ends it, and is answered. */
   | { type: 'keys'; piece: Uint8Array; last: boolean }
   | { type: 'infer'; request: Uint8Array };
 
@@ -33,8 +33,9 @@ export type FromServer =
 let opening = false;
 let server: Server | undefined;
 let keys: EvaluationKeys | undefined;
-let file: Uint8Array | null = null;
-let received = 0;
+let upload: KeyUpload | undefined;
+/** Why what is uploaded will not do. */
+let refusal: unknown;
 
 async function answer(message: ToServer): Promise<FromServer | null> {
   switch (message.type) {
@@ -64,22 +65,25 @@ function outOfTurn(why: string): BlindbeatError {
 }
 
 /**
- * Puts the pieces of the evaluation keys together as they arrive; the size is known, so no more is held. Keys
- * that were loaded before give way.
+ * Loads evaluation keys piece by piece as they arrive. Keys that were loaded before give way. The client hears
+ * of a refusal when it asks for the keys: until then it waits for no answer.
  */
 function takeKeys(server: Server, piece: Uint8Array, last: boolean): FromServer | null {
-  file ??= new Uint8Array(server.plan.bytes.evaluationKeys);
-  const most = file.length;
-  const whole = received + piece.length <= most;
-  if (whole) file.set(piece, received);
-  received += piece.length;
+  if (!upload) {
+    keys?.[Symbol.dispose]();
+    keys = refusal = undefined;
+    upload = server.receiveKeys({ onKey: (done) => send({ type: 'progress', done }) });
+  }
+  try {
+    if (refusal === undefined) upload.write(piece);
+  } catch (error) {
+    refusal = error;
+  }
   if (!last) return null;
-  const bytes = file.subarray(0, received);
-  [file, received] = [null, 0];
-  if (!whole) throw new BlindbeatError('FORMAT', `expected evaluation keys of ${most} bytes, got more`);
-  keys?.[Symbol.dispose]();
-  keys = undefined;
-  keys = server.loadKeys(bytes, (done) => send({ type: 'progress', done }));
+  const ended = upload;
+  upload = undefined;
+  if (refusal !== undefined) throw refusal;
+  keys = ended.finish();
   return { type: 'loaded' };
 }
 
