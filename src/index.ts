@@ -49,3 +49,4 @@ export { type Classification, classify, softmax } from './model/classify.ts';
 export { parseModel, serialiseModel } from './model/format.ts';
 export { forward } from './model/forward.ts';
 export type { Block, Dense, Model, Polynomial, Provenance } from './model/model.ts';
+export { KeyCache, type KeyLease } from './service/key-cache.ts';
