@@ -62,8 +62,8 @@ export interface ServerOptions {
    */
   threads?: number;
   /**
-   * The most bytes that loaded evaluation keys of all clients may take. Default: what WebAssembly's 4 GiB leave
-   * of the plan's weights and ciphertexts.
+   * The most bytes that loaded evaluation keys of all clients may take. Default, and no more in any case: what
+   * WebAssembly's 4 GiB leave beside the plan's weights and ciphertexts.
    */
   keyMemory?: number;
 }
@@ -87,9 +87,25 @@ function requireMemory({ estimate, backend }: Plan) {
 }
 
 /**
+ * The most bytes that loaded keys may take.
+ *
+ * @throws BlindbeatError USAGE for fewer than one client's keys take
+ */
+function keyRoom({ estimate }: Plan, keyBytes: number, wanted = Number.POSITIVE_INFINITY): number {
+  const { ciphertexts, weights } = estimate.memory;
+  // Of a plan that was not refused, one client may be tried.
+  if (wanted >= keyBytes) return Math.max(keyBytes, Math.min(wanted, MEMORY - ciphertexts - weights));
+  throw new BlindbeatError(
+    'USAGE',
+    `one client's evaluation keys take ${keyBytes} bytes of memory, but keyMemory is ${wanted}: allow more`,
+  );
+}
+
+/**
  * The server's side of one plan: has the weights, evaluates the network on ciphertexts, never holds a secret.
  * One call at a time: calls from the callbacks of another are refused, except that what is disposed there is
- * freed when the call ends. Loading keys in pieces is a call for each piece. A call that fails leaves the server as it was, unless its error says otherwise.
+ * freed when the call ends. Keys that arrive in pieces take a call for each piece. A call that fails leaves the
+ * server as it was, unless its error says otherwise.
  */
 export class Server implements Disposable {
   readonly plan: Plan;
@@ -104,10 +120,10 @@ export class Server implements Disposable {
   readonly #loaders = new Set<KeyLoader>();
   readonly #calls = new Calls('server', () => this.#free());
 
-  private constructor(plan: Plan, executor: Executor, keyMemory: number) {
+  private constructor(plan: Plan, executor: Executor, keyMemory?: number) {
     this.plan = plan;
-    this.keyMemory = keyMemory;
     this.keyBytes = executor.keyBytes(plannedKeys(plan.manifest.parameters, plan.manifest.keys));
+    this.keyMemory = keyRoom(plan, this.keyBytes, keyMemory);
     this.#executor = executor;
     const { n, primes } = plan.manifest.parameters;
     this.#encoder = new PeriodicEncoder(n, [primes[0]]);
@@ -120,21 +136,18 @@ export class Server implements Disposable {
    * cannot be loaded; USAGE for a number of threads that there is not, or memory in which no keys fit
    */
   static async open({ circuit, plan }: CompiledModel, options: ServerOptions = {}): Promise<Server> {
-    const { ciphertexts, weights } = plan.estimate.memory;
-    const { threads = allCores(), keyMemory = MEMORY - ciphertexts - weights } = options;
+    const { threads = allCores(), keyMemory } = options;
     requireThreads(threads);
     requireMemory(plan);
-    const executor =
+    using owned = new DisposableStack();
+    const executor: Executor =
       plan.backend === 'seal'
-        ? SealExecutor.open(circuit)
-        : FastExecutor.open(circuit, plan.rotated, threads);
-    const server = new Server(plan, await executor, keyMemory);
-    if (server.keyBytes <= keyMemory) return server;
-    server[Symbol.dispose]();
-    throw new BlindbeatError(
-      'USAGE',
-      `one client's evaluation keys take ${server.keyBytes} bytes of memory, more than the ${keyMemory} of keyMemory`,
-    );
+        ? await SealExecutor.open(circuit)
+        : await FastExecutor.open(circuit, plan.rotated, threads);
+    owned.use(executor);
+    const server = new Server(plan, executor, keyMemory);
+    owned.move();
+    return server;
   }
 
   /** What clients get. */

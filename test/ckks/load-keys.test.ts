@@ -245,7 +245,7 @@ describe.each(BACKENDS)('keys that arrive in pieces, backend %s', (backend) => {
     expect(small.hasKeyRoom).toBe(false);
     const options = { threads: 1, keyMemory: small.keyBytes - 1 };
     await expect(Server.open(compile(model, { backend }), options)).rejects.toEqual(
-      refused('USAGE', /more than the \d+ of keyMemory/),
+      refused('USAGE', /take \d+ bytes of memory, but keyMemory is/),
     );
   });
 });
