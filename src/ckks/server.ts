@@ -183,7 +183,7 @@ export class Server implements Disposable {
   /**
    * Loads a client's evaluation keys file: at once, or while it arrives, between whose pieces the server may do
    * other work. In pieces it never is in memory as a whole, its header is refused before the body is waited for,
-   * and what the source throws is thrown.
+   * and what the source throws is thrown; let one throw that stalls.
    *
    * @throws BlindbeatError FORMAT or MISMATCH for a file that is not to this plan or of another key pair than
    * asked for; ENVIRONMENT when there is no room for them; USAGE on a disposed server or during another call
@@ -205,7 +205,8 @@ export class Server implements Disposable {
   }
 
   /**
-   * `loadKeys` for a file that somebody else brings, piece by piece.
+   * `loadKeys` for a file that somebody else brings, piece by piece. The room of one client's keys counts as taken
+   * until it is finished or disposed: give up what stalls.
    *
    * @throws BlindbeatError ENVIRONMENT when there is no room for more keys; USAGE on a disposed server or during
    * another call
