@@ -66,7 +66,7 @@ export class KeyLoader implements Disposable {
 
   /** `write` and `finish` of a whole file, which is checked before anything of it is loaded. */
   loadWhole(file: Uint8Array): { keyId: string; loaded: LoadedEvaluationKeys } {
-    const parts = this.#push(file);
+    const parts = [...this.#push(file)]; // all of them lie in the file
     const { keyId } = this.#reader.end();
     for (const part of parts) this.#load(part);
     return this.#handOver(keyId);
@@ -78,7 +78,7 @@ export class KeyLoader implements Disposable {
     this.#loaded = null;
   }
 
-  #push(piece: Uint8Array): Uint8Array[] {
+  #push(piece: Uint8Array): Iterable<Uint8Array> {
     this.#requireOpen();
     if (!(piece instanceof Uint8Array))
       throw new BlindbeatError('USAGE', 'expected a file of evaluation keys as bytes, or pieces of bytes');

@@ -163,7 +163,7 @@ export function readContainer<K extends Kind>(
   expected: Expected & { planHash: string; bodyBytes: number },
 ): { header: Header<K>; body: Uint8Array } {
   const reader = new ContainerReader(kind, expected, [expected.bodyBytes]);
-  const [body] = reader.push(bytes);
+  const [body] = [...reader.push(bytes)];
   return { header: reader.end(), body };
 }
 
@@ -187,8 +187,8 @@ export class ContainerReader<K extends Kind> {
   /** Of the body: bytes that arrived, and the parts that were handed on. */
   #bodyReceived = 0;
   #partsDone = 0;
-  /** The part that is not complete, and how much of it is there. */
-  #part: Uint8Array | null = null;
+  /** Where a part is put together that came in several pieces, and how much of it is there. */
+  #room: Uint8Array | null = null;
   #partReceived = 0;
 
   /**
@@ -208,16 +208,17 @@ export class ContainerReader<K extends Kind> {
   }
 
   /**
-   * Takes the next bytes of the file, which may be changed afterwards.
+   * Takes the next bytes of the file, which may be changed afterwards; all that is given must be asked for.
    *
-   * @returns the parts of the body that are complete now, in order; they may lie in `piece`
+   * @returns the parts of the body that are complete now, in order, each of use until the next is asked for; those
+   * that lie in `piece`, as long as that is
    * @throws BlindbeatError FORMAT for damaged or foreign bytes and for too many, MISMATCH for another plan's or
    * key pair's
    */
-  push(piece: Uint8Array): Uint8Array[] {
+  *push(piece: Uint8Array): Generator<Uint8Array, void, void> {
     this.#received += piece.length;
     const rest = this.#header ? piece : this.#begin(piece);
-    if (!this.#header) return [];
+    if (!this.#header) return;
     if (this.#received > this.#size) this.#wrongSize();
     const body = rest.subarray(0, this.#header.bodyBytes - this.#bodyReceived);
     this.#digest?.update(body);
@@ -225,7 +226,7 @@ export class ContainerReader<K extends Kind> {
     const checksum = rest.subarray(body.length);
     if (checksum.length > 0)
       this.#checksum.set(checksum, CHECKSUM - (this.#size - this.#received) - checksum.length);
-    return this.#split(body);
+    yield* this.#split(body);
   }
 
   /**
@@ -256,25 +257,24 @@ export class ContainerReader<K extends Kind> {
     return piece.subarray(bodyStart - before);
   }
 
-  #split(body: Uint8Array): Uint8Array[] {
-    const complete: Uint8Array[] = [];
+  *#split(body: Uint8Array): Generator<Uint8Array, void, void> {
     let offset = 0;
     while (this.#partsDone < this.#parts.length) {
       const size = this.#parts[this.#partsDone];
       const bytes = body.subarray(offset, offset + size - this.#partReceived);
       offset += bytes.length;
-      this.#partReceived += bytes.length;
       const whole = bytes.length === size;
       if (!whole) {
-        this.#part ??= new Uint8Array(size);
-        this.#part.set(bytes, this.#partReceived - bytes.length);
+        // One room for all parts: memory that is new costs more than the copy.
+        this.#room ??= new Uint8Array(Math.max(...this.#parts));
+        this.#room.set(bytes, this.#partReceived);
       }
+      this.#partReceived += bytes.length;
       if (this.#partReceived < size) break;
-      complete.push(whole ? bytes : this.#part!);
+      yield whole ? bytes : this.#room!.subarray(0, size);
       this.#partsDone++;
-      [this.#part, this.#partReceived] = [null, 0];
+      this.#partReceived = 0;
     }
-    return complete;
   }
 
   #wrongSize(): never {
