@@ -22,11 +22,19 @@ export {
 } from './approx/paterson-stockmeyer.ts';
 export { Client, type ClientOptions } from './ckks/client.ts';
 export type { BackendName } from './ckks/evaluator/backend.ts';
+export type { KernelKind } from './ckks/evaluator/executor.ts';
+export type { LoadOptions } from './ckks/key-loader.ts';
 export { check } from './ckks/planner/check.ts';
 export { type CompiledModel, type CompileOptions, compile } from './ckks/planner/compile.ts';
 export type { Plan, StagePlan } from './ckks/planner/plan.ts';
 export { readSecretKey, type SecretKey, writeSecretKey } from './ckks/secret/secret-key.ts';
-export { type EvaluationKeys, Server, type ServerOptions } from './ckks/server.ts';
+export {
+  type EvaluationKeys,
+  type FilePieces,
+  type KeyUpload,
+  Server,
+  type ServerOptions,
+} from './ckks/server.ts';
 export { simulate } from './ckks/simulate.ts';
 export { concat } from './ckks/wire/container.ts';
 export { type Manifest, type Outputs, type ParsedManifest, parseManifest } from './ckks/wire/manifest.ts';
@@ -42,3 +50,4 @@ export { type Classification, classify, softmax } from './model/classify.ts';
 export { parseModel, serialiseModel } from './model/format.ts';
 export { forward } from './model/forward.ts';
 export type { Block, Dense, Model, Polynomial, Provenance } from './model/model.ts';
+export { KeyCache, type KeyLease } from './service/key-cache.ts';

@@ -9,6 +9,7 @@
  * often as it is told to.
  */
 import { once } from 'node:events';
+import { createReadStream } from 'node:fs';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -60,7 +61,7 @@ async function server(): Promise<void> {
   const request = await read('request.bin');
   const before = opened.memoryInUse;
   const cold = mark();
-  using keys = opened.loadKeys(await read('evaluation.keys'));
+  using keys = await load(opened);
   const loading = between(cold, mark());
   const loadedKeys = opened.memoryInUse - before;
   const first = run();
@@ -85,6 +86,14 @@ async function server(): Promise<void> {
     });
     return { reply, figures: { ...between(begin, mark()), stages } };
   }
+}
+
+/** Loads keys from the file; a release that takes them in pieces gets them so. */
+async function load(opened: Browser.Server): Promise<Browser.EvaluationKeys> {
+  const file = path('evaluation.keys');
+  return 'receiveKeys' in opened
+    ? opened.loadKeys(createReadStream(file, { highWaterMark: 2 ** 20 }))
+    : (opened as Browser.Server).loadKeys(await readFile(file));
 }
 
 async function client(): Promise<void> {

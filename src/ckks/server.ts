@@ -10,10 +10,10 @@ import {
 } from './evaluator/executor.ts';
 import { FastExecutor } from './evaluator/fast/executor.ts';
 import { allCores, requireThreads } from './evaluator/fast/kernels/threads.ts';
-import { type PackedCiphertext, packedCiphertext, packedDigits } from './evaluator/packed-ciphertext.ts';
+import { type PackedCiphertext, packedCiphertext } from './evaluator/packed-ciphertext.ts';
 import { SealExecutor } from './evaluator/seal/executor.ts';
-import { keyCount, plannedKeys } from './keyswitch/key-set.ts';
-import { switchingKeySize } from './keyswitch/key-size.ts';
+import { KeyLoader, type LoadOptions } from './key-loader.ts';
+import { plannedKeys } from './keyswitch/key-set.ts';
 import type { CompiledModel } from './planner/compile.ts';
 import type { Plan } from './planner/plan.ts';
 import { packBits } from './ring/bit-packing.ts';
@@ -30,6 +30,30 @@ import { requestDigest } from './wire/reply.ts';
  */
 export interface EvaluationKeys extends Disposable {
   readonly keyId: string;
+  /** Bytes of the backend's memory that they take. */
+  readonly bytes: number;
+}
+
+/** A file in pieces of any length: a Node or web stream, a generator, an array. */
+export type FilePieces = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+
+/**
+ * A client's evaluation keys file that arrives piece by piece; other calls of the server may come between.
+ * Dispose it, which gives up what is not finished; an error does so too.
+ */
+export interface KeyUpload extends Disposable {
+  /**
+   * Takes the next bytes of the file, which may be changed afterwards, and loads the keys that are complete.
+   *
+   * @throws BlindbeatError as `Server.loadKeys`
+   */
+  write(piece: Uint8Array): void;
+  /**
+   * Says that the file is complete, and gives the keys.
+   *
+   * @throws BlindbeatError as `Server.loadKeys`
+   */
+  finish(): EvaluationKeys;
 }
 
 /** What a server may choose. */
@@ -43,15 +67,23 @@ export interface ServerOptions {
    * widest vectors that this machine has, native ones only with Node on Linux.
    */
   kernels?: KernelKind;
+  /**
+   * The most bytes that loaded evaluation keys of all clients may take. Default, and no more in any case: what
+   * WebAssembly's 4 GiB leave beside the plan's weights and ciphertexts.
+   */
+  keyMemory?: number;
 }
 
 /** WebAssembly addresses 4 GiB; what the estimate does not see, tables and fragments, needs some of it. */
 const MEMORY = 0.9 * 2 ** 32;
 
+function gigabytes(bytes: number): string {
+  return `${(bytes / 1e9).toFixed(1)} GB`;
+}
+
 function requireMemory({ estimate, backend }: Plan) {
   const { ciphertexts, keys, weights } = estimate.memory;
   if (ciphertexts + keys + weights <= MEMORY) return;
-  const gigabytes = (b: number) => `${(b / 1e9).toFixed(1)} GB`;
   const other = backend === 'seal' ? ', or the fast backend, whose keys are smaller' : '';
   throw new BlindbeatError(
     'PLAN',
@@ -61,20 +93,43 @@ function requireMemory({ estimate, backend }: Plan) {
 }
 
 /**
+ * The most bytes that loaded keys may take.
+ *
+ * @throws BlindbeatError USAGE for fewer than one client's keys take
+ */
+function keyRoom({ estimate }: Plan, keyBytes: number, wanted = Number.POSITIVE_INFINITY): number {
+  const { ciphertexts, weights } = estimate.memory;
+  // Of a plan that was not refused, one client may be tried.
+  if (wanted >= keyBytes) return Math.max(keyBytes, Math.min(wanted, MEMORY - ciphertexts - weights));
+  throw new BlindbeatError(
+    'USAGE',
+    `one client's evaluation keys take ${keyBytes} bytes of memory, but keyMemory is ${wanted}: allow more`,
+  );
+}
+
+/**
  * The server's side of one plan: has the weights, evaluates the network on ciphertexts, never holds a secret.
  * One call at a time: calls from the callbacks of another are refused, except that what is disposed there is
- * freed when the call ends. A call that fails leaves the server as it was, unless its error says otherwise.
+ * freed when the call ends. Keys that arrive in pieces take a call for each piece. A call that fails leaves the
+ * server as it was, unless its error says otherwise.
  */
 export class Server implements Disposable {
   readonly plan: Plan;
+  /** The most bytes that loaded evaluation keys may take, and those that one client's take. */
+  readonly keyMemory: number;
+  readonly keyBytes: number;
   readonly #executor: Executor;
   readonly #encoder: PeriodicEncoder;
   /** What of its backend belongs to keys that it loaded and that nobody disposed. */
   readonly #held = new Map<EvaluationKeys, LoadedEvaluationKeys>();
+  /** What is being loaded. */
+  readonly #loaders = new Set<KeyLoader>();
   readonly #calls = new Calls('server', () => this.#free());
 
-  private constructor(plan: Plan, executor: Executor) {
+  private constructor(plan: Plan, executor: Executor, keyMemory?: number) {
     this.plan = plan;
+    this.keyBytes = executor.keyBytes(plannedKeys(plan.manifest.parameters, plan.manifest.keys));
+    this.keyMemory = keyRoom(plan, this.keyBytes, keyMemory);
     this.#executor = executor;
     const { n, primes } = plan.manifest.parameters;
     this.#encoder = new PeriodicEncoder(n, [primes[0]]);
@@ -84,17 +139,22 @@ export class Server implements Disposable {
    * Encodes a compiled model's weights for the backend that it was compiled for: half a second of work, once.
    *
    * @throws BlindbeatError PLAN when its keys do not fit the backend's memory; ENVIRONMENT when the backend
-   * or the kernels cannot be loaded; USAGE for a number of threads that there is not
+   * or the kernels cannot be loaded; USAGE for a number of threads that there is not, or memory in which no keys
+   * fit
    */
   static async open({ circuit, plan }: CompiledModel, options: ServerOptions = {}): Promise<Server> {
-    const { threads = allCores(), kernels } = options;
+    const { threads = allCores(), kernels, keyMemory } = options;
     requireThreads(threads);
     requireMemory(plan);
-    const executor =
+    using owned = new DisposableStack();
+    const executor: Executor =
       plan.backend === 'seal'
-        ? SealExecutor.open(circuit)
-        : FastExecutor.open(circuit, plan.rotated, threads, kernels);
-    return new Server(plan, await executor);
+        ? await SealExecutor.open(circuit)
+        : await FastExecutor.open(circuit, plan.rotated, threads, kernels);
+    owned.use(executor);
+    const server = new Server(plan, executor, keyMemory);
+    owned.move();
+    return server;
   }
 
   /** What clients get. */
@@ -127,45 +187,89 @@ export class Server implements Disposable {
     this.#calls.end();
   }
 
-  /**
-   * Loads a client's evaluation keys file.
-   *
-   * @throws BlindbeatError FORMAT or MISMATCH for a file that is not to this plan; ENVIRONMENT when there is
-   * no room for them; USAGE on a disposed server or during another call
-   */
-  loadKeys(bytes: Uint8Array, onKey?: (done: number, total: number) => void): EvaluationKeys {
-    return this.#calls.run(() => this.#loadKeys(bytes, onKey));
+  /** Whether the keys of one more client fit beside those that are loaded or being loaded. */
+  get hasKeyRoom(): boolean {
+    return (this.#held.size + this.#loaders.size + 1) * this.keyBytes <= this.keyMemory;
   }
 
-  #loadKeys(bytes: Uint8Array, onKey?: (done: number, total: number) => void): EvaluationKeys {
-    const { keys, planHash, parameters } = this.manifest;
-    const { header, body } = readContainer(bytes, 'evaluation keys', {
-      planHash,
-      bodyBytes: bodySizes(this.manifest).evaluationKeys,
+  /**
+   * Loads a client's evaluation keys file: at once, or while it arrives, between whose pieces the server may do
+   * other work. In pieces it never is in memory as a whole, its header is refused before the body is waited for,
+   * and what the source throws is thrown; let one throw that stalls.
+   *
+   * @throws BlindbeatError FORMAT or MISMATCH for a file that is not to this plan or of another key pair than
+   * asked for; ENVIRONMENT when there is no room for them; USAGE on a disposed server or during another call
+   */
+  loadKeys(file: Uint8Array, options?: LoadOptions): EvaluationKeys;
+  loadKeys(file: FilePieces, options?: LoadOptions): Promise<EvaluationKeys>;
+  loadKeys(file: Uint8Array | FilePieces, options: LoadOptions = {}) {
+    if (!(file instanceof Uint8Array)) return this.#loadPieces(file, options);
+    return this.#calls.run(() => {
+      using loader = this.#createLoader(options);
+      return this.#hold(loader.loadWhole(file));
     });
-    const total = keyCount(keys);
-    const loaded = this.#executor.createKeys();
-    try {
-      let offset = 0;
-      let done = 0;
-      for (const planned of plannedKeys(parameters, keys)) {
-        const size = switchingKeySize(parameters, planned.gadget);
-        loaded.setSwitchingKey(planned, packedDigits(body.subarray(offset, offset + size), planned.gadget));
-        offset += size;
-        onKey?.(++done, total);
+  }
+
+  async #loadPieces(pieces: FilePieces, options: LoadOptions): Promise<EvaluationKeys> {
+    using upload = this.receiveKeys(options);
+    for await (const piece of pieces) upload.write(piece);
+    return upload.finish();
+  }
+
+  /**
+   * `loadKeys` for a file that somebody else brings, piece by piece. The room of one client's keys counts as taken
+   * until it is finished or disposed: give up what stalls.
+   *
+   * @throws BlindbeatError ENVIRONMENT when there is no room for more keys; USAGE on a disposed server or during
+   * another call
+   */
+  receiveKeys(options: LoadOptions = {}): KeyUpload {
+    const loader = this.#calls.run(() => this.#createLoader(options));
+    this.#loaders.add(loader);
+    const end = () => {
+      this.#loaders.delete(loader);
+      this.#calls.afterwards(() => loader[Symbol.dispose]());
+    };
+    const step = <T>(work: () => T): T => {
+      try {
+        return this.#calls.run(work);
+      } catch (error) {
+        end();
+        throw error;
       }
-      loaded.setPublicKey(packedCiphertext(body.subarray(offset)));
-      onKey?.(++done, total);
-      const held: EvaluationKeys = Object.freeze({
-        keyId: header.keyId,
-        [Symbol.dispose]: () => this.#release(held),
-      });
-      this.#held.set(held, loaded);
-      return held;
-    } catch (error) {
-      loaded[Symbol.dispose]();
-      throw error;
+    };
+    return Object.freeze({
+      write: (piece: Uint8Array) => step(() => loader.write(piece)),
+      finish: () =>
+        step(() => {
+          const keys = this.#hold(loader.finish());
+          this.#loaders.delete(loader);
+          return keys;
+        }),
+      [Symbol.dispose]: end,
+    });
+  }
+
+  #createLoader(options: LoadOptions): KeyLoader {
+    if (!this.hasKeyRoom) {
+      const taken = (this.#held.size + this.#loaders.size) * this.keyBytes;
+      throw new BlindbeatError(
+        'ENVIRONMENT',
+        `there is no room for the evaluation keys of one more client: ${gigabytes(taken)} of ` +
+          `${gigabytes(this.keyMemory)} are taken; dispose keys that are not needed, or try again later`,
+      );
     }
+    return new KeyLoader(this.manifest, (planned) => this.#executor.createKeys(planned), options);
+  }
+
+  #hold({ keyId, loaded }: { keyId: string; loaded: LoadedEvaluationKeys }): EvaluationKeys {
+    const held: EvaluationKeys = Object.freeze({
+      keyId,
+      bytes: loaded.bytes,
+      [Symbol.dispose]: () => this.#release(held),
+    });
+    this.#held.set(held, loaded);
+    return held;
   }
 
   /**
@@ -197,6 +301,8 @@ export class Server implements Disposable {
   #free(): void {
     for (const loaded of this.#held.values()) loaded[Symbol.dispose]();
     this.#held.clear();
+    for (const loader of this.#loaders) loader[Symbol.dispose]();
+    this.#loaders.clear();
     this.#executor[Symbol.dispose]();
   }
 

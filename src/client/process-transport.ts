@@ -76,6 +76,7 @@ export class ProcessTransport implements Transport {
   }
 
   async sendKeys(piece: Uint8Array, call: CallOptions = {}): Promise<void> {
+    this.#onProgress = call.onProgress ?? (() => {});
     await this.#endedBy(call.signal, this.#send({ type: 'keys', piece, last: false }));
   }
 

@@ -42,7 +42,7 @@ export interface Transport extends Disposable {
    * not pile up.
    */
   sendKeys(piece: Uint8Array, options?: CallOptions): Promise<void>;
-  /** Says that the keys are complete; settles when the server has loaded them. */
+  /** Says that the keys are complete; settles when the server has loaded the last of them. */
   loadKeys(options?: CallOptions): Promise<LoadedKeys>;
   /** Has one request evaluated with the loaded keys. */
   infer(request: Uint8Array, options?: CallOptions): Promise<ServerReply>;

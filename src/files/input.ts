@@ -39,6 +39,42 @@ export async function readWhole(path: string, options: InputOptions): Promise<Ui
 }
 
 /**
+ * The same piece by piece: one is read while another is used, and is of use until the next is asked for.
+ *
+ * @throws BlindbeatError as `readWhole`
+ */
+export async function* readPieces(
+  path: string,
+  options: InputOptions,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
+  try {
+    await using opened = await openOrdinary(path, options);
+    const { file, size } = opened;
+    if (size > options.limit) throw tooLarge(path, size, options);
+    const rooms = [0, 1].map(() => new Uint8Array(PIECE));
+    let got = 0;
+    const read = async (room: Uint8Array<ArrayBuffer>, from: number) => {
+      const { bytesRead } = await file.read(room, 0, Math.min(PIECE, size - from), from);
+      return room.subarray(0, bytesRead);
+    };
+    let next = read(rooms[0], 0);
+    for (let turn = 1; got < size; turn++) {
+      const piece = await next;
+      if (piece.length === 0) break;
+      got += piece.length;
+      next = read(rooms[turn % 2], got);
+      next.catch(() => {}); // told when it is waited for
+      yield piece;
+    }
+    await next;
+    const { bytesRead: more } = await file.read(new Uint8Array(1), 0, 1, size);
+    if (got < size || more > 0) throw changed(path, options);
+  } catch (cause) {
+    throw explained(path, options, cause);
+  }
+}
+
+/**
  * At most the first `most` bytes of a file, whatever its size.
  *
  * @throws BlindbeatError FILE as `readWhole`
@@ -117,23 +153,41 @@ const FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 /** The system reads no more in one call. */
 const MOST_AT_ONCE = 2 ** 30;
 
+/** Bytes of a piece of `readPieces`. */
+const PIECE = 1 << 20;
+
 type What = Pick<InputOptions, 'what'>;
 
-/** Looks before it opens, because to open a device can do something, and again at what it opened. */
+interface OpenFile extends AsyncDisposable {
+  file: FileHandle;
+  size: number;
+}
+
 async function withFile<T>(
   path: string,
   options: What,
   use: (file: FileHandle, size: number) => Promise<T>,
 ): Promise<T> {
   try {
-    requireOrdinary(path, options, await stat(path));
-    await using file = await open(path, FLAGS);
-    const found = await file.stat();
-    requireOrdinary(path, options, found);
-    return await use(file, found.size);
+    await using opened = await openOrdinary(path, options);
+    return await use(opened.file, opened.size);
   } catch (cause) {
     throw explained(path, options, cause);
   }
+}
+
+/**
+ * Looks before it opens, because to open a device can do something, and again at what it opened. The caller closes
+ * the file.
+ */
+async function openOrdinary(path: string, options: What): Promise<OpenFile> {
+  requireOrdinary(path, options, await stat(path));
+  await using owned = new AsyncDisposableStack();
+  const file = owned.use(await open(path, FLAGS));
+  const found = await file.stat();
+  requireOrdinary(path, options, found);
+  const held = owned.move();
+  return { file, size: found.size, [Symbol.asyncDispose]: () => held.disposeAsync() };
 }
 
 async function fill(file: FileHandle, bytes: Uint8Array): Promise<number> {

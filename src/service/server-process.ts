@@ -1,6 +1,6 @@
 import { type CompileOptions, compile } from '../ckks/planner/compile.ts';
 import type { Plan } from '../ckks/planner/plan.ts';
-import { type EvaluationKeys, Server, type ServerOptions } from '../ckks/server.ts';
+import { type EvaluationKeys, type KeyUpload, Server, type ServerOptions } from '../ckks/server.ts';
 import { BlindbeatError, type ErrorCode } from '../errors.ts';
 import { peakMemory } from '../measure/machine.ts';
 import { type StageTime, stageClock } from '../measure/stages.ts';
@@ -16,7 +16,7 @@ export type OpenOptions = CompileOptions & ServerOptions;
 export type ToServer =
   /** The first message. `model` is a name or a folder. */
   | { type: 'open'; model: string; options: OpenOptions }
-  /** A piece of the evaluation keys file; with `last` the keys are loaded. */
+  /** A piece of the evaluation keys file; `last` ends it, and is answered. */
   | { type: 'keys'; piece: Uint8Array; last: boolean }
   | { type: 'infer'; request: Uint8Array };
 
@@ -26,8 +26,8 @@ export type FromServer =
   | { type: 'opened'; plan: Plan; ms: number }
   /** Of the work asked for last, so many parts are done: keys loaded, or stages computed. */
   | { type: 'progress'; done: number }
-  /** `ms`: of the server's work; `bytes`: what the loaded keys hold of the backend's memory, if it tells. */
-  | { type: 'loaded'; ms: number; bytes?: number }
+  /** `ms`: of the server's work; `bytes`: what the loaded keys take of the backend's memory. */
+  | { type: 'loaded'; ms: number; bytes: number }
   | { type: 'reply'; reply: Uint8Array; ms: number; layers: StageTime[]; threads: number; peakMemory: number }
   /** Without a code it is a fault of ours. */
   | { type: 'error'; code?: ErrorCode; message: string; stack?: string };
@@ -35,8 +35,11 @@ export type FromServer =
 let opening = false;
 let server: Server | undefined;
 let keys: EvaluationKeys | undefined;
-let file: Uint8Array | null = null;
-let received = 0;
+let upload: KeyUpload | undefined;
+/** How long loading took, without what it waited for. */
+let loadingMs = 0;
+/** Why what is uploaded will not do. */
+let refusal: unknown;
 
 async function answer(message: ToServer): Promise<FromServer | null> {
   switch (message.type) {
@@ -67,26 +70,31 @@ function outOfTurn(why: string): BlindbeatError {
 }
 
 /**
- * Puts the pieces of the evaluation keys together as they arrive; the size is known, so no more is held. Keys
- * that were loaded before give way.
+ * Loads evaluation keys piece by piece as they arrive. Keys that were loaded before give way. The client hears
+ * of a refusal when it asks for the keys: until then it waits for no answer.
  */
 function takeKeys(server: Server, piece: Uint8Array, last: boolean): FromServer | null {
-  file ??= new Uint8Array(server.plan.bytes.evaluationKeys);
-  const most = file.length;
-  const whole = received + piece.length <= most;
-  if (whole) file.set(piece, received);
-  received += piece.length;
+  if (!upload) {
+    keys?.[Symbol.dispose]();
+    keys = refusal = undefined;
+    loadingMs = 0;
+    upload = server.receiveKeys({ onKey: (done) => send({ type: 'progress', done }) });
+  }
+  const start = performance.now();
+  try {
+    if (refusal === undefined) upload.write(piece);
+  } catch (error) {
+    refusal = error;
+  }
+  loadingMs += performance.now() - start;
   if (!last) return null;
-  const bytes = file.subarray(0, received);
-  [file, received] = [null, 0];
-  if (!whole) throw new BlindbeatError('FORMAT', `expected evaluation keys of ${most} bytes, got more`);
-  keys?.[Symbol.dispose]();
-  keys = undefined;
-  const clock = stageClock();
-  const before = server.memoryInUse;
-  keys = server.loadKeys(bytes, (done) => send({ type: 'progress', done }));
-  const held = server.memoryInUse - before;
-  return { type: 'loaded', ms: clock.stop().ms, ...(held > 0 && { bytes: held }) };
+  const ended = upload;
+  upload = undefined;
+  if (refusal !== undefined) throw refusal;
+  const finishing = performance.now();
+  keys = ended.finish();
+  loadingMs += performance.now() - finishing;
+  return { type: 'loaded', ms: loadingMs, bytes: keys.bytes };
 }
 
 function infer(server: Server, request: Uint8Array): FromServer {

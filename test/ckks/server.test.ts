@@ -96,7 +96,7 @@ describe.each(BACKENDS)('keys and servers, backend %s', (backend) => {
         return gone;
       },
     ],
-    ['they are made up', () => ({ keyId: keys.keyId, [Symbol.dispose]() {} })],
+    ['they are made up', () => ({ keyId: keys.keyId, bytes: keys.bytes, [Symbol.dispose]() {} })],
   ];
   test.each(attacks)('when %s, then keys are refused and the next good request is right', (_, attack) => {
     const before = own.use;
@@ -136,7 +136,9 @@ describe.each(BACKENDS)('keys and servers, backend %s', (backend) => {
         errors.push(error);
       }
     };
-    const again = own.server.loadKeys(own.file, () => attempt(() => own.server.evaluate(own.request, keys)));
+    const again = own.server.loadKeys(own.file, {
+      onKey: () => attempt(() => own.server.evaluate(own.request, keys)),
+    });
     const reply = own.server.evaluate(own.request, again, () => {
       attempt(() => own.server.evaluate(own.request, keys));
       attempt(() => own.server.loadKeys(own.file));

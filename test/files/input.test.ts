@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { readManifest } from '../../src/cli/files/input.ts';
 import { readRecording } from '../../src/ecg/files.ts';
-import { isFile, readHead, readWhole, readWholeNow } from '../../src/files/input.ts';
+import { isFile, readHead, readPieces, readWhole, readWholeNow } from '../../src/files/input.ts';
 import { loadModel } from '../../src/model/files.ts';
 import { blindbeat, saveSmallModel, temporaryFolder } from '../cli/helpers.ts';
 import { ODD_FILES, type OddFile, putOdd, SOON } from '../helpers/odd-files.ts';
@@ -17,6 +17,13 @@ afterEach(() => vi.restoreAllMocks());
 
 const KINDS = Object.entries(ODD_FILES) as [OddFile, string][];
 const what = 'a thing';
+
+/** A file that is read piece by piece. */
+async function inPieces(path: string, options: { what: string; limit: number }): Promise<Uint8Array[]> {
+  const pieces: Uint8Array[] = [];
+  for await (const piece of readPieces(path, options)) pieces.push(piece.slice());
+  return pieces;
+}
 
 /** What a call throws, and that it does so soon. */
 async function refusal(call: () => unknown): Promise<unknown> {
@@ -58,6 +65,34 @@ describe('a file that is read', () => {
     const error = fileError('a thing of at most 4 B at', 'ECG');
     expect(await refusal(() => readWhole(path, options))).toEqual(error);
     expect(await refusal(() => readWholeNow(path, options))).toEqual(error);
+    expect(await refusal(() => inPieces(path, options))).toEqual(error);
+  });
+
+  test('when it is read piece by piece, then all of it comes in order, and few at once', async () => {
+    const path = at('file');
+    for (const size of [0, 1, 1 << 20, (1 << 20) + 1, 3_500_000]) {
+      const bytes = Uint8Array.from({ length: size }, (_, i) => (i * 2654435761) >>> 24);
+      await writeFile(path, bytes);
+      const pieces = await inPieces(path, { what, limit: size });
+      expect(Buffer.compare(Buffer.concat(pieces), bytes)).toBe(0);
+      expect(Math.max(0, ...pieces.map((piece) => piece.length))).toBeLessThanOrEqual(1 << 20);
+    }
+  });
+
+  test('when it is cut or added to between its pieces, then that is said', async () => {
+    const path = at('file');
+    const changes = [() => truncateSync(path, 2_000_000), () => appendFileSync(path, 'more')];
+    for (const change of changes) {
+      await writeFile(path, new Uint8Array(5_000_000));
+      const read = async () => {
+        let first = true;
+        for await (const _ of readPieces(path, { what, limit: 1e9 })) {
+          if (first) change();
+          first = false;
+        }
+      };
+      expect(await refusal(read)).toEqual(fileError('changed while'));
+    }
   });
 
   test.each(KINDS)('when %s has its name, then it is refused at once: %s', async (kind, words) => {
@@ -65,6 +100,7 @@ describe('a file that is read', () => {
     await putOdd(kind, path);
     expect(await refusal(() => readWhole(path, { what, limit: 1e9 }))).toEqual(fileError(words));
     expect(await refusal(() => readWholeNow(path, { what, limit: 1e9 }))).toEqual(fileError(words));
+    expect(await refusal(() => inPieces(path, { what, limit: 1e9 }))).toEqual(fileError(words));
     if (kind === 'a file of 10 TB') return;
     expect(await refusal(() => readHead(path, 10, { what }))).toEqual(fileError(words));
     expect(isFile(path)).toBe(false);

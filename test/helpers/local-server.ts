@@ -1,6 +1,5 @@
 import { type CompileOptions, compile } from '../../src/ckks/planner/compile.ts';
 import { type EvaluationKeys, Server } from '../../src/ckks/server.ts';
-import { concat } from '../../src/ckks/wire/container.ts';
 import type { LocalServer } from '../../src/client/local-server.ts';
 import type { Transport } from '../../src/client/transport.ts';
 import { stageClock } from '../../src/measure/stages.ts';
@@ -22,7 +21,7 @@ export async function serverHere(
     },
     async loadKeys({ onProgress } = {}) {
       asked.push('loadKeys');
-      keys = server.loadKeys(concat(pieces), onProgress);
+      keys = await server.loadKeys(pieces, { onKey: onProgress });
       return { ms: 3, bytes: 4 };
     },
     async infer(request, { onProgress, signal } = {}) {

@@ -19,6 +19,8 @@ export type RotationLevels = ReadonlyMap<number, ReadonlySet<number>>;
  * dispose them; a second time does nothing.
  */
 export interface LoadedEvaluationKeys extends Disposable {
+  /** Bytes of memory that they take. */
+  readonly bytes: number;
   /**
    * Loads a key from its digits, each modulo the primes of the key's gadget.
    *
@@ -55,8 +57,14 @@ export interface Executor extends Disposable {
   readonly liveHandles: number;
   /** Bytes of its own memory in use; 0 where SEAL has it. */
   readonly memoryInUse: number;
-  /** Empty keys, to be filled. */
-  createKeys(): LoadedEvaluationKeys;
+  /** Bytes of memory that these keys take once they are loaded. */
+  keyBytes(planned: PlannedKey[]): number;
+  /**
+   * Room for these keys, to be filled in their order, and for a public key.
+   *
+   * @throws BlindbeatError ENVIRONMENT when there is no room for them
+   */
+  createKeys(planned: PlannedKey[]): LoadedEvaluationKeys;
   /**
    * Runs the network on a request and adds a fresh encryption of zero to what comes out, so that the reply's
    * polynomials are those of no intermediate ciphertext.

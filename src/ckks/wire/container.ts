@@ -1,5 +1,5 @@
 import type * as v from 'valibot';
-import { createDigest } from '../../digest.ts';
+import { createDigest, type Digest } from '../../digest.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { hex, parse, record, wholeNumber } from '../../schema.ts';
 
@@ -121,14 +121,8 @@ export function readHeader<K extends Kind>(
   expected: Expected,
 ): { header: Header<K>; bodyStart: number } {
   const fail = failure(kind);
-  if (bytes.length < PREFIX || MAGIC.some((m, i) => bytes[i] !== m)) fail('the file does not start like one');
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const found = KINDS[view.getUint16(10, true)];
-  if (found !== kind) fail(`this is a ${found ?? 'file of an unknown kind'}`);
-  requireVersion(view.getUint16(8, true), kind);
-  const length = view.getUint32(12, true);
-  const bodyStart = PREFIX + length;
-  if (length > MAX_HEADER || bodyStart > bytes.length) fail('it is cut off in its header');
+  const bodyStart = startOfBody(bytes, kind);
+  if (bodyStart > bytes.length) fail(CUT_OFF);
   const header = parseHeader(bytes.subarray(PREFIX, bodyStart), kind);
   if (expected.planHash !== undefined && header.planHash !== expected.planHash) {
     throw new BlindbeatError(
@@ -168,16 +162,126 @@ export function readContainer<K extends Kind>(
   kind: K,
   expected: Expected & { planHash: string; bodyBytes: number },
 ): { header: Header<K>; body: Uint8Array } {
-  const fail = failure(kind);
-  const { header, bodyStart } = readHeader(bytes, kind, expected);
-  const size = bodyStart + header.bodyBytes + CHECKSUM;
-  if (bytes.length !== size)
-    fail(`it should have ${size} bytes and has ${bytes.length}: it was cut off or added to`);
-  const end = bytes.length - CHECKSUM;
-  const checksum = createDigest().update(bytes.subarray(0, end)).digest();
-  if (checksum.some((b, i) => b !== bytes[end + i]))
-    fail('its checksum does not fit: the file is damaged, make or send it again');
-  return { header, body: bytes.subarray(bodyStart, end) };
+  const reader = new ContainerReader(kind, expected, [expected.bodyBytes]);
+  const [body] = [...reader.push(bytes)];
+  return { header: reader.end(), body };
+}
+
+/**
+ * Reads and checks a container whose bytes arrive in pieces of any length. Its header is checked as soon as it is
+ * there, its body handed on in parts of known lengths, of which one is held at a time; a part is of use before the
+ * checksum was seen, and `end` has the last word. An error ends the reading.
+ */
+export class ContainerReader<K extends Kind> {
+  readonly #kind: K;
+  readonly #expected: Expected;
+  readonly #parts: number[];
+  readonly #digest: Digest | null;
+  readonly #checksum = new Uint8Array(CHECKSUM);
+  /** What arrived of everything before the body. */
+  #start: Uint8Array = new Uint8Array();
+  #header: Header<K> | null = null;
+  /** Bytes of the whole file, once the header was read. */
+  #size = 0;
+  #received = 0;
+  /** Of the body: bytes that arrived, and the parts that were handed on. */
+  #bodyReceived = 0;
+  #partsDone = 0;
+  /** Where a part is put together that came in several pieces, and how much of it is there. */
+  #room: Uint8Array | null = null;
+  #partReceived = 0;
+
+  /**
+   * @param parts lengths of the body's parts in bytes, which are all of it
+   * @param options `checksum: false` leaves out the hash, for a file that was read with it before
+   */
+  constructor(
+    kind: K,
+    expected: Omit<Expected, 'bodyBytes'>,
+    parts: number[],
+    { checksum = true }: { checksum?: boolean } = {},
+  ) {
+    this.#kind = kind;
+    this.#expected = { ...expected, bodyBytes: parts.reduce((sum, part) => sum + part, 0) };
+    this.#parts = parts;
+    this.#digest = checksum ? createDigest() : null;
+  }
+
+  /**
+   * Takes the next bytes of the file, which may be changed afterwards; all that is given must be asked for.
+   *
+   * @returns the parts of the body that are complete now, in order, each of use until the next is asked for; those
+   * that lie in `piece`, as long as that is
+   * @throws BlindbeatError FORMAT for damaged or foreign bytes and for too many, MISMATCH for another plan's or
+   * key pair's
+   */
+  *push(piece: Uint8Array): Generator<Uint8Array, void, void> {
+    this.#received += piece.length;
+    const rest = this.#header ? piece : this.#begin(piece);
+    if (!this.#header) return;
+    if (this.#received > this.#size) this.#wrongSize();
+    const body = rest.subarray(0, this.#header.bodyBytes - this.#bodyReceived);
+    this.#digest?.update(body);
+    this.#bodyReceived += body.length;
+    const checksum = rest.subarray(body.length);
+    if (checksum.length > 0)
+      this.#checksum.set(checksum, CHECKSUM - (this.#size - this.#received) - checksum.length);
+    yield* this.#split(body);
+  }
+
+  /**
+   * Says that nothing more comes.
+   *
+   * @throws BlindbeatError FORMAT for a file that is cut off or whose checksum does not fit
+   */
+  end(): Header<K> {
+    const header = this.#header ?? readHeader(this.#start, this.#kind, this.#expected).header;
+    if (this.#received !== this.#size) this.#wrongSize();
+    const right = this.#digest?.digest() ?? this.#checksum;
+    if (right.some((b, i) => b !== this.#checksum[i]))
+      failure(this.#kind)('its checksum does not fit: the file is damaged, make or send it again');
+    return header;
+  }
+
+  /** Takes what is before the body; returns what of the piece is behind that. */
+  #begin(piece: Uint8Array): Uint8Array {
+    const before = this.#start.length;
+    const start = concat([this.#start, piece.subarray(0, PREFIX + MAX_HEADER)]);
+    this.#start = start;
+    if (start.length < PREFIX || startOfBody(start, this.#kind) > start.length) return piece;
+    const { header, bodyStart } = readHeader(start, this.#kind, this.#expected);
+    this.#header = header;
+    this.#size = bodyStart + header.bodyBytes + CHECKSUM;
+    this.#digest?.update(start.subarray(0, bodyStart));
+    this.#start = new Uint8Array();
+    return piece.subarray(bodyStart - before);
+  }
+
+  *#split(body: Uint8Array): Generator<Uint8Array, void, void> {
+    let offset = 0;
+    while (this.#partsDone < this.#parts.length) {
+      const size = this.#parts[this.#partsDone];
+      const bytes = body.subarray(offset, offset + size - this.#partReceived);
+      offset += bytes.length;
+      const whole = bytes.length === size;
+      if (!whole) {
+        // One room for all parts: memory that is new costs more than the copy.
+        this.#room ??= new Uint8Array(Math.max(...this.#parts));
+        this.#room.set(bytes, this.#partReceived);
+      }
+      this.#partReceived += bytes.length;
+      if (this.#partReceived < size) break;
+      yield whole ? bytes : this.#room!.subarray(0, size);
+      this.#partsDone++;
+      this.#partReceived = 0;
+    }
+  }
+
+  #wrongSize(): never {
+    return failure(this.#kind)(
+      `it should have ${this.#size} bytes and has ${this.#received}: it was cut off or added to`,
+    );
+  }
 }
 
 function failure(kind: Kind): (problem: string) => never {
@@ -194,6 +298,21 @@ function requireVersion(version: number, kind: Kind): void {
       ? 'replies of version 1 do not say which request they answer; have the request evaluated again (blindbeat infer)'
       : 'use the same version on both sides';
   failure(kind)(`its format version is ${version} and this blindbeat reads version ${known}: ${remedy}`);
+}
+
+const CUT_OFF = 'it is cut off in its header';
+
+/** Where the body starts, by the first bytes of a file, of which 16 must be there. */
+function startOfBody(bytes: Uint8Array, kind: Kind): number {
+  const fail = failure(kind);
+  if (bytes.length < PREFIX || MAGIC.some((m, i) => bytes[i] !== m)) fail('the file does not start like one');
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const found = KINDS[view.getUint16(10, true)];
+  if (found !== kind) fail(`this is a ${found ?? 'file of an unknown kind'}`);
+  requireVersion(view.getUint16(8, true), kind);
+  const length = view.getUint32(12, true);
+  if (length > MAX_HEADER) fail(CUT_OFF);
+  return PREFIX + length;
 }
 
 /** The header, if these are the very bytes that are written for it. */

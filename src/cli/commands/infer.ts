@@ -3,7 +3,7 @@ import { profileChart } from '../../charts/profile.ts';
 import { drawSvg } from '../../charts/svg.ts';
 import { keyCount } from '../../ckks/keyswitch/key-set.ts';
 import { compile } from '../../ckks/planner/compile.ts';
-import { Server } from '../../ckks/server.ts';
+import { type EvaluationKeys, Server } from '../../ckks/server.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { inFile } from '../../files/input.ts';
 import { writeOutput } from '../../files/output.ts';
@@ -12,7 +12,7 @@ import { peakMemory } from '../../measure/machine.ts';
 import { type StartTask, startParts } from '../../measure/progress.ts';
 import { stageClock, timed } from '../../measure/stages.ts';
 import { loadModel } from '../../model/files.ts';
-import { readContainerFile, readHeaderFile } from '../files/input.ts';
+import { openContainerFile, readContainerFile, readHeaderFile } from '../files/input.ts';
 import { requireOutputs, writeOutputs } from '../files/outputs.ts';
 import {
   type BackendChoice,
@@ -69,7 +69,8 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   const { manifest } = plan;
   requirePlan(path, header.planHash, manifest.planHash);
   const request = await readContainerFile(path, 'request', manifest);
-  const keysFile = await readContainerFile(options.keys, 'evaluation keys', manifest, header.keyId);
+  const { keyId } = header;
+  const readKeys = await openContainerFile(options.keys, 'evaluation keys', manifest, keyId);
 
   const times: { start?: number; loadKeys?: number } = {};
   const start = progressOn(io, options.json);
@@ -79,7 +80,8 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
   });
   using keys = await timed(times, 'loadKeys', () => {
     using task = start('loading the keys', { total: keyCount(manifest.keys) });
-    return inFile(options.keys, () => server.loadKeys(keysFile, (done) => task.update(done)));
+    const onKey = (done: number) => task.update(done);
+    return inFile(options.keys, () => server.loadKeys(readKeys(), { keyId, onKey }));
   });
   const { reply, ms, layers } = evaluate(server, request, keys, start);
   await writeOutput(out, reply);
@@ -91,7 +93,7 @@ async function infer(path: string, options: InferOptions, io: Io): Promise<void>
     const { operations, bytes } = plan;
     printJson(io, {
       model: model.name,
-      keyId: header.keyId,
+      keyId,
       path: out,
       bytes: { evaluationKeys: bytes.evaluationKeys, request: bytes.request, reply: reply.length },
       threads: server.threads,
@@ -122,12 +124,7 @@ function requirePlan(path: string, asked: string, planned: string): void {
   );
 }
 
-function evaluate(
-  server: Server,
-  request: Uint8Array,
-  keys: ReturnType<Server['loadKeys']>,
-  start: StartTask,
-) {
+function evaluate(server: Server, request: Uint8Array, keys: EvaluationKeys, start: StartTask) {
   const estimates = server.plan.stages.map((stage) => stage.estimateMs);
   using task = startParts(start, 'classifying, encrypted', estimates);
   const clock = stageClock((_, index) => task.update(index + 1));

@@ -10,7 +10,7 @@ import {
 import { bodySizes, type WireSizes, wireSizes } from '../../ckks/wire/file-sizes.ts';
 import { type ParsedManifest, parseManifest } from '../../ckks/wire/manifest.ts';
 import { BlindbeatError } from '../../errors.ts';
-import { type Head, inFile, readHead, readWhole } from '../../files/input.ts';
+import { type Head, inFile, readHead, readPieces, readWhole } from '../../files/input.ts';
 
 /** Larger than any header: what is read of a file before it is known to be of the right kind and size. */
 const HEAD_BYTES = 8192;
@@ -36,6 +36,30 @@ export async function readContainerFile(
   manifest: ParsedManifest,
   keyId?: string,
 ): Promise<Uint8Array> {
+  const { expected, limit } = await requireContainerFile(path, kind, manifest, keyId);
+  const bytes = await readWhole(path, { what: nameOf(kind), limit });
+  await inFile(path, () => readContainer(bytes, kind, expected));
+  return bytes;
+}
+
+/**
+ * Checks header and size of a key or ciphertext file, before long work.
+ *
+ * @returns reads the file piece by piece, without looking at it
+ * @throws BlindbeatError as `readContainerFile`
+ */
+export async function openContainerFile(
+  path: string,
+  kind: Kind,
+  manifest: ParsedManifest,
+  keyId?: string,
+): Promise<() => AsyncIterable<Uint8Array>> {
+  const { limit } = await requireContainerFile(path, kind, manifest, keyId);
+  return () => readPieces(path, { what: nameOf(kind), limit });
+}
+
+/** What a file's content must be, whose header and size are right. */
+async function requireContainerFile(path: string, kind: Kind, manifest: ParsedManifest, keyId?: string) {
   const name = SIZE_OF[kind];
   const expected = { planHash: manifest.planHash, keyId, bodyBytes: bodySizes(manifest)[name] };
   const { size, bytes: head } = await readHeadOf(path, kind);
@@ -47,10 +71,7 @@ export async function readContainerFile(
       `${path}: expected a blindbeat ${kind} of ${right} bytes, but it has ${size}: it was cut off or added to`,
     );
   }
-  const bytes = await readWhole(path, { what: nameOf(kind), limit: right });
-  // Before long work. Evaluation keys are large, and checked when they are loaded.
-  if (kind !== 'evaluation keys') await inFile(path, () => readContainer(bytes, kind, expected));
-  return bytes;
+  return { expected, limit: right };
 }
 
 /**

@@ -2,6 +2,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
+  ContainerReader,
   concat,
   containerSize,
   type Header,
@@ -153,4 +154,68 @@ test('when a key pair has a name that a terminal would obey, then the message sh
   const read = () => readHeader(fileWith({ ...header, keyId: '\u001b[2J' }), 'request', header);
   expect(read).toThrow(expect.objectContaining({ code: 'FORMAT' }));
   expect(read).toThrow(/keyId: expected 32 characters 0 to 9 and a to f, got "\\u\{1b\}\[2J"/);
+});
+
+describe('a container that comes in pieces', () => {
+  const content = Uint8Array.from({ length: 300 }, (_, i) => i);
+  const whole = { ...header, bodyBytes: content.length };
+  const file = concat(writeContainer('request', whole, [content]));
+  const { planHash, bodyBytes } = whole;
+
+  /** The parts and the header, or the error that ends it. */
+  function readIn(bytes: Uint8Array, cuts: number[], parts: number[]) {
+    const reader = new ContainerReader('request', { planHash }, parts);
+    const found: Uint8Array[] = [];
+    const places = [0, ...cuts.map((c) => c % (bytes.length + 1)).sort((a, b) => a - b), bytes.length];
+    try {
+      places.slice(1).forEach((end, k) => {
+        const piece = bytes.slice(places[k], end);
+        for (const part of reader.push(piece)) found.push(part.slice());
+        piece.fill(0xff); // whoever gave it may use it again
+      });
+      return { header: reader.end(), found };
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  test('when it is cut anywhere, then the parts are those of the body', () => {
+    const cuts = fc.array(fc.nat(file.length), { maxLength: 20 });
+    const borders = fc.array(fc.nat(content.length), { maxLength: 5 });
+    fc.assert(
+      fc.property(cuts, borders, (at, inner) => {
+        const ends = [...inner.sort((a, b) => a - b), content.length];
+        const parts = ends.map((end, k) => end - (ends[k - 1] ?? 0));
+        const { header: read, found } = readIn(file, at, parts);
+        expect(read).toEqual(whole);
+        expect(found!.map((part) => part.length)).toEqual(parts);
+        expect(concat(found!)).toEqual(content);
+      }),
+    );
+  });
+
+  test('when it is damaged, then it is refused as it is in one piece', () => {
+    const damaged = fc
+      .record({ length: fc.nat(file.length + 40), place: fc.nat(file.length), bits: fc.nat(255) })
+      .map(({ length, place, bits }) => {
+        const bytes = new Uint8Array(length % 3 === 0 ? length : file.length);
+        bytes.set(file.subarray(0, bytes.length));
+        if (place < bytes.length) bytes[place] ^= bits;
+        return bytes;
+      });
+    fc.assert(
+      fc.property(damaged, fc.array(fc.nat(file.length), { maxLength: 5 }), (bytes, cuts) => {
+        let expected: unknown;
+        try {
+          readContainer(bytes, 'request', { planHash, bodyBytes });
+        } catch (error) {
+          expected = error;
+        }
+        const { error, found } = readIn(bytes, cuts, [100, 200]);
+        if (expected === undefined) expect(concat(found!)).toEqual(content);
+        else expect((error as BlindbeatError).code).toBe((expected as BlindbeatError).code);
+      }),
+      { numRuns: 500 },
+    );
+  });
 });

@@ -80,10 +80,14 @@ export class FastEngine implements Disposable {
 
   /** Room for a ciphertext, not cleared; give its address back to `memory.free`. */
   allocate(polynomials: number, limbs: number): FastCiphertext {
+    return { address: this.memory.allocate(this.bytesOf(polynomials, limbs)), polynomials, limbs };
+  }
+
+  /** Bytes of a ciphertext. */
+  bytesOf(polynomials: number, limbs: number): number {
     const count = polynomials * limbs;
     // An odd number of cache lines: see `stride`.
-    const address = this.memory.allocate(count * this.stride + (count % 2 === 0 ? 64 : 0));
-    return { address, polynomials, limbs };
+    return count * this.stride + (count % 2 === 0 ? 64 : 0);
   }
 
   /** Address of one limb of one polynomial. */

@@ -17,72 +17,95 @@ import type { PackedCiphertext } from '../packed-ciphertext.ts';
 import { encodeProgram, type Program, run } from '../program.ts';
 import { FastBackend } from './backend.ts';
 import { type FastCiphertext, FastEngine } from './engine.ts';
-import { freeKey, type LoadedKey, type LoadedSwitchingKeys, productStart } from './keys.ts';
-import { loadPacked, loadPackedKey } from './packed.ts';
+import {
+  freeKey,
+  keyBytes,
+  type LoadedKey,
+  type LoadedSwitchingKeys,
+  productStart,
+  startBytes,
+} from './keys.ts';
+import { loadPacked, loadPackedKey, unpackCiphertext } from './packed.ts';
+import type { KeyKind } from './prepared-gadget.ts';
 import { type ReplyEncryptor, ReplyRandomness } from './reply-randomness.ts';
 
-/** Keys in the kernels' memory: only the digits and limbs that the plan uses. */
+/**
+ * Keys in the kernels' memory: only the digits and limbs that the plan uses, and the public key, in one range of
+ * addresses, so that clients who come and go leave gaps that the next one fits into.
+ */
 class FastEvaluationKeys implements LoadedEvaluationKeys {
+  readonly bytes: number;
   readonly #switching: LoadedSwitchingKeys = { relinearisation: [], galois: new Map() };
   readonly #engine: FastEngine;
-  readonly #randomness: ReplyRandomness;
   readonly #keySwitching: KeySwitching;
   readonly #rotated: RotationLevels;
   readonly #loaded: LoadedKey[] = [];
-  #reply: ReplyEncryptor | null = null;
+  readonly #address: number;
+  /** Where in the range the next part goes. */
+  #next: number;
+  #publicKey: FastCiphertext | null = null;
   #disposed = false;
 
-  constructor(
-    engine: FastEngine,
-    randomness: ReplyRandomness,
-    keySwitching: KeySwitching,
-    rotated: RotationLevels,
-  ) {
+  constructor(engine: FastEngine, keySwitching: KeySwitching, rotated: RotationLevels, bytes: number) {
     this.#engine = engine;
-    this.#randomness = randomness;
     this.#keySwitching = keySwitching;
     this.#rotated = rotated;
+    this.bytes = bytes;
+    this.#address = engine.memory.allocate(bytes);
+    this.#next = this.#address;
   }
 
   setSwitchingKey({ step, gadget }: PlannedKey, digits: PackedCiphertext[]): void {
-    const key = loadPackedKey(this.#engine, digits, { switching: this.#keySwitching, gadget }, step);
+    const kind = { switching: this.#keySwitching, gadget };
+    const key = loadPackedKey(this.#engine, digits, kind, step, this.#room(keyBytes(this.#engine, kind)));
     this.#loaded.push(key);
     const { relinearisation, galois } = this.#switching;
-    if (step === null) {
-      relinearisation.push(key);
-      return;
-    }
-    galois.set(step, [...(galois.get(step) ?? []), key]);
-    if (key.switching === 'hybrid') return;
-    for (const limbs of this.#rotated.get(step) ?? []) productStart(this.#engine, key, limbs);
+    if (step === null) relinearisation.push(key);
+    else galois.set(step, [...(galois.get(step) ?? []), key]);
+    for (const limbs of startLimbs(kind, step, this.#rotated))
+      productStart(this.#engine, key, limbs, this.#room(startBytes(this.#engine, limbs)));
   }
 
   setPublicKey(packed: PackedCiphertext): void {
-    const { memory, parameters } = this.#engine;
-    const publicKey = loadPacked(this.#engine, packed, [0, parameters.primes.length]);
-    const residues = [0, 1].map((k) => [0, 1].map((limb) => this.#engine.read(publicKey, k, limb)));
-    memory.free(publicKey.address);
-    this.#reply?.[Symbol.dispose]();
-    this.#reply = this.#randomness.encryptor(residues);
+    const { primes } = this.#engine.parameters;
+    const address = this.#room(this.#engine.bytesOf(2, 2));
+    const publicKey = { address, polynomials: 2, limbs: 2 };
+    unpackCiphertext(this.#engine, packed, [0, primes.length], publicKey);
+    this.#publicKey = publicKey;
   }
 
   /**
-   * The keys for evaluating in `engine`, into whose memory they point.
+   * The keys for evaluating in `engine`, into whose memory they point, and the public key,
+   * `[2 polynomials][2 limbs][n]`.
    *
    * @throws BlindbeatError MISMATCH for another engine, or when they are disposed
    */
-  of(engine: FastEngine): { switching: LoadedSwitchingKeys; reply: ReplyEncryptor } {
+  of(engine: FastEngine): { switching: LoadedSwitchingKeys; publicKey: Uint32Array[][] } {
     if (engine !== this.#engine || this.#disposed) throw foreignKeys();
-    if (!this.#reply) throw new BlindbeatError('INTERNAL', 'the evaluation keys have no public key');
-    return { switching: this.#switching, reply: this.#reply };
+    const key = this.#publicKey;
+    if (!key) throw new BlindbeatError('INTERNAL', 'the evaluation keys have no public key');
+    const publicKey = [0, 1].map((k) => [0, 1].map((limb) => engine.read(key, k, limb)));
+    return { switching: this.#switching, publicKey };
   }
 
   [Symbol.dispose](): void {
+    if (this.#disposed) return;
     this.#disposed = true;
-    this.#reply?.[Symbol.dispose]();
-    this.#reply = null;
     for (const key of this.#loaded.splice(0)) freeKey(this.#engine, key);
+    this.#engine.memory.free(this.#address);
   }
+
+  #room(bytes: number): number {
+    const address = this.#next;
+    this.#next += bytes;
+    if (this.#next <= this.#address + this.bytes) return address;
+    throw new BlindbeatError('INTERNAL', 'more evaluation keys are loaded than there is room for');
+  }
+}
+
+/** The limbs for which a key's sums have another start, see `productStart`. */
+function startLimbs({ switching }: KeyKind, step: number | null, rotated: RotationLevels): Iterable<number> {
+  return step === null || switching === 'hybrid' ? [] : (rotated.get(step) ?? []);
 }
 
 /** The server's work by our own kernels. */
@@ -127,6 +150,7 @@ export class FastExecutor implements Executor {
     using backend = new FastBackend(engine, null);
     const program = encodeProgram(backend, circuit);
     packProgram(engine, program);
+    for (const step of rotated.keys()) engine.automorphisms.rotation(step); // no client's keys wait for tables
     const randomness = new ReplyRandomness(await loadSeal<ServerModule>(), circuit.parameters);
     owned.move();
     return new FastExecutor(engine, randomness, program, circuit, rotated);
@@ -153,18 +177,32 @@ export class FastExecutor implements Executor {
     this.#engine[Symbol.dispose]();
   }
 
-  createKeys(): LoadedEvaluationKeys {
-    return new FastEvaluationKeys(this.#engine, this.#randomness, this.#keySwitching, this.#rotated);
+  keyBytes(planned: PlannedKey[]): number {
+    const engine = this.#engine;
+    const sum = (sizes: number[]) => sizes.reduce((total, size) => total + size, 0);
+    return planned.reduce(
+      (total, { step, gadget }) => {
+        const kind = { switching: this.#keySwitching, gadget };
+        const starts = [...startLimbs(kind, step, this.#rotated)].map((limbs) => startBytes(engine, limbs));
+        return total + keyBytes(engine, kind) + sum(starts);
+      },
+      engine.bytesOf(2, 2),
+    );
+  }
+
+  createKeys(planned: PlannedKey[]): LoadedEvaluationKeys {
+    return new FastEvaluationKeys(this.#engine, this.#keySwitching, this.#rotated, this.keyBytes(planned));
   }
 
   evaluate(request: PackedCiphertext, keys: LoadedEvaluationKeys, onStage?: OnStage): EncryptedResult {
     if (!(keys instanceof FastEvaluationKeys)) throw foreignKeys();
-    const { switching, reply } = keys.of(this.#engine);
+    const { switching, publicKey } = keys.of(this.#engine);
     const { primes } = this.#engine.parameters;
     const input = loadPacked(this.#engine, request, [...primes.keys()]);
     const backend = new FastBackend(this.#engine, switching);
     try {
       const result = run(backend, this.#program, input, onStage);
+      using reply = this.#randomness.encryptor(publicKey);
       const scores = this.#rerandomise(result.scores, reply);
       return result.map ? { scores, map: this.#rerandomise(result.map, reply) } : { scores };
     } finally {

@@ -15,6 +15,8 @@ export interface LoadedKey extends KeyKind {
   step: number | null;
   /** By limbs of a ciphertext: the address of what its inner products start with, see `productStart`. */
   starts: Map<number, number>;
+  /** Addresses of what is freed with the key; what lies in the room of several keys is freed with that. */
+  owned: number[];
 }
 
 /** The keys of one client, each freed with `freeKey`. */
@@ -24,10 +26,24 @@ export interface LoadedSwitchingKeys {
   galois: Map<number, LoadedKey[]>;
 }
 
-/** Room for a key, to be filled. */
-export function makeKey(engine: FastEngine, kind: KeyKind, step: number | null): LoadedKey {
-  const address = engine.memory.allocate(moduli(kind.gadget).length * limbBytes(engine, kind));
-  return { ...kind, address, step, starts: new Map() };
+/** Bytes of a key in the engine's memory, without `starts`. */
+export function keyBytes(engine: FastEngine, kind: KeyKind): number {
+  return moduli(kind.gadget).length * limbBytes(engine, kind);
+}
+
+/** Bytes of what `productStart` makes for ciphertexts of `limbs` limbs. */
+export function startBytes({ parameters }: FastEngine, limbs: number): number {
+  return (limbs + 1) * 8 * parameters.n;
+}
+
+/**
+ * A key to be filled.
+ *
+ * @param room address of `keyBytes` bytes; without it the key has memory of its own
+ */
+export function makeKey(engine: FastEngine, kind: KeyKind, step: number | null, room?: number): LoadedKey {
+  const address = room ?? engine.memory.allocate(keyBytes(engine, kind));
+  return { ...kind, address, step, starts: new Map(), owned: room === undefined ? [address] : [] };
 }
 
 /** Address of the table of the automorphism that a key is stored under, or 0. */
@@ -95,9 +111,9 @@ export function loadKey(
   }
 }
 
-/** Frees a key and what was made of it. */
+/** Frees a key and what was made of it, as far as these have memory of their own. */
 export function freeKey({ memory }: FastEngine, key: LoadedKey): void {
-  for (const address of [key.address, ...key.starts.values()]) memory.free(address);
+  for (const address of key.owned.splice(0)) memory.free(address);
 }
 
 /** Address of a key's part for one limb of a ciphertext of `limbs` limbs, then for the special primes. */
@@ -124,15 +140,17 @@ export function servingKey(keys: LoadedKey[] | undefined, limbs: number): Loaded
  * SEAL's digits are those of the rotated polynomial, in [0, q_j): under the inverse automorphism they are the
  * polynomial's own digits less q_j wherever the automorphism changes a sign, zeros aside. So hoisting leaves
  * out -f sum_j q_j key_j, where f has coefficient 1 at those places.
+ *
+ * @param room address of `startBytes` bytes for it; without it, it has memory of its own
  */
-export function productStart(engine: FastEngine, key: LoadedKey, limbs: number): number {
+export function productStart(engine: FastEngine, key: LoadedKey, limbs: number, room?: number): number {
   const known = key.starts.get(limbs);
   if (known !== undefined || key.step === null) return known ?? 0;
   const { memory, threads, rings } = engine;
   const { n, primes } = engine.parameters;
   const { marks } = engine.automorphisms.rotation(key.step);
   const { address, factors } = memory.together(() => ({
-    address: memory.allocate((limbs + 1) * 8 * n),
+    address: room ?? memory.allocate(startBytes(engine, limbs)),
     factors: memory.allocate((limbs + 1) * 4 * limbs),
   }));
   for (let i = 0; i <= limbs; i++) {
@@ -154,6 +172,7 @@ export function productStart(engine: FastEngine, key: LoadedKey, limbs: number):
   threads.run();
   memory.free(factors);
   key.starts.set(limbs, address);
+  if (room === undefined) key.owned.push(address);
   return address;
 }
 

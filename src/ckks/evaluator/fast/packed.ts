@@ -5,7 +5,7 @@ import { bitLength } from '../../ring/primes.ts';
 import type { PackedCiphertext } from '../packed-ciphertext.ts';
 import type { FastCiphertext, FastEngine } from './engine.ts';
 import type { Kernels } from './kernels/kernels.ts';
-import { digitPlace, freeKey, keyTable, type LoadedKey, makeKey } from './keys.ts';
+import { digitPlace, keyTable, type LoadedKey, makeKey } from './keys.ts';
 import type { KeyKind } from './prepared-gadget.ts';
 
 /** Kernels read whole words of packed bits. */
@@ -24,6 +24,7 @@ interface Target {
  * key's order.
  *
  * @param step what the key rotates by, 0 for the conjugation, or null for relinearisation
+ * @param address of room for it, `keyBytes` bytes
  * @throws BlindbeatError FORMAT for a residue that is not below its prime
  */
 export function loadPackedKey(
@@ -31,24 +32,20 @@ export function loadPackedKey(
   digits: PackedCiphertext[],
   kind: KeyKind,
   step: number | null,
+  address: number,
 ): LoadedKey {
   const { n } = engine.parameters;
   const table = keyTable(engine, step);
-  const key = makeKey(engine, kind, step);
+  const key = makeKey(engine, kind, step, address);
   const room = engine.threads.local(engine.seeds.scratch);
-  try {
-    unpack(engine, digits, moduli(kind.gadget), (digit, limb, polynomial) => {
-      const place = digitPlace(engine, key, digit, limb, polynomial);
-      return {
-        room,
-        place: (kernels, from) => kernels.placeKey(from, place, n, kind.gadget.digits.length, table),
-      };
-    });
-    return key;
-  } catch (error) {
-    freeKey(engine, key);
-    throw error;
-  }
+  unpack(engine, digits, moduli(kind.gadget), (digit, limb, polynomial) => {
+    const place = digitPlace(engine, key, digit, limb, polynomial);
+    return {
+      room,
+      place: (kernels, from) => kernels.placeKey(from, place, n, kind.gadget.digits.length, table),
+    };
+  });
+  return key;
 }
 
 /**
@@ -60,17 +57,27 @@ export function loadPackedKey(
 export function loadPacked(engine: FastEngine, packed: PackedCiphertext, primes: number[]): FastCiphertext {
   const v = engine.allocate(2, primes.length);
   try {
-    unpack(engine, [packed], primes, (_, limb, polynomial) => {
-      const room = engine.limb(v, polynomial, limb);
-      const place = (kernels: Kernels, from: number) =>
-        from === room ? undefined : kernels.copy(from, room, engine.parameters.n);
-      return { room, place };
-    });
+    unpackCiphertext(engine, packed, primes, v);
     return v;
   } catch (error) {
     engine.memory.free(v.address);
     throw error;
   }
+}
+
+/** The same into a ciphertext of two polynomials that is there. */
+export function unpackCiphertext(
+  engine: FastEngine,
+  packed: PackedCiphertext,
+  primes: number[],
+  v: FastCiphertext,
+): void {
+  unpack(engine, [packed], primes, (_, limb, polynomial) => {
+    const room = engine.limb(v, polynomial, limb);
+    const place = (kernels: Kernels, from: number) =>
+      from === room ? undefined : kernels.copy(from, room, engine.parameters.n);
+    return { room, place };
+  });
 }
 
 /** Brings every limb of both polynomials of some seeded ciphertexts to its target. */

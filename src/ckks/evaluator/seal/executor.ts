@@ -35,6 +35,7 @@ import { SealBackend, SealEngine, type SealSwitchingKeys } from './backend.ts';
 
 /** Keys as SEAL holds them. */
 class SealEvaluationKeys implements LoadedEvaluationKeys {
+  readonly bytes: number;
   #relinearisation: RelinKeys | null = null;
   readonly #galois = new Map<number, GaloisKeys>();
   /** Encrypts under the client's public key: for re-randomising replies. */
@@ -43,8 +44,9 @@ class SealEvaluationKeys implements LoadedEvaluationKeys {
   readonly #engine: SealEngine;
   readonly #owned: Handle[] = [];
 
-  constructor(engine: SealEngine) {
+  constructor(engine: SealEngine, bytes: number) {
     this.#engine = engine;
+    this.bytes = bytes;
   }
 
   setSwitchingKey({ step, gadget }: PlannedKey, digits: PackedCiphertext[]): void {
@@ -170,8 +172,16 @@ export class SealExecutor implements Executor {
     this.#engine[Symbol.dispose]();
   }
 
-  createKeys(): LoadedEvaluationKeys {
-    return new SealEvaluationKeys(this.#engine);
+  /** Residues alone, 64 bits each and modulo all primes, whatever the plan uses of them. */
+  keyBytes(planned: PlannedKey[]): number {
+    const { n, primes } = this.#engine.parameters;
+    const digits = planned.reduce((sum, { gadget }) => sum + gadget.digits.length, 0);
+    // The public key is there twice: SEAL's encryptor has a copy.
+    return (digits + 2) * 2 * (primes.length + 1) * 8 * n;
+  }
+
+  createKeys(planned: PlannedKey[]): LoadedEvaluationKeys {
+    return new SealEvaluationKeys(this.#engine, this.keyBytes(planned));
   }
 
   evaluate(request: PackedCiphertext, keys: LoadedEvaluationKeys, onStage?: OnStage): EncryptedResult {

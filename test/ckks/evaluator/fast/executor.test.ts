@@ -56,7 +56,7 @@ const pooling = circuit.stages.flatMap((stage) => (stage.kind === 'linear' ? sta
 async function bytesLeft(files: ClientFiles, rotated: RotationLevels): Promise<number[]> {
   using executor = await FastExecutor.open(circuit, rotated, 1);
   const load = () => {
-    const keys = executor.createKeys();
+    const keys = executor.createKeys([...files.switching.keys()]);
     for (const [key, digits] of files.switching) keys.setSwitchingKey(key, digits);
     keys.setPublicKey(files.publicKey);
     return keys;
