@@ -101,7 +101,7 @@ export class Client {
     const { n, primes } = manifest.parameters;
     this.#checkSegment(segment);
     const slots = packSegment(segment, n / 2);
-    using operation = this.#seal.operation('key');
+    using operation = this.#seal.operation('request');
     const { context } = operation;
     const { module } = operation.seal;
     const secret = operation.loadSecret(key, manifest);

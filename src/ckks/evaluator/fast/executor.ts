@@ -2,6 +2,7 @@ import { BlindbeatError } from '../../../errors.ts';
 import type { Circuit, OnStage } from '../../circuit/circuit.ts';
 import type { KeySwitching } from '../../keyswitch/gadget.ts';
 import type { PlannedKey } from '../../keyswitch/key-set.ts';
+import { specialIndex } from '../../ring/parameters.ts';
 import type { PeriodicPlain } from '../../ring/periodic-encoder.ts';
 import { loadSeal, type ServerModule } from '../../seal/seal.ts';
 import {
@@ -59,7 +60,7 @@ class FastEvaluationKeys implements LoadedEvaluationKeys {
 
   setPublicKey(packed: PackedCiphertext): void {
     const { memory, parameters } = this.#engine;
-    const publicKey = loadPacked(this.#engine, packed, [0, parameters.primes.length]);
+    const publicKey = loadPacked(this.#engine, packed, [0, specialIndex(parameters)]);
     const residues = [0, 1].map((k) => [0, 1].map((limb) => this.#engine.read(publicKey, k, limb)));
     memory.free(publicKey.address);
     this.#reply?.[Symbol.dispose]();
