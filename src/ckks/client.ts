@@ -13,7 +13,7 @@ import { type ReplyCiphertext, ReplyReader } from './wire/reply-reader.ts';
 
 /** What a client may choose. */
 export interface ClientOptions {
-  /** Evaluation keys of more bytes are not made; default: 200 MB. The shipped model's have 64 MB. */
+  /** Evaluation keys of more bytes are not made; default: 200 MB. The shipped model's have 48 MB. */
   maxKeyBytes?: number;
 }
 
