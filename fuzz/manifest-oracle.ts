@@ -46,14 +46,15 @@ export function manifestProblems(value: unknown): string[] {
 }
 
 function problems(m: Fields): string[] {
-  const { n, primes, special, logQP, security } = m.parameters;
-  const all = [...primes, special];
+  const { n, primes, spare = [], special, logQP, security } = m.parameters;
+  const all = [...primes, ...spare, special];
   const slots = n / 2;
   const rules: [string, boolean][] = [
     ['format and version', m.format === 'blindbeat manifest' && m.version === 1],
     ['the model has a name and a fingerprint', text(m.model.name) && text(m.model.fingerprint)],
     ['ring degree', typeof n === 'number' && SECURE[n] !== undefined],
     ['primes: distinct, prime, 1 mod 2n, 17 to 30 bits', soundPrimes(all, n)],
+    ['spare primes: absent or some', m.parameters.spare === undefined || spare.length > 0],
     ['security: 128 bits', security === 128 && logOf(all) <= SECURE[n] && near(logQP, logOf(all), 1e-6)],
     ['classes: 2 or more different texts', soundClasses(m.classes)],
     ['group: the smallest power of two that holds the classes', m.reply.group === powerFor(m.classes.length)],
@@ -63,7 +64,7 @@ function problems(m: Fields): string[] {
     ['offset: below the slots', whole(m.reply.offset, 0, slots - 1)],
     ['outputs and map belong together', m.outputs === (m.reply.map ? 'scores+map' : 'scores')],
     ['map: its windows are in the slots', !m.reply.map || soundMap(m.reply.map, slots)],
-    ['input scale: values fit the primes', fits(m.inputScale, m.preprocessing.bound, all.slice(0, -1))],
+    ['input scale: values fit the primes', fits(m.inputScale, m.preprocessing.bound, primes)],
     ['reply scale: 10 to 30 bits', m.reply.scale >= 2 ** 10 && m.reply.scale <= 2 ** 30],
     ['score bound: the room under the last prime', isRoom(m.scoreBound, primes[0], m.reply.scale)],
     ['score limit: at most a quarter of the bound', m.scoreLimit > 0 && m.scoreLimit <= m.scoreBound / 4],
@@ -156,7 +157,7 @@ function isRoom(bound: number, prime: number, scale: number): boolean {
   return positive(bound) && near(bound / (prime / (2 * scale)), 1, 1e-9);
 }
 
-function soundKeys({ keys, parameters: { n, primes } }: Fields): boolean {
+function soundKeys({ keys, parameters: { n, primes, spare } }: Fields): boolean {
   const limbs = (x: unknown) => whole(x, 1, primes.length);
   const { gadgets, relinearisation, galois, switching } = keys;
   const levels = [...relinearisation, ...galois].map((key) => key.limbs);
@@ -166,17 +167,17 @@ function soundKeys({ keys, parameters: { n, primes } }: Fields): boolean {
   if (!galois.every(({ step }) => whole(step, 0, n / 2 - 1))) return false;
   if (!once(relinearisation.map((key) => key.limbs))) return false;
   if (!once(galois.map(({ step, limbs: l }) => (switching === 'seal' ? step : `${step} ${l}`)))) return false;
-  if (switching === 'seal') return gadgets.length === 0 && relinearisation.length === 1;
+  if (switching === 'seal') return !spare && gadgets.length === 0 && relinearisation.length === 1;
   if (switching !== 'grouped') return false;
   const same = new Set(levels).size === listed.length && levels.every((level) => listed.includes(level));
-  return same && gadgets.every((gadget) => soundGadget(gadget, primes.length));
+  return same && gadgets.every((gadget) => soundGadget(gadget, primes.length + (spare ?? []).length));
 }
 
-function soundGadget({ limbs, digits, special }: Fields['keys']['gadgets'][number], primes: number): boolean {
+function soundGadget({ limbs, digits, special }: Fields['keys']['gadgets'][number], last: number): boolean {
   const data = digits.flat().sort((a, b) => a - b);
   const partition =
     data.length === limbs && data.every((x, i) => x === i) && digits.every((d) => d.length > 0);
-  const beside = special.length > 0 && special.every((i) => whole(i, limbs, primes));
+  const beside = special.length > 0 && special.every((i) => whole(i, limbs, last));
   return partition && beside && new Set(special).size === special.length;
 }
 

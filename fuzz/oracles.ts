@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 /** The fields of a manifest from which the layout of its files follows. */
 export interface PlanFields {
   planHash: string;
-  parameters: { n: number; primes: number[]; special: number };
+  parameters: { n: number; primes: number[]; spare?: number[]; special: number };
   outputs: string;
   keys: {
     gadgets: { limbs: number; digits: number[][]; special: number[] }[];
@@ -30,8 +30,8 @@ const SEED = { bytes: 64 };
 
 /** The parts of a body, in their order. */
 export function layoutOf(kind: Kind, plan: PlanFields): Part[] {
-  const { n, primes, special } = plan.parameters;
-  const all = [...primes, special];
+  const { n, primes, spare = [], special } = plan.parameters;
+  const all = [...primes, ...spare, special];
   const limb = (prime: number): Part => ({ count: n, bits: prime.toString(2).length, prime });
   if (kind === 'secret key') return all.map(limb);
   if (kind === 'request') return [...primes.map(limb), SEED];
@@ -43,7 +43,7 @@ export function layoutOf(kind: Kind, plan: PlanFields): Part[] {
   const key = (limbs: number): Part[] => {
     const gadget = plan.keys.gadgets.find((g) => g.limbs === limbs);
     const digits = gadget ? gadget.digits.length : limbs;
-    const specials = gadget ? gadget.special : [primes.length];
+    const specials = gadget ? gadget.special : [all.length - 1];
     const digit = [...primes.slice(0, limbs).map(limb), ...specials.map((i) => limb(all[i])), SEED];
     return Array.from({ length: digits }, () => digit).flat();
   };

@@ -26,25 +26,37 @@ const parameters = (m: Manifest, change: object) => ({ parameters: { ...m.parame
 const preprocessing = (m: Manifest, change: object) => ({ preprocessing: { ...m.preprocessing, ...change } });
 const reply = (m: Manifest, change: object) => ({ reply: { ...m.reply, ...change } });
 
+/** The primes of keys alone. */
+const besides = ({ parameters: { spare = [], special } }: Manifest) => [...spare, special];
+
 /** What somebody who thinks would change; the hash is made to fit. */
 const CHANGES: Record<string, Change> = {
   'nothing changed': () => ({}),
   'more primes than security allows': (m) => {
     const many = primesAbove(m.parameters.n, 2 ** 29, 14);
     const all = [...m.parameters.primes, ...many];
-    return parameters(m, { primes: all, logQP: logOf([...all, m.parameters.special]) });
+    return parameters(m, { primes: all, logQP: logOf([...all, ...besides(m)]) });
   },
   'security of 128.5 bits': (m) => parameters(m, { security: 128.5 }),
   'a ring degree as text': (m) => parameters(m, { n: String(m.parameters.n) }),
   'a ring degree of 2048': (m) => parameters(m, { n: 2048 }),
+  'no spare primes, as a list': (m) => parameters(m, { spare: [] }),
+  'a data prime as spare prime': (m) => {
+    const spare = m.parameters.primes.slice(0, 1);
+    return parameters(m, { spare, logQP: logOf([...m.parameters.primes, ...spare, m.parameters.special]) });
+  },
+  'another spare prime': (m) => {
+    const spare = primesAbove(m.parameters.n, 2 ** 17, 1);
+    return parameters(m, { spare, logQP: logOf([...m.parameters.primes, ...spare, m.parameters.special]) });
+  },
   'a special prime of 1': (m) => parameters(m, { special: 1 }),
   'a prime that is none': (m) => {
     const primes = [m.parameters.primes[0] + 2 * m.parameters.n, ...m.parameters.primes.slice(1)];
-    return parameters(m, { primes, logQP: logOf([...primes, m.parameters.special]) });
+    return parameters(m, { primes, logQP: logOf([...primes, ...besides(m)]) });
   },
   'a prime twice': (m) => {
     const primes = m.parameters.primes.map((_, i, all) => all[Math.min(i, 1)]);
-    return parameters(m, { primes, logQP: logOf([...primes, m.parameters.special]) });
+    return parameters(m, { primes, logQP: logOf([...primes, ...besides(m)]) });
   },
   'no classes': () => ({ classes: [] }),
   'one class': () => ({ classes: ['N'] }),

@@ -118,15 +118,15 @@ function same(a: Uint8Array, b: Uint8Array): boolean {
 
 /** The manifest with one prime more before the special one, as an "update" would have it. */
 function withOnePrimeMore({ manifest }: World, other: World): unknown {
-  const { primes, special } = manifest.parameters;
-  const more = [...other.manifest.parameters.primes, ...spare(manifest.parameters.n)].find(
-    (q) => ![...primes, special].includes(q),
+  const { primes, spare = [], special } = manifest.parameters;
+  const more = [...other.manifest.parameters.primes, ...otherPrimes(manifest.parameters.n)].find(
+    (q) => ![...primes, ...spare, special].includes(q),
   );
   const all = [...primes, more!];
-  const logQP = [...all, special].reduce((sum, q) => sum + Math.log2(q), 0);
+  const logQP = [...all, ...spare, special].reduce((sum, q) => sum + Math.log2(q), 0);
   const gadgets = manifest.keys.gadgets.map((gadget) => ({
     ...gadget,
-    special: gadget.special.map((i) => (i === primes.length ? all.length : i)),
+    special: gadget.special.map((i) => (i >= primes.length ? i + 1 : i)),
   }));
   const content = {
     ...manifest,
@@ -137,7 +137,7 @@ function withOnePrimeMore({ manifest }: World, other: World): unknown {
 }
 
 /** Primes = 1 mod 2n from 2^26 upwards. */
-function spare(n: number): number[] {
+function otherPrimes(n: number): number[] {
   const found: number[] = [];
   for (let q = 2 ** 26 + 1; found.length < 12; q += 2 * n) {
     let prime = true;

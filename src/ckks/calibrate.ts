@@ -16,7 +16,7 @@ import { loadKey } from './evaluator/fast/keys.ts';
 import { OPERATIONS } from './evaluator/operations.ts';
 import { perPrimeGadget } from './keyswitch/gadget.ts';
 import type { Costs } from './planner/cost.ts';
-import { MAX_PRIMES, type Parameters } from './ring/parameters.ts';
+import { allPrimes, MAX_PRIMES, type Parameters } from './ring/parameters.ts';
 import type { RawCiphertext } from './seal/bytes.ts';
 
 const FORMAT = 'blindbeat costs';
@@ -169,7 +169,7 @@ export async function calibrate(
   const { n, primes } = parameters;
   const levels = [...new Set([2, 4, 6, 10, primes.length])].filter((l) => l <= primes.length);
   using engine = await FastEngine.open(parameters, 1);
-  const all = primes.length + 1;
+  const all = allPrimes(parameters);
   const random = (limbs: number, moduli: number[]): RawCiphertext => {
     const words = new Uint32Array(4 * limbs * n);
     for (let k = 0; k < 2 * limbs; k++) {
@@ -178,7 +178,7 @@ export async function calibrate(
     }
     return { parmsId: new Uint8Array(32), ntt: true, n, limbs, polynomials: 2, scale: 1, words };
   };
-  const digits = Array.from({ length: primes.length }, () => random(all, [...primes, parameters.special]));
+  const digits = Array.from({ length: primes.length }, () => random(all.length, all));
   const kind = { switching: 'per-prime', gadget: perPrimeGadget(parameters, primes.length) } as const;
   using backend = new FastBackend(engine, {
     relinearisation: [loadKey(engine, digits, kind, null)],

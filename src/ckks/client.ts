@@ -13,7 +13,7 @@ import { type ReplyCiphertext, ReplyReader } from './wire/reply-reader.ts';
 
 /** What a client may choose. */
 export interface ClientOptions {
-  /** Evaluation keys of more bytes are not made; default: 200 MB. The shipped model's have 64 MB. */
+  /** Evaluation keys of more bytes are not made; default: 200 MB. The shipped model's have 48 MB. */
   maxKeyBytes?: number;
 }
 
@@ -101,7 +101,7 @@ export class Client {
     const { n, primes } = manifest.parameters;
     this.#checkSegment(segment);
     const slots = packSegment(segment, n / 2);
-    using operation = this.#seal.operation('key');
+    using operation = this.#seal.operation('request');
     const { context } = operation;
     const { module } = operation.seal;
     const secret = operation.loadSecret(key, manifest);

@@ -1,6 +1,6 @@
 import type * as v from 'valibot';
 import { list, record, wholeNumber } from '../../schema.ts';
-import { allPrimes, MAX_PRIMES, type Parameters } from '../ring/parameters.ts';
+import { allPrimes, MAX_PRIMES, type Parameters, specialIndex } from '../ring/parameters.ts';
 import { log2Product } from '../ring/primes.ts';
 
 /** How keys switch: hybrid keys of our own, with several primes to a digit, or per-prime keys, as SEAL's are. */
@@ -22,14 +22,14 @@ export const GadgetSchema = record({
  * How ciphertexts of a number of limbs are decomposed when their key is switched (hybrid key switching: Han
  * and Ki 2020, eprint 2019/688, section 3): into digits modulo the product Q_j of each group of primes; keys
  * are modulo the data primes and the special ones, by whose product P the outcome is divided. Primes are
- * given by their index; `primes.length` is the special one. Data primes that were dropped serve as special
- * ones too, so a key for few limbs may have few, long digits.
+ * given by their place in `allPrimes`. Spare primes and data primes that were dropped serve as special ones
+ * too, so a key for few limbs may have few, long digits.
  */
 export type Gadget = v.InferOutput<typeof GadgetSchema>;
 
 /** SEAL's: a digit for each prime, one special prime. */
-export function perPrimeGadget({ primes }: Parameters, limbs: number): Gadget {
-  return { limbs, digits: Array.from({ length: limbs }, (_, i) => [i]), special: [primes.length] };
+export function perPrimeGadget(parameters: Parameters, limbs: number): Gadget {
+  return { limbs, digits: Array.from({ length: limbs }, (_, i) => [i]), special: [specialIndex(parameters)] };
 }
 
 /** The gadget by which its keys serve ciphertexts of fewer limbs: what is left of its digits. */
@@ -87,18 +87,18 @@ function perPrimeNoise({ primes, special }: Parameters, limbs: number): number {
  * those that are free, as few digits as keep the noise at SEAL's, their sizes balanced.
  */
 export function gadgets(parameters: Parameters, limbs: number): Gadget[] {
-  const count = parameters.primes.length;
+  const last = specialIndex(parameters);
   const all = allPrimes(parameters);
   const longestFirst = (from: number, to: number) =>
     Array.from({ length: to - from }, (_, k) => from + k).sort((a, b) => all[b] - all[a]);
-  const free = longestFirst(limbs, count);
+  const free = longestFirst(limbs, last);
   const data = longestFirst(0, limbs);
   const limit = Math.max(
     perPrimeNoise(parameters, limbs),
     perPrimeNoise({ ...parameters, primes: [parameters.special] }, 1),
   );
   return [0, ...free].map((_, k) => {
-    const special = [count, ...free.slice(0, k)];
+    const special = [last, ...free.slice(0, k)];
     for (let d = 1; d < limbs; d++) {
       const gadget = { limbs, digits: balance(data, all, d), special };
       if (gadgetNoise(parameters, gadget) <= limit) return gadget;
@@ -122,15 +122,17 @@ function balance(primes: number[], all: number[], count: number): number[][] {
 /**
  * All that is wrong with a gadget of sound structure: its digits are the data primes, its special primes
  * others.
+ *
+ * @param last place of the special prime
  */
-export function gadgetProblems({ limbs, digits, special }: Gadget, primes: number): string[] {
+export function gadgetProblems({ limbs, digits, special }: Gadget, last: number): string[] {
   const problems: string[] = [];
   if (digits.some((group, j) => j > 0 && Math.min(...group) < Math.min(...digits[j - 1])))
     problems.push('the digits of a gadget are not in the order of their first primes');
   const data = digits.flat().sort((a, b) => a - b);
   if (data.length !== limbs || data.some((i, k) => i !== k))
     problems.push(`the digits of a gadget of ${limbs} limbs are not these limbs, each once`);
-  if (new Set(special).size !== special.length || special.some((i) => i < limbs || i > primes))
+  if (new Set(special).size !== special.length || special.some((i) => i < limbs || i > last))
     problems.push(`the special primes of a gadget of ${limbs} limbs are not distinct primes beside them`);
   return problems;
 }

@@ -1,6 +1,6 @@
 import type * as v from 'valibot';
 import { choice, list, record, wholeNumber } from '../../schema.ts';
-import { MAX_PRIMES, type Parameters } from '../ring/parameters.ts';
+import { MAX_PRIMES, type Parameters, specialIndex } from '../ring/parameters.ts';
 import { type Gadget, GadgetSchema, gadgetProblems, type KeySwitching, perPrimeGadget } from './gadget.ts';
 
 /** More rotation keys than any plan has: six blocks of degree 16 with a gigabyte of keys have 97. */
@@ -78,9 +78,13 @@ export function keyProblems({
   );
   if (problems.length > 0) return problems;
   keys.gadgets.forEach((gadget, i) => {
-    problems.push(...gadgetProblems(gadget, primes).map((problem) => `keys.gadgets[${i}]: ${problem}`));
+    problems.push(
+      ...gadgetProblems(gadget, specialIndex(parameters)).map((problem) => `keys.gadgets[${i}]: ${problem}`),
+    );
   });
   problems.push(...keySetProblems(keys).map((problem) => `keys: ${problem}`));
+  if (parameters.spare && switchingOf(keys) === 'per-prime')
+    problems.push('parameters.spare: per-prime keys have no spare primes');
   keys.galois.forEach(({ step }, i) => {
     if (step < 0 || step >= parameters.n / 2)
       problems.push(`keys.galois[${i}].step: a rotation by ${step} slots does not exist`);

@@ -11,7 +11,7 @@ import { check } from './check.ts';
 import { type Costs, FAST_COST } from './cost.ts';
 import { requireHeadroom } from './headroom.ts';
 import { packLinearLayers } from './linear-layers.ts';
-import { SCALE_BITS } from './modulus-chain.ts';
+import { INPUT_SCALE_BITS } from './modulus-chain.ts';
 import { type Plan, planCircuit } from './plan.ts';
 import { chooseRingDegree } from './ring-degree.ts';
 import { selectWithinBudget } from './rotations.ts';
@@ -24,7 +24,7 @@ export interface CompileOptions {
   /** Ring degree; default: the smallest that fits. */
   n?: number;
   /**
-   * Bytes of evaluation keys on the wire at most; default: 64 MB up to N = 16384 and 500 MB at N = 32768, or
+   * Bytes of evaluation keys on the wire at most; default: 48 MB up to N = 16384 and 500 MB at N = 32768, or
    * as few as the network allows where that is more.
    */
   keyBudget?: number;
@@ -68,7 +68,7 @@ export function compile(model: Model, options: CompileOptions = {}): CompiledMod
   const keySwitching = options.keySwitching ?? keySwitchingOf(backend);
   requireBackend(backend, keySwitching);
   const network = foldModel(model);
-  const { parameters, scaleBits } = chooseRingDegree(model, network, options.n);
+  const { parameters, scaleBits } = chooseRingDegree(model, network, { keySwitching, n: options.n });
   const layers = packLinearLayers(network, model.samples, model.classes.length, parameters);
   const dense = layers.at(-1)!;
   const sumSteps = timeSumSteps(dense, parameters.n / 2);
@@ -84,7 +84,7 @@ export function compile(model: Model, options: CompileOptions = {}): CompiledMod
     keySwitching,
     gadgets,
     outputs,
-    inputScale: 2 ** SCALE_BITS.input,
+    inputScale: 2 ** INPUT_SCALE_BITS,
     stages: buildStages({ model, network, parameters, scaleBits, layers, schedules, sumSteps, outputs }),
     reply: replyLayout(dense, model.classes.length, parameters.n / 2, outputs),
     scoreBound: scoreBoundOf(parameters.primes),

@@ -1,3 +1,4 @@
+import type { KeySwitching } from '../keyswitch/gadget.ts';
 import { MAX_LOG_QP } from '../ring/parameters.ts';
 import { choosePrimes, log2Product, nearestPrime } from '../ring/primes.ts';
 
@@ -16,31 +17,69 @@ export interface Depth {
 
 /** The primes of a network, and the scales that its convolutions and activations aim at. */
 export interface Chain {
-  /** All data primes, the first one first, and the special one last. */
+  /** The data primes, the first one first. */
   primes: number[];
+  /** Spare primes, if there are any, and the special one. */
+  spare: number[];
+  special: number;
   /** By block: log2 of the scale after the convolution and, where it can be chosen, after the activation. */
   scaleBits: { convolution: number; activation: number }[];
 }
 
+/** Bits of the primes where every activation is a bare square, one kind per use, and log2 of scales. */
+interface SquareBits {
+  base: number;
+  dense: number;
+  lastSquare: number;
+  lastConvolution: number;
+  square: number;
+  convolution: number;
+  spare: number[];
+  special: number;
+  /** log2 of the scale after a convolution, and after the last one. */
+  scale: number;
+  lastScale: number;
+}
+
 /**
- * Bits of the primes where every activation is a bare square, one kind per use. What limits precision is the
- * rounding of the convolutions' weights, whose scale is q_convolution q_square / 2^SCALE_BITS.convolution,
- * then the noise of rotating a convolution's input, which counts relative to the scale after the square
- * before it: squares get primes shorter than the scale, so that it grows to 2^33. The last square brings it
- * down to 2^25: the dense layer's weights, a mean over time included, need the room under the last prime, and
- * the noise there is averaged out. docs/parameters.md has the measurements.
+ * What limits precision is the rounding of the convolutions' weights, whose scale is q_convolution q_square /
+ * 2^scale, then the noise of rotating a convolution's input, which counts relative to the scale after the
+ * square before it: squares get primes shorter than the scale, so that it grows to 2^32 or 2^33. The last
+ * square brings it down to 2^25: the dense layer's weights, a mean over time included, need the room under
+ * the last prime, and the noise there is averaged out. docs/parameters.md has the measurements.
  */
-const PRIME_BITS = {
+const SQUARE_BITS: SquareBits = {
   base: 30,
   dense: 30,
   lastSquare: 30,
   lastConvolution: 28,
   square: 27,
   convolution: 26,
+  spare: [],
   special: 30,
+  scale: 30,
+  lastScale: 27.5,
 };
-/** log2 of the scales: fresh ciphertexts, after a convolution, after the last convolution. */
-export const SCALE_BITS = { input: 33, convolution: 30, lastConvolution: 27.5 };
+
+/**
+ * The same with a spare prime, which halves the digits of the longest hybrid keys. Its bits are taken from
+ * all others: what log2(Q P) leaves below the bound is spent on answers that are disclosed (docs/attacks.md).
+ */
+const SPARE_BITS: SquareBits = {
+  base: 30,
+  dense: 29,
+  lastSquare: 28,
+  lastConvolution: 26,
+  square: 25,
+  convolution: 24,
+  spare: [27],
+  special: 28,
+  scale: 28.5,
+  lastScale: 26.5,
+};
+
+/** log2 of the scale of fresh ciphertexts. */
+export const INPUT_SCALE_BITS = 33;
 
 /**
  * Where an activation is a polynomial: log2 of the scale that its steps keep to, at most, at least and in the
@@ -57,29 +96,43 @@ const RESULT = { most: 33, last: 25 };
 /** log2 of primes, at least and at most. */
 const PRIMES = { least: 22, most: 30 };
 
-/** A chain that fits a ring degree at 128-bit security, or the bits that the network would need. */
-export function chooseChain(n: number, depths: Depth[]): Chain | { bits: number } {
-  if (depths.every(({ square }) => square)) return squareChain(n, depths.length);
+/**
+ * A chain that fits a ring degree at 128-bit security, or the bits that the network would need.
+ *
+ * @param switching hybrid keys get a spare prime where there is room for it
+ */
+export function chooseChain(n: number, depths: Depth[], switching: KeySwitching): Chain | { bits: number } {
+  if (depths.every(({ square }) => square)) {
+    const withSpare = switching === 'hybrid' ? squareChain(n, depths.length, SPARE_BITS) : null;
+    return withSpare && 'primes' in withSpare ? withSpare : squareChain(n, depths.length, SQUARE_BITS);
+  }
   let bits = Number.POSITIVE_INFINITY;
   for (let working = WORKING.most; working >= WORKING.least; working -= WORKING.step) {
     const chain = polynomialChain(n, depths, working);
-    bits = log2Product(chain.primes);
+    bits = log2Product([...chain.primes, chain.special]);
     if (bits <= MAX_LOG_QP[n]) return chain;
   }
   return { bits };
 }
 
-function squareChain(n: number, blocks: number): Chain | { bits: number } {
-  const { base, dense, lastSquare, lastConvolution, square, convolution, special } = PRIME_BITS;
+function squareChain(n: number, blocks: number, bits: SquareBits): Chain | { bits: number } {
+  const { base, dense, lastSquare, lastConvolution, square, convolution } = bits;
   const earlier = Array.from({ length: blocks - 1 }, () => [square, convolution]).flat();
-  const sizes = [base, dense, lastSquare, lastConvolution, ...earlier, special];
-  const bits = sizes.reduce((a, b) => a + b, 0);
-  if (bits > MAX_LOG_QP[n]) return { bits };
+  const data = [base, dense, lastSquare, lastConvolution, ...earlier];
+  const sizes = [...data, ...bits.spare, bits.special];
+  const total = sizes.reduce((a, b) => a + b, 0);
+  if (total > MAX_LOG_QP[n]) return { bits: total };
   const scaleBits = Array.from({ length: blocks }, (_, b) => ({
-    convolution: b === blocks - 1 ? SCALE_BITS.lastConvolution : SCALE_BITS.convolution,
+    convolution: b === blocks - 1 ? bits.lastScale : bits.scale,
     activation: 0,
   }));
-  return { primes: choosePrimes(n, sizes), scaleBits };
+  const all = choosePrimes(n, sizes);
+  return {
+    primes: all.slice(0, data.length),
+    spare: all.slice(data.length, -1),
+    special: all.at(-1)!,
+    scaleBits,
+  };
 }
 
 /**
@@ -105,7 +158,7 @@ function polynomialChain(n: number, depths: Depth[], working: number): Chain {
     scaleBits.unshift({ convolution: next, activation });
   }
   const inOrder: number[] = [];
-  let before = SCALE_BITS.input;
+  let before = INPUT_SCALE_BITS;
   depths.forEach(({ levels, square }, b) => {
     const { convolution, activation } = scaleBits[b];
     const kept = keptScale(depths, b, working);
@@ -119,7 +172,7 @@ function polynomialChain(n: number, depths: Depth[], working: number): Chain {
     }
     before = activation;
   });
-  return { primes: [base, dense, ...inOrder.reverse(), special], scaleBits };
+  return { primes: [base, dense, ...inOrder.reverse()], spare: [], special, scaleBits };
 }
 
 /**
@@ -128,5 +181,5 @@ function polynomialChain(n: number, depths: Depth[], working: number): Chain {
  */
 function keptScale(depths: Depth[], block: number, working: number): number {
   if (block < depths.length - 1) return working;
-  return Math.min(working, depths[block].square ? SCALE_BITS.lastConvolution : WORKING.last);
+  return Math.min(working, depths[block].square ? SQUARE_BITS.lastScale : WORKING.last);
 }

@@ -2,6 +2,7 @@ import { BlindbeatError } from '../../errors.ts';
 import type { Model } from '../../model/model.ts';
 import type { FoldedModel } from '../circuit/fold-activations.ts';
 import type { PolynomialProgram } from '../circuit/polynomial.ts';
+import type { KeySwitching } from '../keyswitch/gadget.ts';
 import { MAX_LOG_QP, type Parameters } from '../ring/parameters.ts';
 import { log2Product } from '../ring/primes.ts';
 import { groupSize } from '../wire/reply-layout.ts';
@@ -13,21 +14,30 @@ interface ChosenParameters {
   scaleBits: Chain['scaleBits'];
 }
 
+interface RingOptions {
+  keySwitching: KeySwitching;
+  n?: number;
+}
+
 /**
  * The smallest ring degree whose slots hold the network and whose modulus chain has enough levels at 128-bit
  * security.
  *
- * @param n the ring degree to take instead
+ * @param options `n`: the ring degree to take instead
  * @throws BlindbeatError PLAN naming what does not fit and what would help
  */
-export function chooseRingDegree(model: Model, network: FoldedModel, n?: number): ChosenParameters {
+export function chooseRingDegree(
+  model: Model,
+  network: FoldedModel,
+  { keySwitching, n }: RingOptions,
+): ChosenParameters {
   const degrees = Object.keys(MAX_LOG_QP).map(Number);
   if (n !== undefined && !degrees.includes(n)) {
     throw new BlindbeatError('PLAN', `ring degree ${n} is none of ${degrees.join(', ')}`);
   }
   let problem = '';
   for (const degree of n === undefined ? degrees : [n]) {
-    const chain = chainAt(degree, model, network);
+    const chain = chainAt(degree, model, network, keySwitching);
     if (typeof chain !== 'string') return parametersOf(degree, chain);
     problem = chain;
   }
@@ -42,7 +52,12 @@ export function depthOf(polynomial: PolynomialProgram | null): Depth {
 }
 
 /** The modulus chain at a ring degree, or why the network does not fit. */
-function chainAt(degree: number, model: Model, { convolutions }: FoldedModel): Chain | string {
+function chainAt(
+  degree: number,
+  model: Model,
+  { convolutions }: FoldedModel,
+  keySwitching: KeySwitching,
+): Chain | string {
   const slots = degree / 2;
   if (slots < model.samples) {
     return (
@@ -51,11 +66,11 @@ function chainAt(degree: number, model: Model, { convolutions }: FoldedModel): C
     );
   }
   const depths = convolutions.map(({ polynomial }) => depthOf(polynomial));
-  const chain = chooseChain(degree, depths);
+  const chain = chooseChain(degree, depths, keySwitching);
   if ('bits' in chain) {
     const levels = depths.reduce((sum, depth) => sum + 1 + depth.levels, 1);
     return (
-      `block ${deepestBlock(degree, depths)} is too deep: ${depths.length} blocks and a dense layer take ${levels} levels ` +
+      `block ${deepestBlock(degree, depths, keySwitching)} is too deep: ${depths.length} blocks and a dense layer take ${levels} levels ` +
       `and ${Math.ceil(chain.bits)} bits of primes, but ring degree ${degree} has only ${MAX_LOG_QP[degree]} at 128-bit ` +
       'security: use a larger n, a lower degree or fewer blocks'
     );
@@ -72,13 +87,14 @@ function chainAt(degree: number, model: Model, { convolutions }: FoldedModel): C
   return chain;
 }
 
-function parametersOf(n: number, { primes, scaleBits }: Chain): ChosenParameters {
+function parametersOf(n: number, { primes, spare, special, scaleBits }: Chain): ChosenParameters {
   return {
     parameters: {
       n,
-      primes: primes.slice(0, -1),
-      special: primes.at(-1)!,
-      logQP: log2Product(primes),
+      primes,
+      ...(spare.length > 0 && { spare }),
+      special,
+      logQP: log2Product([...primes, ...spare, special]),
       security: 128,
     },
     scaleBits,
@@ -86,8 +102,9 @@ function parametersOf(n: number, { primes, scaleBits }: Chain): ChosenParameters
 }
 
 /** The number of the first block that has no room left at a ring degree. */
-function deepestBlock(n: number, depths: Depth[]): number {
+function deepestBlock(n: number, depths: Depth[], keySwitching: KeySwitching): number {
   let blocks = 1;
-  while (blocks < depths.length && !('bits' in chooseChain(n, depths.slice(0, blocks)))) blocks++;
+  const fits = (count: number) => !('bits' in chooseChain(n, depths.slice(0, count), keySwitching));
+  while (blocks < depths.length && fits(blocks)) blocks++;
   return blocks;
 }

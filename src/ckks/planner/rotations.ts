@@ -27,7 +27,7 @@ const PRICE_OF_KEYS = 1e-6;
  * Bytes of evaluation keys unless a user says otherwise, by ring degree, and what the header of their file
  * takes at most.
  */
-const defaultKeyBudget = (n: number) => (n <= 16384 ? 64e6 : 500e6);
+const defaultKeyBudget = (n: number) => (n <= 16384 ? 48e6 : 500e6);
 const HEADER_ROOM = 1024;
 
 /** What rotation keys are selected for. */

@@ -8,7 +8,7 @@ import type { Parameters } from '../ring/parameters.ts';
 import type { Outputs } from '../wire/manifest.ts';
 import { groupSize, type ReplyLayout, SCORE_SCALE, scoreBoundOf, windowsOf } from '../wire/reply-layout.ts';
 import type { LinearLayer } from './linear-layers.ts';
-import { type Chain, SCALE_BITS } from './modulus-chain.ts';
+import { type Chain, INPUT_SCALE_BITS } from './modulus-chain.ts';
 
 /** What stages are made of. */
 interface StageInputs {
@@ -39,7 +39,7 @@ export function timeSumSteps(dense: LinearLayer, slots: number): number[] {
 /** The network's stages with exact scales, in the order in which they run. */
 export function buildStages(inputs: StageInputs): Stage[] {
   const stages: Stage[] = [];
-  let position: Position = { limbs: inputs.parameters.primes.length, scale: 2 ** SCALE_BITS.input };
+  let position: Position = { limbs: inputs.parameters.primes.length, scale: 2 ** INPUT_SCALE_BITS };
   inputs.network.convolutions.forEach((_, index) => {
     const [convolution, activation] = blockStages(inputs, index, position);
     stages.push(convolution, activation);

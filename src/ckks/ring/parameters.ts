@@ -25,7 +25,9 @@ export const ParametersSchema = record({
    * The data primes q_0, q_1, ...; a ciphertext at l limbs is modulo the first l. Rescaling drops the last.
    */
   primes: list(wholeNumber(2, 2 ** MAX_PRIME_BITS), MAX_PRIMES, 1),
-  /** The key-switching prime P. */
+  /** More special primes, for hybrid keys alone: no ciphertext is ever modulo one of them. */
+  spare: v.optional(list(wholeNumber(2, 2 ** MAX_PRIME_BITS), MAX_PRIMES, 1)),
+  /** The special prime: the last of all primes, and the only one of per-prime keys. */
   special: wholeNumber(2, 2 ** MAX_PRIME_BITS),
   /** log2 of the product of all primes: what security depends on. */
   logQP: number(),
@@ -36,22 +38,29 @@ export const ParametersSchema = record({
 /** CKKS parameters: the ring degree and the chain of primes. */
 export type Parameters = v.InferOutput<typeof ParametersSchema>;
 
-/** All primes of a chain in SEAL's order. */
-export function allPrimes({ primes, special }: Parameters): number[] {
-  return [...primes, special];
+/** All primes of a chain in SEAL's order: the data primes, the spare ones, the special one. */
+export function allPrimes({ primes, spare = [], special }: Omit<Parameters, 'logQP' | 'security'>): number[] {
+  return [...primes, ...spare, special];
+}
+
+/** The place of the special prime among all. */
+export function specialIndex({ primes, spare = [] }: Pick<Parameters, 'primes' | 'spare'>): number {
+  return primes.length + spare.length;
 }
 
 /** All that is wrong with CKKS parameters of sound structure; 128-bit security is not negotiable. */
-export function parameterProblems({ n, primes, special, logQP }: Parameters): string[] {
+export function parameterProblems(parameters: Parameters): string[] {
+  const { n, primes, logQP } = parameters;
   const bound = MAX_LOG_QP[n];
   if (bound === undefined)
     return [`parameters.n: ring degree ${n} is none of ${Object.keys(MAX_LOG_QP).join(', ')}`];
   const problems: string[] = [];
-  const all = [...primes, special];
+  const all = allPrimes(parameters);
   if (new Set(all).size !== all.length) problems.push('parameters.primes: the primes are not distinct');
   all.forEach((q, i) => {
     if (q >= 2 ** 16 && q < 2 ** MAX_PRIME_BITS && q % (2 * n) === 1 && isPrime(q)) return;
-    const name = i < primes.length ? `primes[${i}]` : 'special';
+    const beside = i < all.length - 1 ? `spare[${i - primes.length}]` : 'special';
+    const name = i < primes.length ? `primes[${i}]` : beside;
     problems.push(
       `parameters.${name}: ${q} is no prime = 1 mod ${2 * n} between 2^16 and 2^${MAX_PRIME_BITS}`,
     );
@@ -68,7 +77,7 @@ export function parameterProblems({ n, primes, special, logQP }: Parameters): st
   return problems;
 }
 
-/** Ring degree, bits of all primes (the special one last), their product, security: for --json. */
+/** Ring degree, bits of all primes (the special ones last), their product, security: for --json. */
 export function parametersJson(parameters: Parameters) {
   const { n, logQP, security } = parameters;
   return { n, primeBits: allPrimes(parameters).map(bitLength), logQP, security };

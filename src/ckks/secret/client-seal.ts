@@ -1,5 +1,5 @@
 import { BlindbeatError } from '../../errors.ts';
-import { allPrimes } from '../ring/parameters.ts';
+import { allPrimes, specialIndex } from '../ring/parameters.ts';
 import { plaintextBuffer } from '../seal/bytes.ts';
 import { type ClientModule, type Handle, loadSeal, type SEALContext, type Seal } from '../seal/seal.ts';
 import type { ParsedManifest } from '../wire/manifest.ts';
@@ -41,19 +41,24 @@ export class ClientSeal implements Disposable {
   /**
    * What one operation needs of SEAL; dispose it when the operation ends.
    *
-   * @param what 'key' for key and top level only, a quarter of the work of the whole chain; 'reply' for the
-   * last prime alone, all that decryption needs
+   * @param what 'key' for all primes, 'request' for those of a fresh ciphertext and the special one, both
+   * without the levels below, a quarter of the work of the whole chain; 'reply' for the last prime alone, all
+   * that decryption needs
    * @throws BlindbeatError INTERNAL when the client was disposed
    */
-  operation(what: 'key' | 'reply'): Operation {
+  operation(what: 'key' | 'request' | 'reply'): Operation {
     if (this.#disposed) throw disposed();
-    const { n, primes } = this.manifest.parameters;
-    const moduli = what === 'key' ? allPrimes(this.manifest.parameters) : [primes[0]];
-    const context = this.#contexts.get(moduli.length) ?? this.#seal.context(n, moduli, false);
+    const { parameters } = this.manifest;
+    const all = allPrimes(parameters);
+    const places = {
+      key: [...all.keys()],
+      request: [...parameters.primes.keys(), specialIndex(parameters)],
+      reply: [0],
+    }[what];
+    const moduli = places.map((place) => all[place]);
+    const context = this.#contexts.get(moduli.length) ?? this.#seal.context(parameters.n, moduli, false);
     this.#contexts.set(moduli.length, context);
-    const operation = new Operation(this.#seal, context, moduli.length, (ended) =>
-      this.#operations.delete(ended),
-    );
+    const operation = new Operation(this.#seal, context, places, (ended) => this.#operations.delete(ended));
     this.#operations.add(operation);
     return operation;
   }
@@ -62,20 +67,20 @@ export class ClientSeal implements Disposable {
 /** SEAL objects that live as long as one operation of a client. */
 export class Operation implements Disposable {
   readonly context: SEALContext;
-  /** Number of the context's primes: the first ones of the plan, or all. */
-  readonly limbs: number;
+  /** The context's primes by their place among all of the plan. */
+  readonly #places: number[];
   readonly #seal: Seal<ClientModule>;
   readonly #owned = new DisposableStack();
 
   constructor(
     seal: Seal<ClientModule>,
     context: SEALContext,
-    limbs: number,
+    places: number[],
     onEnd: (ended: Operation) => void,
   ) {
     this.#seal = seal;
     this.context = context;
-    this.limbs = limbs;
+    this.#places = places;
     this.#owned.defer(() => onEnd(this));
   }
 
@@ -109,7 +114,7 @@ export class Operation implements Disposable {
 
   /** SEAL's identifier of the level with all of the context's primes. */
   get parmsId(): Uint8Array {
-    return this.seal.parmsIds(this.context).get(this.limbs)!;
+    return this.seal.parmsIds(this.context).get(this.#places.length)!;
   }
 
   /**
@@ -120,10 +125,13 @@ export class Operation implements Disposable {
   loadSecret(key: SecretKey, manifest: ParsedManifest) {
     const { n } = manifest.parameters;
     const residues = key.residuesFor(manifest);
-    const buffer = plaintextBuffer(this.parmsId, n, this.limbs);
+    const limbs = this.#places.length;
+    const buffer = plaintextBuffer(this.parmsId, n, limbs);
     buffer.setScale(1);
-    const words = new Uint32Array(buffer.bytes.buffer, buffer.residues.byteOffset, 2 * this.limbs * n);
-    for (let i = 0; i < this.limbs * n; i++) words[2 * i] = residues[i];
+    const words = new Uint32Array(buffer.bytes.buffer, buffer.residues.byteOffset, 2 * limbs * n);
+    this.#places.forEach((place, limb) => {
+      for (let i = 0; i < n; i++) words[2 * (limb * n + i)] = residues[place * n + i];
+    });
     const secret = this.own(new this.seal.module.SecretKey());
     try {
       this.seal.guard('FORMAT', 'the secret key', () => secret.loadFromArray(this.context, buffer.bytes));

@@ -131,7 +131,7 @@ export function readSecretKey(bytes: Uint8Array, manifest: ParsedManifest): Secr
     planHash,
     bodyBytes: bodySizes(manifest).secretKey,
   });
-  const residues = new Uint32Array((parameters.primes.length + 1) * parameters.n);
+  const residues = new Uint32Array(allPrimes(parameters).length * parameters.n);
   unpackLimbs(body, parameters.n, allPrimes(parameters), residues, 1);
   return new SecretKey(header.keyId, manifest, residues);
 }

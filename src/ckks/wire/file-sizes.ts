@@ -1,5 +1,6 @@
 import { BlindbeatError } from '../../errors.ts';
 import { evaluationKeysSize, packedPolynomial } from '../keyswitch/key-size.ts';
+import { allPrimes } from '../ring/parameters.ts';
 import { SEED_SIZE } from '../seal/bytes.ts';
 import { containerSize } from './container.ts';
 import type { ParsedManifest } from './manifest.ts';
@@ -17,7 +18,7 @@ export function bodySizes(manifest: ParsedManifest): WireSizes {
   const { parameters, keys, reply } = manifest;
   const replyPolynomial = packedPolynomial(parameters, [parameters.primes[0]]);
   return {
-    secretKey: packedPolynomial(parameters, [...parameters.primes, parameters.special]),
+    secretKey: packedPolynomial(parameters, allPrimes(parameters)),
     evaluationKeys: evaluationKeysSize(parameters, keys),
     request: packedPolynomial(parameters, parameters.primes) + SEED_SIZE,
     reply: 4 * 2 * reply.group + replyPolynomial * (reply.map ? 3 : 1),

@@ -9,8 +9,8 @@ import { fact, heading, right, table } from './table.ts';
 
 /** "N = 16384, 12 primes + 1, log2 QP = 398.2, 128 bit" */
 export function describeParameters({ parameters }: Manifest): string {
-  const { n, primes, logQP, security } = parameters;
-  return `N = ${n}, ${primes.length} primes + 1, log2 QP = ${logQP.toFixed(1)}, ${security} bit`;
+  const { n, primes, spare = [], logQP, security } = parameters;
+  return `N = ${n}, ${primes.length} primes + ${spare.length + 1}, log2 QP = ${logQP.toFixed(1)}, ${security} bit`;
 }
 
 /** Columns that stages have in every table. */
@@ -71,7 +71,7 @@ export function describeMemory(peak: PeakMemory): string {
 export function planLines(planned: Plan, colours: Colours): string[] {
   const { manifest, bytes, estimate } = planned;
   const { parameters, keys, outputs, samples, planHash } = manifest;
-  const { primes, special } = parameters;
+  const { primes, spare = [], special } = parameters;
   const { memory } = estimate;
   const line = (name: string, text: string) => fact(name, text, 14, colours);
   const levels = keys.relinearisation.map(({ limbs }) => limbs).join(', ');
@@ -83,7 +83,10 @@ export function planLines(planned: Plan, colours: Colours): string[] {
     ...stageLines(planned, colours),
     '',
     line('parameters', `${describeParameters(manifest)} security`),
-    line('primes', `${primes.map(bitLength).join(' ')} bits, special ${bitLength(special)}`),
+    line(
+      'primes',
+      `${primes.map(bitLength).join(' ')} bits, special ${[...spare, special].map(bitLength).join(' ')}`,
+    ),
     line('keys', `relinearisation at ${levels} limbs, ${keys.galois.length} rotations (step:limbs)`),
     ...wrap(
       keys.galois.map(({ step, limbs }) => `${step}:${limbs}`),

@@ -113,9 +113,14 @@ describe('the independent check', () => {
     [
       'giant steps are skipped',
       (p) => {
-        p.stages[4].rotations!.giantSteps.splice(1, 1);
+        const lists = p.stages.flatMap(({ rotations }) => (rotations ? [rotations.giantSteps] : []));
+        const giantSteps = lists.find((list) => list.filter(({ step }) => step === 0).length > 2)!;
+        giantSteps.splice(
+          giantSteps.findIndex(({ accumulatorSteps }) => accumulatorSteps.length > 0),
+          1,
+        );
       },
-      /block 3: steps .* do not rotate by/,
+      /block \d: steps .* do not rotate by/,
     ],
     [
       'a key that rotates is missing',

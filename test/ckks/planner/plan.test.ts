@@ -3,7 +3,7 @@ import { TraceBackend } from '../../../src/ckks/evaluator/trace.ts';
 import { compile } from '../../../src/ckks/planner/compile.ts';
 import { FAST_COST } from '../../../src/ckks/planner/cost.ts';
 import { planCircuit } from '../../../src/ckks/planner/plan.ts';
-import { MAX_LOG_QP } from '../../../src/ckks/ring/parameters.ts';
+import { allPrimes, MAX_LOG_QP } from '../../../src/ckks/ring/parameters.ts';
 import { log2Product } from '../../../src/ckks/ring/primes.ts';
 import { parseManifest } from '../../../src/ckks/wire/manifest.ts';
 import { randomModel, SHIPPED } from '../../helpers/random-model.ts';
@@ -19,7 +19,33 @@ describe('the plan of the shipped architecture', () => {
     expect(parameters.security).toBe(128);
     expect(parameters.logQP).toBeLessThanOrEqual(430);
     expect(parameters.primes).toHaveLength(14);
-    expect([...parameters.primes, parameters.special]).toMatchInlineSnapshot(`
+    expect(parameters.spare).toHaveLength(1);
+    expect(allPrimes(parameters)).toMatchInlineSnapshot(`
+      [
+        1073643521,
+        536641537,
+        268369921,
+        67043329,
+        33292289,
+        16580609,
+        33128449,
+        16515073,
+        32931841,
+        16384001,
+        32899073,
+        16121857,
+        32440321,
+        15630337,
+        133857281,
+        268271617,
+      ]
+    `);
+  });
+
+  test('when keys are per prime, then the primes are longer and none is spare', () => {
+    const { manifest } = compile(shipped(), { keySwitching: 'per-prime' }).plan;
+    expect(manifest.parameters.spare).toBeUndefined();
+    expect(allPrimes(manifest.parameters)).toMatchInlineSnapshot(`
       [
         1073643521,
         1073479681,
@@ -40,22 +66,28 @@ describe('the plan of the shipped architecture', () => {
     `);
   });
 
+  test('when a spare prime has no room, then hybrid keys do without', () => {
+    const { parameters: without } = compile(randomModel({ samples: 64, channels: [4, 8] }), { n: 8192 }).plan
+      .manifest;
+    expect(without.spare).toBeUndefined();
+  });
+
   test('when it is planned, then it costs exactly these operations', () => {
     expect(planned.operations).toMatchInlineSnapshot(`
       {
         "add": 27,
         "addPlain": 25,
-        "decompose": 20,
-        "divide": 50,
-        "hoistedRotate": 56,
+        "decompose": 32,
+        "divide": 59,
+        "hoistedRotate": 72,
         "multiply": 0,
         "multiplyPlain": 2808,
         "relinearise": 24,
         "rescale": 49,
-        "rotate": 67,
+        "rotate": 69,
         "square": 24,
-        "sum": 161,
-        "summedRotate": 128,
+        "sum": 138,
+        "summedRotate": 103,
       }
     `);
     expect(
@@ -69,41 +101,41 @@ describe('the plan of the shipped architecture', () => {
         "square 1: 13>12 limbs, 0 amounts, 0 + 0 rotations",
         "block 2: 12>11 limbs, 10 amounts, 10 + 0 rotations",
         "square 2: 11>10 limbs, 0 amounts, 0 + 0 rotations",
-        "block 3: 10>9 limbs, 20 amounts, 10 + 8 rotations",
+        "block 3: 10>9 limbs, 20 amounts, 18 + 0 rotations",
         "square 3: 9>8 limbs, 0 amounts, 0 + 0 rotations",
         "block 4: 8>7 limbs, 40 amounts, 10 + 8 rotations",
         "square 4: 7>6 limbs, 0 amounts, 0 + 0 rotations",
-        "block 5: 6>5 limbs, 80 amounts, 6 + 12 rotations",
+        "block 5: 6>5 limbs, 80 amounts, 10 + 24 rotations",
         "square 5: 5>4 limbs, 0 amounts, 0 + 0 rotations",
-        "block 6: 4>3 limbs, 160 amounts, 6 + 28 rotations",
+        "block 6: 4>3 limbs, 160 amounts, 10 + 24 rotations",
         "square 6: 3>2 limbs, 0 amounts, 0 + 0 rotations",
-        "dense: 2>2 limbs, 67 amounts, 14 + 0 rotations",
+        "dense: 2>2 limbs, 67 amounts, 0 + 16 rotations",
         "mean over time: 2>1 limbs, 0 amounts, 7 + 0 rotations",
       ]
     `);
   });
 
   test('when it is planned, then it needs exactly these keys and bytes', () => {
-    expect(keys.relinearisation.map(({ limbs }) => limbs).join(' ')).toMatchInlineSnapshot(`"13 9"`);
+    expect(keys.relinearisation.map(({ limbs }) => limbs).join(' ')).toMatchInlineSnapshot(`"13 9 3"`);
     expect(keys.galois.map((k) => `${k.step}@${k.limbs}`).join(' ')).toMatchInlineSnapshot(
-      `"0@12 1@12 1@10 1@8 1@6 1@4 1@2 2@14 2@12 2@8 2@6 3@10 3@6 3@4 4@12 4@10 4@8 4@6 4@2 5@4 7@4 8@10 8@8 8@6 8@4 12@6 16@8 16@6 16@4 24@4 24@2 32@4 32@2 40@2 64@2 128@6 128@2 256@2 512@4 512@2 1024@2 2048@2 4096@2"`,
+      `"0@12 1@12 1@10 1@8 1@6 1@4 1@2 2@14 2@12 2@8 3@6 3@2 4@12 4@10 4@8 5@6 5@4 5@2 8@10 8@8 8@6 8@4 16@8 16@6 16@4 24@4 32@4 64@2 128@6 128@2 256@2 512@4 512@2 1024@2 2048@2 4096@2"`,
     );
     expect(planned.bytes).toMatchInlineSnapshot(`
       {
-        "evaluationKeys": 63969215,
+        "evaluationKeys": 47894335,
         "reply": 61737,
-        "request": 784637,
+        "request": 733437,
         "secretKey": 846013,
       }
     `);
     expect(planned.bytes.request).toBeLessThanOrEqual(1e6);
     expect(planned.bytes.reply).toBeLessThanOrEqual(0.3e6);
-    expect(planned.bytes.evaluationKeys).toBeLessThanOrEqual(64e6);
+    expect(planned.bytes.evaluationKeys).toBeLessThanOrEqual(48e6);
   });
 
   test('when keys may take more room, then the server is faster, and the keys stay within it', () => {
     let last = Number.POSITIVE_INFINITY;
-    for (const megabytes of [45, 64, 120]) {
+    for (const megabytes of [40, 48, 64, 120]) {
       const { bytes, estimate } = compile(shipped(), { keyBudget: megabytes * 1e6 }).plan;
       expect(bytes.evaluationKeys).toBeLessThanOrEqual(megabytes * 1e6);
       expect(estimate.serverMs).toBeLessThan(last);

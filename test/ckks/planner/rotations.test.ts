@@ -128,7 +128,7 @@ describe('one description of what rotations cost', () => {
   function both(shape: Parameters<typeof randomModel>[0], keySwitching: KeySwitching) {
     const model = randomModel({ ...shape, seed: 3 });
     const network = foldModel(model);
-    const { parameters } = chooseRingDegree(model, network);
+    const { parameters } = chooseRingDegree(model, network, { keySwitching });
     const layers = packLinearLayers(network, model.samples, model.classes.length, parameters);
     const selection = selectWithinBudget(layers, timeSumSteps(layers.at(-1)!, parameters.n / 2), {
       parameters,

@@ -104,7 +104,8 @@ function shapesOfSeal({ parameters, inputScale, reply }: Manifest): Set<string> 
   };
   const all = allPrimes(parameters);
   const [last] = parameters.primes;
-  for (const primes of [all, [last, parameters.special], [last]]) {
+  const fresh = [...parameters.primes, parameters.special];
+  for (const primes of [all, fresh, [last, parameters.special], [last]]) {
     const context = seal.context(parameters.n, primes, true);
     const generator = seal.own(new module.KeyGenerator(context));
     const publicKey = seal.own(generator.createPublicKey());

@@ -81,6 +81,14 @@ describe('a server that seals a hostile manifest', () => {
     ],
     ['a filter of order 16', { preprocessing: { ...p, band: { ...p.band, lowOrder: 16 } } }, /lowOrder/],
     ['a huge input scale', { inputScale: 1e308 }, /inputScale: expected a power of two/],
+    [
+      'a spare prime for per-prime keys',
+      withSpare(choosePrimes(parameters.n, [25])),
+      /spare: per-prime keys have no/,
+    ],
+    ['a data prime as spare prime', withSpare(parameters.primes.slice(0, 1)), /primes are not distinct/],
+    ['a spare prime that is none', withSpare([2 ** 26 + 1]), /parameters\.spare\[0\]: 67108865 is no prime/],
+    ['no spare primes, as a list', withSpare([]), /spare: expected at least one/],
     ['a scale and a bound beyond the primes', hugeInput(), /inputScale: samples up to 100 need/],
     ['a fractional security', { parameters: { ...parameters, security: 128.5 } }, /security: expected 128/],
     ['n as a text', { parameters: { ...parameters, n: String(parameters.n) } }, /parameters\.n: .*"8192"/],
@@ -107,6 +115,11 @@ describe('a server that seals a hostile manifest', () => {
     expect(() => parseManifest(value)).toThrow(message);
     await expect(Client.open(value)).rejects.toThrow(message);
   });
+
+  function withSpare(spare: number[]) {
+    const logQP = log2Product([...parameters.primes, ...spare, parameters.special]);
+    return { parameters: { ...parameters, spare, logQP } };
+  }
 
   function hugeInput() {
     const primes = parameters.primes.slice(0, 1);

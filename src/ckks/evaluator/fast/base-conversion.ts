@@ -70,7 +70,7 @@ export class BaseConversions {
   readonly #modDowns = new Map<string, ModDown>();
 
   /**
-   * @param rings of the data primes, then the special one
+   * @param rings of all primes
    * @param stride bytes from one limb of a polynomial to the next
    */
   constructor(memory: WasmMemory, threads: Threads, rings: Ring[], stride: number) {

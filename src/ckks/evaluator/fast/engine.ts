@@ -1,4 +1,4 @@
-import type { Parameters } from '../../ring/parameters.ts';
+import { allPrimes, type Parameters } from '../../ring/parameters.ts';
 import { PeriodicEncoder } from '../../ring/periodic-encoder.ts';
 import type { RawCiphertext } from '../../seal/bytes.ts';
 import type { KernelKind } from '../executor.ts';
@@ -30,7 +30,7 @@ export class FastEngine implements Disposable {
   readonly parameters: Parameters;
   readonly memory: WasmMemory;
   readonly threads: Threads;
-  /** One for each data prime, then the special one; their transforms are noted down for the threads. */
+  /** One for each prime, in the order of `allPrimes`; their transforms are noted down for the threads. */
   readonly rings: Ring[];
   /**
    * Bytes from one limb to the next: a cache line more than it needs, so that equal places fall in different
@@ -45,11 +45,11 @@ export class FastEngine implements Disposable {
   readonly seeds: SeedExpander;
 
   private constructor(parameters: Parameters, memory: WasmMemory, threads: Threads) {
-    const { n, primes, special } = parameters;
+    const { n, primes } = parameters;
     this.parameters = parameters;
     this.memory = memory;
     this.threads = threads;
-    this.rings = [...primes, special].map((q) => new Ring(threads.kernels, threads.set.lanes, memory, n, q));
+    this.rings = allPrimes(parameters).map((q) => new Ring(threads.kernels, threads.set.lanes, memory, n, q));
     this.stride = limbStride(n);
     this.encoder = new PeriodicEncoder(n, primes);
     this.automorphisms = new Automorphisms(memory, n, threads.set.lanes);

@@ -2,6 +2,7 @@ import { BlindbeatError } from '../../../errors.ts';
 import type { Circuit, OnStage } from '../../circuit/circuit.ts';
 import type { KeySwitching } from '../../keyswitch/gadget.ts';
 import type { PlannedKey } from '../../keyswitch/key-set.ts';
+import { specialIndex } from '../../ring/parameters.ts';
 import type { PeriodicPlain } from '../../ring/periodic-encoder.ts';
 import { loadSeal, type ServerModule } from '../../seal/seal.ts';
 import {
@@ -67,10 +68,9 @@ class FastEvaluationKeys implements LoadedEvaluationKeys {
   }
 
   setPublicKey(packed: PackedCiphertext): void {
-    const { primes } = this.#engine.parameters;
     const address = this.#room(this.#engine.bytesOf(2, 2));
     const publicKey = { address, polynomials: 2, limbs: 2 };
-    unpackCiphertext(this.#engine, packed, [0, primes.length], publicKey);
+    unpackCiphertext(this.#engine, packed, [0, specialIndex(this.#engine.parameters)], publicKey);
     this.#publicKey = publicKey;
   }
 

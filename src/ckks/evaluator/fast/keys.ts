@@ -1,5 +1,6 @@
 import { BlindbeatError } from '../../../errors.ts';
 import { moduli, serving } from '../../keyswitch/gadget.ts';
+import { specialIndex } from '../../ring/parameters.ts';
 import type { RawCiphertext } from '../../seal/bytes.ts';
 import type { FastEngine } from './engine.ts';
 import type { KeyKind } from './prepared-gadget.ts';
@@ -81,7 +82,8 @@ export function loadKey(
   step: number | null,
 ): LoadedKey {
   const { memory, threads } = engine;
-  const { n, primes } = engine.parameters;
+  const { n } = engine.parameters;
+  const all = engine.rings.length;
   const count = kind.gadget.digits.length;
   const table = keyTable(engine, step);
   const { key, residues } = memory.together(() => ({
@@ -94,7 +96,7 @@ export function loadKey(
       if (digit === count) break;
       moduli(kind.gadget).forEach((prime, limb) => {
         for (let k = 0; k < 2; k++) {
-          const start = 2 * n * (k * (primes.length + 1) + prime);
+          const start = 2 * n * (k * all + prime);
           for (let i = 0; i < n; i++) memory.words[residues / 4 + i] = words[start + 2 * i];
           threads.module.placeKey(residues, digitPlace(engine, key, digit, limb, k), n, count, table);
         }
@@ -154,7 +156,7 @@ export function productStart(engine: FastEngine, key: LoadedKey, limbs: number, 
     factors: memory.allocate((limbs + 1) * 4 * limbs),
   }));
   for (let i = 0; i <= limbs; i++) {
-    const ring = rings[i < limbs ? i : primes.length];
+    const ring = rings[i < limbs ? i : specialIndex(engine.parameters)];
     const { q, one, carry } = ring;
     const residues = primes.slice(0, limbs).map((prime) => prime % q);
     if (i < limbs) residues.unshift(...residues.splice(i, 1)); // the order of the key's digits

@@ -40,7 +40,7 @@ export class PreparedGadgets {
   /** By gadget (null for SEAL's) and limbs. */
   readonly #prepared = new Map<Gadget | null, Map<number, PreparedGadget>>();
 
-  /** @param rings of the data primes, then the special one */
+  /** @param rings of all primes */
   constructor(parameters: Parameters, rings: Ring[], conversions: BaseConversions) {
     this.#parameters = parameters;
     this.#rings = rings;
