@@ -21,9 +21,9 @@ describe('how often --disclose may be used', () => {
   });
 
   test('when noise grows or answers get fewer, then less is lost; without noise, all', () => {
-    const lost = (answers: number, noise: number) => bitsLost(answers, { classes: 4, error: 4.89e-4, noise });
-    expect(lost(DISCLOSURE.answers, DISCLOSURE.noise)).toBeCloseTo(2.64, 2);
-    expect(lost(800, 0.1)).toBeCloseTo(2 * lost(200, 0.1), 1);
+    const lost = (answers: number, noise: number) => bitsLost(answers, { classes: 4, error: 1.25e-3, noise });
+    expect(lost(DISCLOSURE.answers, DISCLOSURE.noise)).toBeCloseTo(6.7, 1);
+    expect(lost(800, 0.1) / lost(200, 0.1)).toBeCloseTo(2, 1);
     expect(lost(200, 0.2)).toBeLessThan(lost(200, 0.1));
     expect(lost(0, 0.1)).toBe(0);
     expect(lost(200, 1e-6)).toBe(128);
