@@ -70,7 +70,8 @@ class FastEvaluationKeys implements LoadedEvaluationKeys {
   setPublicKey(packed: PackedCiphertext): void {
     const address = this.#room(this.#engine.bytesOf(2, 2));
     const publicKey = { address, polynomials: 2, limbs: 2 };
-    unpackCiphertext(this.#engine, packed, [0, specialIndex(this.#engine.parameters)], publicKey);
+    const { parameters, rings } = this.#engine;
+    unpackCiphertext(this.#engine, packed, [0, specialIndex(parameters)], rings.length, publicKey);
     this.#publicKey = publicKey;
   }
 

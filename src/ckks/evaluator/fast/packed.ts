@@ -38,7 +38,7 @@ export function loadPackedKey(
   const table = keyTable(engine, step);
   const key = makeKey(engine, kind, step, address);
   const room = engine.threads.local(engine.seeds.scratch);
-  unpack(engine, digits, moduli(kind.gadget), (digit, limb, polynomial) => {
+  unpack(engine, digits, moduli(kind.gadget), engine.rings.length, (digit, limb, polynomial) => {
     const place = digitPlace(engine, key, digit, limb, polynomial);
     return {
       room,
@@ -49,15 +49,15 @@ export function loadPackedKey(
 }
 
 /**
- * Loads a ciphertext as it travels.
+ * Loads a fresh ciphertext as it travels.
  *
- * @param primes indices of the primes of its limbs
+ * @param primes indices of the primes of its limbs, all that it is modulo
  * @throws BlindbeatError FORMAT for a residue that is not below its prime
  */
 export function loadPacked(engine: FastEngine, packed: PackedCiphertext, primes: number[]): FastCiphertext {
   const v = engine.allocate(2, primes.length);
   try {
-    unpackCiphertext(engine, packed, primes, v);
+    unpackCiphertext(engine, packed, primes, primes.length, v);
     return v;
   } catch (error) {
     engine.memory.free(v.address);
@@ -65,14 +65,19 @@ export function loadPacked(engine: FastEngine, packed: PackedCiphertext, primes:
   }
 }
 
-/** The same into a ciphertext of two polynomials that is there. */
+/**
+ * The same into a ciphertext of two polynomials that is there.
+ *
+ * @param sampled how many primes, the first of all, SEAL sampled its uniform polynomial for
+ */
 export function unpackCiphertext(
   engine: FastEngine,
   packed: PackedCiphertext,
   primes: number[],
+  sampled: number,
   v: FastCiphertext,
 ): void {
-  unpack(engine, [packed], primes, (_, limb, polynomial) => {
+  unpack(engine, [packed], primes, sampled, (_, limb, polynomial) => {
     const room = engine.limb(v, polynomial, limb);
     const place = (kernels: Kernels, from: number) =>
       from === room ? undefined : kernels.copy(from, room, engine.parameters.n);
@@ -85,6 +90,7 @@ function unpack(
   engine: FastEngine,
   packed: PackedCiphertext[],
   primes: number[],
+  sampled: number,
   targetOf: (ciphertext: number, limb: number, polynomial: 0 | 1) => Target,
 ): void {
   const { memory, threads, seeds, rings } = engine;
@@ -121,7 +127,7 @@ function unpack(
       );
     packed.forEach((_, ciphertext) => {
       if (!seeds.mustRedraw(prepared, ciphertext)) return;
-      const redrawn = seeds.redraw(prepared, ciphertext);
+      const redrawn = seeds.redraw(prepared, ciphertext, sampled);
       const room = memory.allocate(4 * n);
       primes.forEach((prime, limb) => {
         memory.words.set(redrawn[prime], room / 4);

@@ -125,8 +125,12 @@ export class SeedExpander {
     return this.#memory.words[flags / 4 + seed] !== 0;
   }
 
-  /** All limbs of the polynomial of a seed, `[rings][n]`, the slow way, with words drawn again as SEAL does. */
-  redraw({ states }: PreparedSeeds, seed: number): Uint32Array[] {
+  /**
+   * All limbs of the polynomial of a seed, `[sampled][n]`, the slow way, with words drawn again as SEAL does.
+   *
+   * @param sampled how many of the rings SEAL sampled it for: words that are drawn again follow the words of these
+   */
+  redraw({ states }: PreparedSeeds, seed: number, sampled: number): Uint32Array[] {
     const memory = this.#memory;
     const address = memory.allocate(BUFFER_BYTES + ROOM_BYTES);
     let held = -1;
@@ -143,7 +147,7 @@ export class SeedExpander {
       return sampleUniform(
         wordAt,
         this.#rings[0].n,
-        this.#rings.map(({ q }) => q),
+        this.#rings.slice(0, sampled).map(({ q }) => q),
       );
     } finally {
       memory.free(address);

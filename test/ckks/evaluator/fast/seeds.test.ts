@@ -1,12 +1,15 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { KernelKind } from '../../../../src/ckks/evaluator/executor.ts';
+import { FastEngine } from '../../../../src/ckks/evaluator/fast/engine.ts';
 import { availableKernels } from '../../../../src/ckks/evaluator/fast/kernels/kernels.ts';
 import { WasmMemory } from '../../../../src/ckks/evaluator/fast/kernels/memory.ts';
 import { Ring } from '../../../../src/ckks/evaluator/fast/kernels/ring.ts';
 import { Threads } from '../../../../src/ckks/evaluator/fast/kernels/threads.ts';
+import { loadPacked } from '../../../../src/ckks/evaluator/fast/packed.ts';
 import { SeedExpander } from '../../../../src/ckks/evaluator/fast/seeds.ts';
-import { choosePrimes } from '../../../../src/ckks/ring/primes.ts';
+import { packedSize } from '../../../../src/ckks/ring/bit-packing.ts';
+import { bitLength, choosePrimes, log2Product } from '../../../../src/ckks/ring/primes.ts';
 import { readCiphertext, SEED_SIZE, writeCiphertext } from '../../../../src/ckks/seal/bytes.ts';
 import { type ClientModule, loadSeal, type Seal } from '../../../../src/ckks/seal/seal.ts';
 
@@ -60,7 +63,7 @@ async function expandedByKernels(
   const size = n * primes.length;
   const limbs = seeds.map((_, s) => memory.words.slice(out / 4 + s * size, out / 4 + (s + 1) * size));
   const redrawn = seeds.map((_, s) =>
-    Uint32Array.from(expander.redraw(prepared, s).flatMap((limb) => [...limb])),
+    Uint32Array.from(expander.redraw(prepared, s, rings.length).flatMap((limb) => [...limb])),
   );
   const flagged = seeds.map((_, s) => expander.mustRedraw(prepared, s));
   expander.free(prepared);
@@ -131,6 +134,29 @@ describe('seeds', () => {
         expect(memory.words[flag / 4]).toBe(expected);
         expect(memory.words[out / 4 + place]).toBe(Number(word % BigInt(q)));
       }
+    },
+  );
+
+  // Found by search: SEAL draws a word again for these primes, the first one for that at place 12, the second at 3.
+  test.each([57076, 3643])(
+    'when SEAL draws a word of seed %i again, then a fresh ciphertext has its residues, whatever other primes there are',
+    async (number) => {
+      const n = 16384;
+      const primes = [
+        1058209793, 1057652737, 1052508161, 1056735233, 1054965761, 1062862849, 1063616513, 1059618817,
+        1059291137, 1054212097, 1064697857, 1061847041, 1072496641,
+      ];
+      const seed = new Uint8Array(SEED_SIZE);
+      new DataView(seed.buffer).setUint32(0, number, true);
+      const expected = expandedBySeal(n, primes, [seed])[0];
+      const [special] = choosePrimes(n, [29]);
+      const logQP = log2Product([...primes, special]);
+      using engine = await FastEngine.open({ n, primes, special, logQP, security: 128 });
+      const residues = new Uint8Array(primes.reduce((sum, q) => sum + packedSize(n, bitLength(q)), 0));
+      const loaded = loadPacked(engine, { residues, seed }, [...primes.keys()]);
+      primes.forEach((_, limb) => {
+        expect(engine.read(loaded, 1, limb)).toEqual(expected.subarray(limb * n, (limb + 1) * n));
+      });
     },
   );
 });
