@@ -50,7 +50,7 @@ export function planOptions(
       .default('scores'),
     keyBudget: new Option(
       '--key-budget <MB>',
-      'evaluation keys at most, in megabytes; fewer are slower. Default: 64, or as few as the network allows',
+      'evaluation keys at most, in megabytes; fewer are slower. Default: 48, per-prime keys 64, or as few as the network allows',
     ).argParser(number(1, 1000)),
     keySwitching: new Option(
       '--key-switching <kind>',

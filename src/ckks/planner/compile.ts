@@ -24,8 +24,8 @@ export interface CompileOptions {
   /** Ring degree; default: the smallest that fits. */
   n?: number;
   /**
-   * Bytes of evaluation keys on the wire at most; default: 48 MB up to N = 16384 and 500 MB at N = 32768, or
-   * as few as the network allows where that is more.
+   * Bytes of evaluation keys on the wire at most; default: 48 MB up to N = 16384 (64 MB of per-prime
+   * ones) and 500 MB at N = 32768, or as few as the network allows where that is more.
    */
   keyBudget?: number;
   /**

@@ -23,11 +23,11 @@ import { frontier, type Price } from './pareto.ts';
  */
 const PRICE_OF_KEYS = 1e-6;
 
-/**
- * Bytes of evaluation keys unless a user says otherwise, by ring degree, and what the header of their file
- * takes at most.
- */
-const defaultKeyBudget = (n: number) => (n <= 16384 ? 48e6 : 500e6);
+/** Bytes of evaluation keys unless a user says otherwise, up to N = 16384; per-prime keys are larger. */
+const KEY_BUDGET: Readonly<Record<KeySwitching, number>> = { hybrid: 48e6, 'per-prime': 64e6 };
+/** The same for larger rings. */
+const LARGE_KEY_BUDGET = 500e6;
+/** What the header of their file takes at most. */
 const HEADER_ROOM = 1024;
 
 /** What rotation keys are selected for. */
@@ -64,8 +64,9 @@ export function selectWithinBudget(
   sumSteps: number[],
   { parameters, costs, keyBudget, keySwitching }: BudgetOptions,
 ): RotationKeySelection {
+  const usual = parameters.n <= 16384 ? KEY_BUDGET[keySwitching] : LARGE_KEY_BUDGET;
   const otherBytes = publicKeySize(parameters) + HEADER_ROOM;
-  const budget = (keyBudget ?? defaultKeyBudget(parameters.n)) - otherBytes;
+  const budget = (keyBudget ?? usual) - otherBytes;
   const context = selectionContext(layers, sumSteps, { parameters, costs, budget });
   const selection = selectRotationKeys(layers, context, keySwitching);
   if (keyBudget !== undefined && selection.bytes + otherBytes > keyBudget) {

@@ -133,6 +133,15 @@ describe('the plan of the shipped architecture', () => {
     expect(planned.bytes.evaluationKeys).toBeLessThanOrEqual(48e6);
   });
 
+  test('when no budget is given, then hybrid keys take 48 MB at most and per-prime keys, which are larger, 64 MB', () => {
+    const [hybrid, perPrime] = (['hybrid', 'per-prime'] as const).map(
+      (keySwitching) => compile(shipped(), { keySwitching }).plan.bytes.evaluationKeys,
+    );
+    expect(hybrid).toBeLessThanOrEqual(48e6);
+    expect(perPrime).toBeLessThanOrEqual(64e6);
+    expect(perPrime).toBeGreaterThan(60e6); // a megabyte more saves more than a millisecond
+  });
+
   test('when keys may take more room, then the server is faster, and the keys stay within it', () => {
     let last = Number.POSITIVE_INFINITY;
     for (const megabytes of [40, 48, 64, 120]) {
