@@ -16,6 +16,7 @@ export const PARTS: readonly Part[] = [
   part('throughput', 'throughput', '--seconds 20 --rounds 3', '--seconds 4'),
   part('server-fast', 'server', '--runs 11', '--runs 3'),
   part('server-one-thread', 'server', '--threads 1 --runs 7', '--threads 1 --runs 3'),
+  part('clients', 'clients', '--loads 1000', '--loads 60'),
   part('client', 'client', '--runs 3', '--runs 1'),
   part('backends', 'backends', '--runs 5', '--operations'),
   part('frontier', 'frontier', '--rounds 3', '--rounds 1 --runs 2'),
