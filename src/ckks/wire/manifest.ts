@@ -104,6 +104,11 @@ export function parseManifest(value: unknown): ParsedManifest {
   return checked(value, FAULT);
 }
 
+/** A manifest as the text of its file. */
+export function manifestText(manifest: ParsedManifest): string {
+  return `${JSON.stringify(manifest, null, 2)}\n`;
+}
+
 /** Structure first; then what each part says by itself; then what follows from other parts. */
 function checked(value: unknown, fault: Fault): ParsedManifest {
   const manifest = validate(ManifestSchema, plain(value, fault), fault);
