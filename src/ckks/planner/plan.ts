@@ -271,7 +271,7 @@ function sumTotals(all: Operations[]): Operations {
 }
 
 /** SHA-256 of what a model computes: architecture, weights, polynomials, preprocessing, classes. */
-function fingerprint(model: Model): string {
+export function fingerprint(model: Model): string {
   const { samples, classes, preprocessing, scoreLimit, blocks, weights } = serialiseModel(model).json;
   const computed = [samples, classes, preprocessing, scoreLimit, blocks, weights];
   return hexDigest(JSON.stringify(computed));
