@@ -52,6 +52,7 @@ const ROOMS: Record<string, string[]> = {
   'src/dataset': ['src/errors.ts', 'src/ecg', 'src/files', 'src/measure'],
   'src/client': [
     'src/errors.ts',
+    'src/digest.ts',
     'src/schema.ts',
     'src/files',
     'src/ckks',
@@ -72,13 +73,14 @@ const ROOMS: Record<string, string[]> = {
     'src/measure',
   ],
 };
-const ALL = [...Object.keys(ROOMS), 'src/index.ts', 'src/node.ts'];
+const ALL = [...Object.keys(ROOMS), 'src/index.ts', 'src/client.ts', 'src/node.ts'];
 /**
  * Those that may use every other but the command line; of src, it alone uses training, and only when it is
  * asked to train. Nobody uses attacks.
  */
 const OPEN: Record<string, string[]> = {
   'src/index.ts': ALL,
+  'src/client.ts': ALL,
   'src/node.ts': ALL,
   'src/cli': [...ALL, 'training'],
   training: ALL,
@@ -92,6 +94,8 @@ const NODE_ONLY = [
   'src/measure/version.ts',
   'src/client/process-transport.ts',
   'src/client/request-log.ts',
+  'src/client/request-files.ts',
+  'src/client/key-storage/key-folder.ts',
   'src/cli',
   'src/ecg/files.ts',
   'src/model/files.ts',
@@ -225,6 +229,15 @@ describe('roles', () => {
       'src/client/session.ts',
       'src/client/transport.ts',
     ]);
+    expect(files.flatMap(importsOf).filter((target) => target.startsWith('node:'))).toEqual([]);
+  });
+
+  test('when the client library is followed, then a browser can load all of it, and no weights come along', () => {
+    const { files, rooms } = reached('src/client.ts');
+    expect(files).toContain('src/client/remote-client.ts');
+    for (const room of [EVALUATOR, CIRCUIT, 'src/ckks/planner', 'src/service', 'src/files'])
+      expect(rooms).not.toContain(room);
+    expect(files.filter((file) => roomOf(file) === 'src/model')).toEqual(['src/model/classify.ts']);
     expect(files.flatMap(importsOf).filter((target) => target.startsWith('node:'))).toEqual([]);
   });
 
