@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { synthesise } from '../../src/ecg/synth.ts';
 import { loadModel } from '../../src/model/files.ts';
 import { writeDataset } from '../helpers/dataset.ts';
@@ -28,6 +28,8 @@ beforeAll(async () => {
   await saveSmallModel(model);
   service = await TestService.start(await loadModel(model));
 });
+
+afterAll(() => service[Symbol.dispose]());
 
 beforeEach(() => {
   service.log.splice(0);
@@ -252,7 +254,7 @@ describe('infer --server', () => {
   });
 
   test('when the service has no model of the plan then it says so', async () => {
-    const other = await TestService.start(await loadModel(at('other')));
+    using other = await TestService.start(await loadModel(at('other')));
     const args = ['infer', join(requests, 'r1.bin'), '--server', other.url, '--keys', evaluation];
     const { code, stderr } = await blindbeat(...args, '--out', at('x.reply'));
     expect([code, stderr]).toEqual([7, expect.stringMatching(/has no model of plan \w{12}/)]);

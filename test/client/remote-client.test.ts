@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { wireSizes } from '../../src/ckks/wire/file-sizes.ts';
 import { findModel, RemoteClient } from '../../src/client/remote-client.ts';
 import { Random } from '../../src/ecg/random.ts';
@@ -28,6 +28,8 @@ beforeAll(async () => {
   service = await TestService.start(model);
   size = wireSizes(service.server.manifest).evaluationKeys;
 });
+
+afterAll(() => service[Symbol.dispose]());
 
 beforeEach(() => {
   service.log.splice(0);
@@ -292,7 +294,7 @@ describe('findModel', () => {
   });
 
   test('when the manifest is of another plan than the list says then it is refused', async () => {
-    const other = await TestService.start(randomModel({ samples: 256, channels: [4], kernel: 3, seed: 2 }));
+    using other = await TestService.start(randomModel({ samples: 256, channels: [4], kernel: 3, seed: 2 }));
     const text = JSON.stringify(other.server.manifest);
     service.once('GET /v1/models/', (_, response) =>
       response.setHeader('content-type', 'application/json').end(text),

@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterAll } from 'vitest';
 import { type CompileOptions, compile } from '../../src/ckks/planner/compile.ts';
 import { Server } from '../../src/ckks/server.ts';
 import { wireSizes } from '../../src/ckks/wire/file-sizes.ts';
@@ -13,7 +12,7 @@ import type { Model } from '../../src/model/model.ts';
 type Fault = (request: IncomingMessage, response: ServerResponse) => boolean | Promise<boolean>;
 
 /** A service as a client sees it: the smallest that keeps to the contract, around a real server. */
-export class TestService {
+export class TestService implements Disposable {
   url = '';
   /** What was asked and answered: `PUT /v1/keys/... 202`. */
   readonly log: string[] = [];
@@ -26,25 +25,30 @@ export class TestService {
   /** Requests that are being evaluated, at most. */
   mostAtOnce = 0;
   readonly server: Server;
+  readonly #owned = new DisposableStack();
   #atOnce = 0;
 
   private constructor(server: Server) {
     this.server = server;
   }
 
-  /** Starts a service of one model on a port of its own, ended after the test file. */
+  /** Starts a service of one model on a port of its own; dispose it. */
   static async start(model: Model, options: CompileOptions = {}): Promise<TestService> {
     const service = new TestService(await Server.open(compile(model, options), { threads: 1 }));
     const listener = createServer((request, response) => void service.#serve(request, response));
     listener.listen(0, '127.0.0.1');
     await once(listener, 'listening');
-    afterAll(() => {
+    service.#owned.use(service.server);
+    service.#owned.defer(() => {
       listener.closeAllConnections();
       listener.close();
-      service.server[Symbol.dispose]();
     });
     service.url = `http://127.0.0.1:${(listener.address() as AddressInfo).port}`;
     return service;
+  }
+
+  [Symbol.dispose](): void {
+    this.#owned.dispose();
   }
 
   /** Adds a fault that happens once, to the next request whose method and address begin so. */
