@@ -219,9 +219,26 @@ describe('sending keys', () => {
     });
     using client = await connect({ keys });
     expectRight((await client.classify(segment)).decrypted);
-    expect(service.log.filter((line) => line.startsWith(UPLOAD)).map((line) => line.split(' ')[2])).toEqual(
-      expect.arrayContaining(['cut', '409', '201']),
-    );
+    expect(client.sentKeyBytes).toBeLessThan(size);
+    await sleep(5);
+    const asked = service.log.filter((line) => line.includes('/v1/keys/'));
+    expect(asked.map((line) => [line.split(' ')[0], line.split(' ')[2]].join(' '))).toEqual([
+      ...['GET 404', 'PUT cut', 'GET 200', 'PUT 201'],
+    ]);
+  });
+
+  test('when another run sends the same keys then this one goes on behind it', async () => {
+    const keys = new MemoryKeys();
+    service.once(UPLOAD, async (request, response) => {
+      const { pathname } = new URL(request.url!, 'http://here');
+      const received = Number(request.headers['content-length']) - 1000;
+      const pieces: Buffer[] = await request.toArray();
+      service.keys.set(pathname.split('/').at(-1)!, Buffer.concat(pieces).subarray(0, received));
+      problem(response, 'MISMATCH', 'from elsewhere', { received });
+    });
+    using client = await connect({ keys });
+    expect(client.sentKeyBytes).toBe(1000);
+    expectRight((await client.classify(segment)).decrypted);
   });
 
   test('when an earlier run was ended in the middle then the next goes on from there', async () => {

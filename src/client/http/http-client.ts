@@ -79,26 +79,41 @@ export class HttpClient {
    * @throws ServiceError with the code of the service's refusal; ENVIRONMENT when it does not answer; the signal's
    * reason
    */
-  async ask(question: Question): Promise<Answer> {
+  ask(question: Question): Promise<Answer> {
+    return this.persist(() => this.askOnce(question), question.signal);
+  }
+
+  /**
+   * Tries something until it succeeds, or there is no hope.
+   *
+   * @param attempt is told how many failed before
+   * @throws what `attempt` throws that cannot pass, or did not in time; the signal's reason
+   */
+  async persist<T>(attempt: (failed: number) => Promise<T>, signal?: AbortSignal): Promise<T> {
     let failingSince = Number.POSITIVE_INFINITY;
-    for (let failed = 1; ; failed++) {
+    for (let failed = 0; ; ) {
       try {
-        return await this.#askOnce(question);
+        return await attempt(failed);
       } catch (error) {
-        question.signal?.throwIfAborted();
+        signal?.throwIfAborted();
         if (!(error instanceof ServiceError && error.retry)) throw error;
         failingSince = Math.min(failingSince, performance.now());
-        const backoff = Math.min(this.#patience.backoffMs * 2 ** (failed - 1), MOST_BACKOFF_MS);
+        const backoff = Math.min(this.#patience.backoffMs * 2 ** failed++, MOST_BACKOFF_MS);
         // Not all at the same moment, where many were turned away.
         const waitMs = (error.retry.afterMs ?? backoff) * (1 + Math.random() / 4);
         if (performance.now() + waitMs - failingSince > this.#patience.giveUpMs) throw error;
         this.#options.onRetry?.(error, waitMs);
-        await sleep(waitMs, question.signal);
+        await sleep(waitMs, signal);
       }
     }
   }
 
-  async #askOnce({ method, path, headers, body, limit, work, signal }: Question): Promise<Answer> {
+  /**
+   * Asks once.
+   *
+   * @throws ServiceError as `ask`
+   */
+  async askOnce({ method, path, headers, body, limit, work, signal }: Question): Promise<Answer> {
     const { answerMs, workMs } = this.#patience;
     const { token } = this.#options;
     const timeoutMs = work ? workMs : answerMs;

@@ -35,7 +35,7 @@ export function keysPath(hash: string, model: string): string {
 /**
  * Sends what a service has not of an evaluation keys file, piece by piece, from where an earlier attempt ended.
  *
- * @returns bytes that were sent; 0 if the service had the keys
+ * @returns bytes that were sent and answered; 0 if the service had the keys
  * @throws ServiceError as `HttpClient.ask`; BlindbeatError FORMAT when the service contradicts itself, FILE when
  * the file cannot be read
  */
@@ -46,22 +46,28 @@ export async function uploadKeys(
   { onProgress = () => {}, signal }: UploadOptions = {},
 ): Promise<number> {
   const path = keysPath(file.hash, model);
-  let received = await receivedOf(http, path, file, signal);
+  const ask = () => receivedOf(http, path, file, signal);
+  let received = await http.persist(ask, signal);
   let sent = 0;
   for (let restarts = 0; received < file.size; ) {
     onProgress(received);
-    const end = Math.min(received + PIECE, file.size);
-    const body = await file.slice(received, end);
     try {
-      const headers = { 'content-range': `bytes ${received}-${end - 1}/${file.size}` };
-      const answer = await http.ask({
-        ...{ method: 'PUT', path, headers, body, limit: MOST_ANSWER_BYTES, work: true, signal },
-      });
-      sent += body.length;
-      received = answer.status === 202 ? progressOf(answer, received, file.size) : file.size;
+      received = await http.persist(async (failed) => {
+        // Of a piece that was cut off the service may have kept a part.
+        const from = failed === 0 ? received : await ask();
+        if (from === file.size) return from;
+        const end = Math.min(from + PIECE, file.size);
+        const body = await file.slice(from, end);
+        const headers = { 'content-range': `bytes ${from}-${end - 1}/${file.size}` };
+        const answer = await http.askOnce({
+          ...{ method: 'PUT', path, headers, body, limit: MOST_ANSWER_BYTES, work: true, signal },
+        });
+        sent += body.length;
+        return answer.status === 202 ? progressOf(answer, from, file.size) : file.size;
+      }, signal);
       restarts = 0;
     } catch (error) {
-      // It has more or less than we think: a piece of which only the answer was lost, or an upload that expired.
+      // It has more or less than we think: an upload that expired, or that another run goes on with.
       const wanted = error instanceof ServiceError ? error.received : undefined;
       if (wanted === undefined || wanted === received || wanted > file.size || ++restarts > MOST_RESTARTS)
         throw error;
@@ -80,7 +86,7 @@ async function receivedOf(
   signal?: AbortSignal,
 ): Promise<number> {
   try {
-    const answer = await http.ask({ method: 'GET', path, limit: MOST_ANSWER_BYTES, signal });
+    const answer = await http.askOnce({ method: 'GET', path, limit: MOST_ANSWER_BYTES, signal });
     const { hash, size, received, complete } = parse(KeysSchema, jsonOf(answer), FAULT);
     const sound =
       hash === file.hash && size === file.size && received <= size && complete === (received === size);
