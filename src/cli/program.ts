@@ -56,6 +56,9 @@ Client and server apart:
   server  $ blindbeat infer request.bin --keys evaluation.keys --out reply.bin
   client  $ blindbeat decrypt reply.bin --keys my.keys
 
+A service that has the network, its address and perhaps a token:
+  client  $ blindbeat classify record.hea --server URL --token-file FILE
+
 Exit codes:
   0 done   2 usage   3 ECG   4 model   5 plan   6 damaged or foreign file
   7 files that do not belong together   8 file system   9 no class can be named

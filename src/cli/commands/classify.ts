@@ -86,7 +86,7 @@ export function addClassify(program: Command, io: Io): void {
     'blindbeat classify records/A00001.hea',
     'blindbeat classify holter.csv --rate 250 --lead 2 --start 600',
     'blindbeat classify --json | jq .class',
-    'blindbeat classify record.hea --server https://heart.example --token-file my.token',
+    'blindbeat classify record.hea --server URL --token-file my.token',
   ]).addHelpText(
     'after',
     `
