@@ -37,6 +37,8 @@ export const ERROR_CODES = {
   NOT_FOUND: { exit: 2, status: 404 },
   /** A client that asks more often than its token allows. */
   RATE_LIMITED: { exit: 10, status: 429 },
+  /** A service that did not compute what its manifest says. */
+  WRONG_ANSWER: { exit: 11, status: 502 },
   /** Interrupted by the user. */
   INTERRUPTED: { exit: 130, status: 499 },
   /** A fault of ours. */

@@ -54,6 +54,7 @@ const ROOMS: Record<string, string[]> = {
     'src/errors.ts',
     'src/digest.ts',
     'src/schema.ts',
+    'src/ecg',
     'src/files',
     'src/ckks',
     KEYSWITCH,

@@ -62,7 +62,8 @@ A service that has the network, its address and perhaps a token:
 Exit codes:
   0 done   2 usage   3 ECG   4 model   5 plan   6 damaged or foreign file
   7 files that do not belong together   8 file system   9 no class can be named
-  10 something is missing here   70 a fault of ours   130 interrupted`;
+  10 something is missing here   11 a service answered wrong
+  70 a fault of ours   130 interrupted`;
 
 /** Runs one command line and gives the exit code. */
 export async function runCli(args: string[], io: Io): Promise<number> {

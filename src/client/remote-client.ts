@@ -2,9 +2,10 @@ import { Client, type ClientOptions } from '../ckks/client.ts';
 import { keyCount } from '../ckks/keyswitch/key-set.ts';
 import { writeSecretKey } from '../ckks/secret/secret-key.ts';
 import type { ParsedManifest } from '../ckks/wire/manifest.ts';
-import { BlindbeatError } from '../errors.ts';
+import { BlindbeatError, type ErrorCode } from '../errors.ts';
 import type { StartTask } from '../measure/progress.ts';
 import { timed } from '../measure/stages.ts';
+import { Audit, type KnownRecording, wrongAnswer } from './audit.ts';
 import type { HttpOptions } from './http/http-client.ts';
 import { ServiceError } from './http/service-error.ts';
 import { HttpTransport, type OfferedModel } from './http-transport.ts';
@@ -34,11 +35,32 @@ export interface RemoteModel {
 export interface RemoteOptions extends ClientOptions {
   /** Where the keys are kept. */
   keys: KeyStorage;
+  /**
+   * With how many of the classifications a recording goes along whose scores the manifest tells, by chance, 0 to 1
+   * (default: 0). The service cannot tell it apart; one that answers it wrong is refused with WRONG_ANSWER.
+   */
+  audit?: number;
   /** Shows long work: keys that are made and sent. */
   start?: StartTask;
   signal?: AbortSignal;
 }
 
+/** A round trip, and whether a known recording was answered right beside it. */
+export interface AuditedRoundTrip extends RoundTrip {
+  audited: boolean;
+}
+
+interface Parts {
+  session: Session;
+  audit: Audit;
+  /** Names the service. */
+  url: string;
+  /** Has the keys forgotten on both sides. */
+  forget(signal?: AbortSignal): Promise<void>;
+}
+
+/** What the client says of a reply that is not one to its request. */
+const WRONG_REPLIES: ErrorCode[] = ['FORMAT', 'MISMATCH', 'UNCLASSIFIABLE'];
 const UNWATCHED: StartTask = () => ({ update() {}, [Symbol.dispose]() {} });
 
 /**
@@ -89,20 +111,12 @@ export class RemoteClient implements Disposable {
   readonly manifest: ParsedManifest;
   /** What of the evaluation keys had to be sent, in bytes. */
   readonly sentKeyBytes: number;
-  readonly #session: Session;
+  readonly #parts: Parts;
 
-  readonly #forget: (signal?: AbortSignal) => Promise<void>;
-
-  private constructor(
-    manifest: ParsedManifest,
-    session: Session,
-    sentKeyBytes: number,
-    forget: (signal?: AbortSignal) => Promise<void>,
-  ) {
+  private constructor(manifest: ParsedManifest, sentKeyBytes: number, parts: Parts) {
     this.manifest = manifest;
-    this.#session = session;
     this.sentKeyBytes = sentKeyBytes;
-    this.#forget = forget;
+    this.#parts = parts;
   }
 
   /**
@@ -113,10 +127,10 @@ export class RemoteClient implements Disposable {
    */
   static async connect(
     url: string,
-    { keys, start, maxKeyBytes, ...options }: RemoteOptions & HttpOptions & ModelChoice,
+    { keys, start, maxKeyBytes, audit, ...options }: RemoteOptions & HttpOptions & ModelChoice,
   ): Promise<RemoteClient> {
     const { signal } = options;
-    return RemoteClient.open(await findModel(url, options), { keys, start, maxKeyBytes, signal });
+    return RemoteClient.open(await findModel(url, options), { keys, start, maxKeyBytes, audit, signal });
   }
 
   /**
@@ -128,6 +142,7 @@ export class RemoteClient implements Disposable {
   static async open(remote: RemoteModel, options: RemoteOptions): Promise<RemoteClient> {
     const { manifest } = remote;
     const { keys: storage, start = UNWATCHED, signal } = options;
+    const audit = new Audit(manifest, options.audit ?? 0);
     const steps: Partial<Record<SetupStep, number>> = {};
     let stored = await storage.load(manifest);
     if (!stored) {
@@ -141,10 +156,12 @@ export class RemoteClient implements Disposable {
       const sent = await timed(steps, 'upKeys', () => inference.send());
       if (sent === 0) delete steps.upKeys;
       const session = await Session.resume(inference, manifest, secretKey, steps);
-      return new RemoteClient(manifest, session, sent, async (signal) => {
-        await remote.transport.deleteKeys(remote.model, evaluationKeys.hash, signal);
+      const { transport, model } = remote;
+      const forget = async (signal?: AbortSignal) => {
+        await transport.deleteKeys(model, evaluationKeys.hash, signal);
         await storage.delete(manifest);
-      });
+      };
+      return new RemoteClient(manifest, sent, { session, audit, url: transport.url, forget });
     } finally {
       secretKey.fill(0);
     }
@@ -152,17 +169,35 @@ export class RemoteClient implements Disposable {
 
   /** Milliseconds of what had to be done once: `keygen` and `upKeys`. */
   get steps(): Partial<Record<SetupStep, number>> {
-    return this.#session.steps;
+    return this.#parts.session.steps;
   }
 
   /**
-   * Encrypts a prepared segment, has it evaluated with one POST and decrypts the reply.
+   * Encrypts a prepared segment, has it evaluated with one POST and decrypts the reply. When it is audited there is
+   * another POST, before or after it: one at a time, so that with the first the service cannot know of a second.
    *
    * @param segment `manifest.samples` numbers as `prepareSegment` makes them
-   * @throws BlindbeatError as `Session.classify`
+   * @throws BlindbeatError as `Session.classify`; WRONG_ANSWER when an audit finds one
    */
-  classify(segment: Float32Array, options?: Pick<CallOptions, 'signal'>): Promise<RoundTrip> {
-    return this.#session.classify(segment, options);
+  async classify(segment: Float32Array, options?: Pick<CallOptions, 'signal'>): Promise<AuditedRoundTrip> {
+    const { session, audit } = this.#parts;
+    const known = audit.draw();
+    if (known?.first) await this.#audit(known, options);
+    const trip = await session.classify(segment, options);
+    if (known && !known.first) await this.#audit(known, options);
+    return { ...trip, audited: known !== null };
+  }
+
+  async #audit(known: KnownRecording, options?: Pick<CallOptions, 'signal'>): Promise<void> {
+    const { session, audit, url } = this.#parts;
+    try {
+      const { decrypted } = await session.classify(known.segment, options);
+      audit.requireRight(known, decrypted, url);
+    } catch (error) {
+      // A reply that is none to it is as wrong as one with other scores; a refusal is no reply.
+      const isWrong = error instanceof BlindbeatError && WRONG_REPLIES.includes(error.code);
+      throw isWrong && !(error instanceof ServiceError) ? wrongAnswer(url, error) : error;
+    }
   }
 
   /**
@@ -172,12 +207,12 @@ export class RemoteClient implements Disposable {
    * @throws BlindbeatError as the storage and `HttpTransport`; the keys are then still there
    */
   async deleteKeys(signal?: AbortSignal): Promise<void> {
-    await this.#forget(signal);
+    await this.#parts.forget(signal);
     this[Symbol.dispose]();
   }
 
   [Symbol.dispose](): void {
-    this.#session[Symbol.dispose]();
+    this.#parts.session[Symbol.dispose]();
   }
 }
 

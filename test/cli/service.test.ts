@@ -10,9 +10,11 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { compile } from '../../src/ckks/planner/compile.ts';
 import { synthesise } from '../../src/ecg/synth.ts';
 import { loadModel } from '../../src/model/files.ts';
 import { writeDataset } from '../helpers/dataset.ts';
+import { randomModel } from '../helpers/random-model.ts';
 import { problem, TestService } from '../helpers/test-service.ts';
 import { blindbeat, blindbeatJson, saveSmallModel, temporaryFolder } from './helpers.ts';
 
@@ -156,6 +158,22 @@ describe('classify --server', () => {
     const { code, stderr } = await blindbeat('classify', '--server', service.url, '--keys', other);
     expect([code, stderr]).toEqual([7, expect.stringContaining('was made for plan')]);
     expect([service.count(UPLOAD), service.count(INFER)]).toEqual([0, 0]);
+  });
+
+  test('when it is audited then a known recording goes along, and a service that cheats has an exit code', async () => {
+    const args = ['classify', '--keys', keys, '--audit', '1', '--server'];
+    const { code, json } = await blindbeatJson(...args, service.url);
+    expect([code, json.audited, service.count(INFER)]).toEqual([0, true, 2]);
+    expect((await blindbeat(...args, service.url)).stdout).toMatch(/audit +a recording .* answered right/);
+    const claimed = compile(await loadModel(model));
+    const { circuit } = compile(randomModel({ samples: 2048, channels: [4, 8], seed: 2 }));
+    using cheat = await TestService.startCompiled({ circuit, plan: claimed.plan });
+    const caught = await blindbeat(...args, cheat.url);
+    expect([caught.code, caught.stderr]).toEqual([
+      11,
+      expect.stringContaining(`${cheat.url} answered wrong`),
+    ]);
+    expect((await blindbeat(...args.with(4, '0'), cheat.url)).code).toBe(0); // nothing else tells
   });
 
   test.each([

@@ -18,7 +18,7 @@ import { TestService } from '../helpers/test-service.ts';
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const ROOT = resolve(import.meta.dirname, '../..');
 /** What a bundler would find. */
-const PACKAGES = ['@noble/hashes/sha2.js', '@noble/hashes/utils.js', 'valibot', 'node-seal/allows'];
+const PACKAGES = ['@noble/hashes/sha2.js', '@noble/hashes/utils.js', 'valibot', 'd3-dsv', 'node-seal/allows'];
 const MODULES = realpathSync(join(ROOT, 'node_modules'));
 
 const model = randomModel({ samples: 256, channels: [4], kernel: 3 });

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type CompileOptions, compile } from '../../src/ckks/planner/compile.ts';
+import { type CompiledModel, type CompileOptions, compile } from '../../src/ckks/planner/compile.ts';
 import { Server } from '../../src/ckks/server.ts';
 import { wireSizes } from '../../src/ckks/wire/file-sizes.ts';
 import { BlindbeatError, ERROR_CODES, type ErrorCode } from '../../src/errors.ts';
@@ -33,8 +33,13 @@ export class TestService implements Disposable {
   }
 
   /** Starts a service of one model on a port of its own; dispose it. */
-  static async start(model: Model, options: CompileOptions = {}): Promise<TestService> {
-    const service = new TestService(await Server.open(compile(model, options), { threads: 1 }));
+  static start(model: Model, options: CompileOptions = {}): Promise<TestService> {
+    return TestService.startCompiled(compile(model, options));
+  }
+
+  /** The same of what was compiled before. */
+  static async startCompiled(compiled: CompiledModel): Promise<TestService> {
+    const service = new TestService(await Server.open(compiled, { threads: 1 }));
     const listener = createServer((request, response) => void service.#serve(request, response));
     listener.listen(0, '127.0.0.1');
     await once(listener, 'listening');

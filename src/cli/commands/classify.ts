@@ -31,6 +31,7 @@ import {
   exactOption,
   examples,
   jsonOption,
+  number,
   type PlanChoice,
   planOptions,
 } from '../options.ts';
@@ -48,6 +49,8 @@ import { disclosureJson, disclosureLines, resultJson } from '../terminal/result.
 interface ClassifyOptions extends EcgOptions, PlanChoice, BackendChoice, ServiceOptions {
   /** Folder with keys for a service. */
   keys?: string;
+  /** The share of classifications that a known recording goes along with. */
+  audit?: number;
   simulate?: boolean;
   profile?: boolean;
   exact?: boolean;
@@ -68,6 +71,12 @@ export function addClassify(program: Command, io: Io): void {
     );
   serviceOptions(backendOptions(planOptions(ecgOptions(command), io)), ['simulate', 'profile'])
     .addOption(keysOption())
+    .option(
+      '--audit <p>',
+      'with this chance send a recording along whose scores the manifest tells, and refuse a service that answers ' +
+        'it wrong',
+      number(0, 1),
+    )
     .option('--simulate', 'the same packed computation without encryption: fast, and shows the same class')
     .option('--profile', 'time and operations of every stage')
     .addOption(exactOption())
@@ -75,7 +84,7 @@ export function addClassify(program: Command, io: Io): void {
     .addOption(jsonOption())
     .action((path: string | undefined, options: ClassifyOptions) =>
       interruptible((signal) => {
-        requireServer(options, ['keys']);
+        requireServer(options, ['keys', 'audit']);
         const job: Job = { path, options, choice: modelChoice(command), io, signal };
         return options.server === undefined ? classifyHere(job) : classifyByService(job);
       }),
@@ -95,7 +104,8 @@ in the server's memory; maxError the largest difference of decrypted from clear
 scores. --simulate encrypts nothing: simulated is true, ms has only server. The
 exit code is 9 if no class can be named (a score beyond the validated limit).
 With --server the keys are kept, and sent when the service does not have them;
-what only the owner of the network knows is left out: clear scores, stages.`,
+what only the owner of the network knows is left out: clear scores, stages. The
+exit code is 11 if --audit finds that it answered wrong.`,
   );
 }
 
@@ -133,16 +143,17 @@ async function classifyByService({ path, options, choice, io, signal }: Job): Pr
     run: async () => {
       const start = progressOn(io, options.json);
       const keys = keyStorage(options.keys);
-      using client = await RemoteClient.open(remote, { keys, start, signal });
+      const { audit } = options;
+      using client = await RemoteClient.open(remote, { keys, start, audit, signal });
       using _task = start('classifying, encrypted', { total: 1 });
-      const { decrypted, steps, layers, queueMs, loadKeysMs } = await client.classify(input.segment.samples, {
-        signal,
-      });
+      const trip = await client.classify(input.segment.samples, { signal });
+      const { decrypted, steps, layers, queueMs, loadKeysMs, audited } = trip;
       const loadKeys = loadKeysMs || undefined; // the service has them loaded already
       return {
         plan: { manifest, bytes: remote.model.bytes },
         decrypted,
         ms: steps.server,
+        ...(audit !== undefined && { audited }),
         encrypted: {
           steps: { ...client.steps, loadKeys, queue: queueMs, ...steps },
           layers,
@@ -203,7 +214,7 @@ async function classifyEcg(
   ]);
 }
 
-function runJson({ plan, ms, encrypted }: ClassifiedEcg): object {
+function runJson({ plan, ms, encrypted, audited }: ClassifiedEcg): object {
   const steps: NonNullable<ClassifiedEcg['encrypted']>['steps'] = { ...encrypted?.steps };
   const { open, keygen, upKeys, loadKeys, queue, encrypt, decrypt } = steps; // JSON has what is defined
   const { evaluationKeys, request, reply } = plan.bytes;
@@ -224,6 +235,7 @@ function runJson({ plan, ms, encrypted }: ClassifiedEcg): object {
     params: parametersJson(plan.manifest.parameters),
     operations: plan.operations,
     ...(encrypted && { threads: encrypted.threads, peakMemory: encrypted.peak }),
+    audited,
   };
 }
 

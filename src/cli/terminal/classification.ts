@@ -32,6 +32,8 @@ export interface ClassifiedEcg {
   decrypted: Decrypted;
   /** Milliseconds of the network's computation. */
   ms: number;
+  /** Of a service that may be audited: whether it was this time, and answered right. */
+  audited?: boolean;
   /** Missing if it was only simulated. */
   encrypted?: {
     /** Milliseconds of what was done, if the server tells. */
@@ -90,6 +92,7 @@ export function classificationLines(
       ? [...profileLines(plan.stages, encrypted.layers, colours), '']
       : []),
     ...(shown.maxError === undefined ? [] : [line('precision', describePrecision(shown.maxError))]),
+    ...(run.audited === undefined ? [] : [line('audit', AUDITED[run.audited ? 'yes' : 'no'])]),
     line('parameters', describeParameters(plan.manifest)),
     ...(encrypted ? [line('memory', `${describeMemory(encrypted.peak)}, at most`)] : []),
   ];
@@ -123,6 +126,11 @@ function stepLines(
   ];
   return table([{ title: 'where' }, { title: 'step' }, right('time'), right('bytes')], rows, colours);
 }
+
+const AUDITED = {
+  yes: 'a recording whose scores are known went along, and was answered right',
+  no: 'not this time',
+};
 
 function describePrecision(maxError: number): string {
   if (maxError === 0) return 'scores equal those of the clear model';
