@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -140,6 +141,19 @@ describe('classify --server', () => {
     expect(stderr).toMatch(/note: .*too many requests wait; trying again in \d+ ms/);
   });
 
+  test.skipIf(process.platform === 'win32')(
+    'when others can read the secret key then it says so',
+    async () => {
+      chmodSync(join(keys, 'secret.key'), 0o644);
+      const { code, stderr } = await blindbeat('classify', '--server', service.url, '--keys', keys);
+      chmodSync(join(keys, 'secret.key'), 0o600);
+      expect([code, stderr]).toEqual([
+        0,
+        expect.stringMatching(/secret\.key can be read by others .*chmod 600/),
+      ]);
+    },
+  );
+
   test('when half of the keys is gone then it says which half is there', async () => {
     const half = at('half.keys');
     mkdirSync(half);
@@ -164,7 +178,9 @@ describe('classify --server', () => {
     const args = ['classify', '--keys', keys, '--audit', '1', '--server'];
     const { code, json } = await blindbeatJson(...args, service.url);
     expect([code, json.audited, service.count(INFER)]).toEqual([0, true, 2]);
-    expect((await blindbeat(...args, service.url)).stdout).toMatch(/audit +a recording .* answered right/);
+    expect((await blindbeat(...args, service.url)).stdout).toMatch(
+      /audit +a known recording .* answered right/,
+    );
     const claimed = compile(await loadModel(model));
     const { circuit } = compile(randomModel({ samples: 2048, channels: [4, 8], seed: 2 }));
     using cheat = await TestService.startCompiled({ circuit, plan: claimed.plan });

@@ -142,7 +142,7 @@ async function classifyByService({ path, options, choice, io, signal }: Job): Pr
     early: manifest.outputs === 'scores',
     run: async () => {
       const start = progressOn(io, options.json);
-      const keys = keyStorage(options.keys);
+      const keys = keyStorage(options.keys, io);
       const { audit } = options;
       using client = await RemoteClient.open(remote, { keys, start, audit, signal });
       using _task = start('classifying, encrypted', { total: 1 });

@@ -199,7 +199,7 @@ async function encryptedBy(model: Model, options: EvaluateOptions, io: Io, watch
     const remote = await findService(options, io, { model: model.name, signal: watch.signal });
     const { transport, manifest, model: offered } = remote;
     requireSameModel(model, manifest, transport.url);
-    const open = () => RemoteClient.open(remote, { keys: keyStorage(options.keys), ...watch });
+    const open = () => RemoteClient.open(remote, { keys: keyStorage(options.keys, io), ...watch });
     const known = { service: transport.url, manifest, bytes: offered.bytes };
     return { ...known, open, atOnce: concurrency, [Symbol.dispose]() {} };
   }

@@ -1,7 +1,7 @@
 import { readSecretKey, type SecretKey } from '../../ckks/secret/secret-key.ts';
 import type { ParsedManifest } from '../../ckks/wire/manifest.ts';
 import { readContainerFile } from '../../client/container-files.ts';
-import { keyFiles } from '../../client/key-storage/key-folder.ts';
+import { keyFiles, openToOthers } from '../../client/key-storage/key-folder.ts';
 import { inFile, isReadableByOthers } from '../../files/input.ts';
 import { type Io, warn } from '../terminal/io.ts';
 import { readManifest } from './input.ts';
@@ -19,7 +19,7 @@ export async function readKeyFolder(
   const manifest = await readManifest(files.manifest);
   const bytes = await readContainerFile(files.secretKey, 'secret key', manifest);
   if (await isReadableByOthers(files.secretKey)) {
-    warn(io, [`${files.secretKey} can be read by others on this machine: chmod 600 it`]);
+    warn(io, [openToOthers(files.secretKey)]);
   }
   try {
     return { manifest, secret: await inFile(files.secretKey, () => readSecretKey(bytes, manifest)) };

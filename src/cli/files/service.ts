@@ -1,7 +1,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
-import { KeyFolder } from '../../client/key-storage/key-folder.ts';
+import { KeyFolder, openToOthers } from '../../client/key-storage/key-folder.ts';
 import { findModel, type ModelChoice, type RemoteModel } from '../../client/remote-client.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { isReadableByOthers, readTextFile } from '../../files/input.ts';
@@ -113,8 +113,7 @@ export async function findService(
 
 async function readToken(path: string, io: Io): Promise<string> {
   const text = await readTextFile(path, 'a token', MOST_TOKEN_BYTES);
-  if (await isReadableByOthers(path))
-    warn(io, [`${path} can be read by others on this machine: chmod 600 it`]);
+  if (await isReadableByOthers(path)) warn(io, [openToOthers(path)]);
   return text.trim();
 }
 
@@ -124,8 +123,9 @@ function isOpenToAll(url: string): boolean {
 }
 
 /** Where keys for services are kept: in the folder that was named, or else in one of the user's for each plan. */
-export function keyStorage(folder: string | undefined): KeyFolder {
-  if (folder !== undefined) return new KeyFolder(folder);
+export function keyStorage(folder: string | undefined, io: Io): KeyFolder {
+  const onWarning = (sentence: string) => warn(io, [sentence]);
+  if (folder !== undefined) return new KeyFolder(folder, onWarning);
   const data = process.env.XDG_DATA_HOME || join(homedir(), '.local', 'share');
-  return new KeyFolder(({ planHash }) => join(data, 'blindbeat', 'keys', planHash.slice(0, 16)));
+  return new KeyFolder(({ planHash }) => join(data, 'blindbeat', 'keys', planHash.slice(0, 16)), onWarning);
 }

@@ -128,7 +128,7 @@ function stepLines(
 }
 
 const AUDITED = {
-  yes: 'a recording whose scores are known went along, and was answered right',
+  yes: 'a known recording went along and was answered right',
   no: 'not this time',
 };
 

@@ -7,7 +7,7 @@ import { wireSizes } from '../../ckks/wire/file-sizes.ts';
 import { manifestText, type ParsedManifest } from '../../ckks/wire/manifest.ts';
 import { createDigest } from '../../digest.ts';
 import { BlindbeatError } from '../../errors.ts';
-import { readRange } from '../../files/input.ts';
+import { isReadableByOthers, readRange } from '../../files/input.ts';
 import { makeFolder, OutputFiles } from '../../files/output.ts';
 import { openContainerFile, readContainerFile } from '../container-files.ts';
 import type { KeyFile, KeyStorage, NewKeys, StoredKeys } from './key-storage.ts';
@@ -57,13 +57,26 @@ export async function openKeyFile(path: string, manifest: ParsedManifest, keyId?
   };
 }
 
+/** What is said of a secret key, or another secret, that others can read. */
+export function openToOthers(path: string): string {
+  return `${path} can be read by others on this machine: chmod 600 it`;
+}
+
 /** Keys in a folder, for Node, as `blindbeat keygen` lays them out. */
 export class KeyFolder implements KeyStorage {
   readonly #folderOf: (manifest: ParsedManifest) => string;
+  readonly #onWarning: (sentence: string) => void;
 
-  /** @param folder of one plan's keys, or which folder has those of a plan; made when keys are */
-  constructor(folder: string | ((manifest: ParsedManifest) => string)) {
+  /**
+   * @param folder of one plan's keys, or which folder has those of a plan; made when keys are
+   * @param onWarning told when others can read the secret key
+   */
+  constructor(
+    folder: string | ((manifest: ParsedManifest) => string),
+    onWarning: (sentence: string) => void = () => {},
+  ) {
     this.#folderOf = typeof folder === 'string' ? () => folder : folder;
+    this.#onWarning = onWarning;
   }
 
   async load(manifest: ParsedManifest): Promise<StoredKeys | null> {
@@ -77,6 +90,7 @@ export class KeyFolder implements KeyStorage {
         `${folder} has ${there[0]} without its other half: put that back, or remove it to make new keys`,
       );
     const secretKey = await readContainerFile(files.secretKey, 'secret key', manifest);
+    if (await isReadableByOthers(files.secretKey)) this.#onWarning(openToOthers(files.secretKey));
     const { keyId } = readHeader(secretKey, 'secret key', {}).header;
     return { secretKey, evaluationKeys: await openKeyFile(files.evaluationKeys, manifest, keyId) };
   }
