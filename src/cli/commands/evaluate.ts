@@ -196,7 +196,7 @@ interface Computing extends EncryptedBy, Disposable {
 async function encryptedBy(model: Model, options: EvaluateOptions, io: Io, watch: Watch): Promise<Computing> {
   const { backend, threads, concurrency = CONCURRENCY } = options;
   if (options.server !== undefined) {
-    const remote = await findService(options, io, { model: model.name, signal: watch.signal });
+    const remote = await findService(options, io, { model: model.name, bulk: true, signal: watch.signal });
     const { transport, manifest, model: offered } = remote;
     requireSameModel(model, manifest, transport.url);
     const open = () => RemoteClient.open(remote, { keys: keyStorage(options.keys, io), ...watch });

@@ -93,7 +93,7 @@ async function inferByService(
   const { requests, others } = await findRequests(path, out);
   if (requests[0].path === path) await requireOutputs([out], [path, options.keys]);
   const { planHash, keyId } = requests[0].header;
-  const remote = await findService(options, io, { ...choice, planHash });
+  const remote = await findService(options, io, { ...choice, planHash, bulk: true });
   const { manifest } = remote;
   const file = await openKeyFile(options.keys, manifest, keyId);
   if (others.length > 0) warn(io, [`${others.length} files of ${path} are no requests: left out`]);

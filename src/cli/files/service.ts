@@ -30,6 +30,9 @@ export const CONCURRENCY = 4;
 
 /** What a user chooses about a server of their own; of a service somebody else has chosen it. */
 const OF_THE_SERVER = ['outputs', 'keyBudget', 'keySwitching', 'scheduleCosts', 'backend', 'threads'];
+/** Long enough to start a service again. */
+const BULK_GIVE_UP_MS = 600_000;
+const NOTE_EVERY_MS = 5000;
 /** More than any token has. */
 const MOST_TOKEN_BYTES = 4096;
 
@@ -94,21 +97,27 @@ export function modelChoice(command: Command): ModelChoice {
 }
 
 /**
- * Finds a model of the service that was named.
+ * Finds a model of the service that was named. What fails for the moment is noted, not every time.
  *
+ * @param bulk whether many requests will follow, for which a service may be away for minutes
  * @throws BlindbeatError as `findModel`; FILE for a token that cannot be read
  */
 export async function findService(
   { server = '', tokenFile }: ServiceOptions,
   io: Io,
-  choice: ModelChoice & { signal: AbortSignal },
+  { bulk = false, ...choice }: ModelChoice & { bulk?: boolean; signal: AbortSignal },
 ): Promise<RemoteModel> {
   const token = tokenFile === undefined ? undefined : await readToken(tokenFile, io);
   if (token !== undefined && isOpenToAll(server))
     warn(io, [`the token goes to ${server} unencrypted, for all on the way to read: use https`]);
-  const onRetry = (error: BlindbeatError, waitMs: number) =>
+  let told = Number.NEGATIVE_INFINITY;
+  const onRetry = (error: BlindbeatError, waitMs: number) => {
+    if (performance.now() - told < NOTE_EVERY_MS) return;
+    told = performance.now();
     warn(io, [`${error.message}; trying again in ${formatMs(waitMs)}`], 'note');
-  return findModel(server, { ...choice, token, onRetry });
+  };
+  const patience = bulk ? { giveUpMs: BULK_GIVE_UP_MS } : {};
+  return findModel(server, { ...choice, token, onRetry, patience });
 }
 
 async function readToken(path: string, io: Io): Promise<string> {
