@@ -61,7 +61,16 @@ const ROOMS: Record<string, string[]> = {
     'src/measure',
     'src/service',
   ].concat('src/ckks/planner'),
-  'src/service': ['src/errors.ts', 'src/model', 'src/ckks', ...CKKS, 'src/ckks/planner', 'src/measure'],
+  'src/service': [
+    'src/errors.ts',
+    'src/schema.ts',
+    'src/files',
+    'src/model',
+    'src/ckks',
+    ...CKKS,
+    'src/ckks/planner',
+    'src/measure',
+  ],
   'src/evaluation': ['src/errors.ts', 'src/ecg', 'src/model', 'src/dataset', 'src/measure', 'src/client'],
   'src/charts': [
     'src/errors.ts',
@@ -90,11 +99,11 @@ const NODE_ONLY = [
   'src/dataset',
   'src/measure/machine.ts',
   'src/measure/version.ts',
-  'src/client/process-transport.ts',
   'src/client/request-log.ts',
   'src/cli',
   'src/ecg/files.ts',
   'src/model/files.ts',
+  'src/service/processes',
 ];
 
 /** What a file imports, types included: relative paths resolved against the root, packages by name. */
