@@ -86,8 +86,7 @@ export class Child<To extends Serializable, From> implements Disposable {
   /** Ends the process, which cannot be called back from a computation otherwise. */
   end(reason: Error): void {
     this.fail(reason);
-    if (this.#child.connected) this.#child.disconnect();
-    this.#child.kill('SIGKILL');
+    this.#child.kill('SIGKILL'); // to disconnect too would keep 'close' from coming
   }
 
   [Symbol.dispose](): void {
