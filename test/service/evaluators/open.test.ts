@@ -162,10 +162,10 @@ describe('evaluators in processes', () => {
     const sent = [poison, poison, poison].map((job) => evaluators.evaluate(job));
     const outcomes = Promise.allSettled(sent);
     expect(evaluators.load).toMatchObject({ running: 1, waiting: 2 }); // not twice at a time
-    for (let k = 0; k < 2; k++) {
-      const [victim] = pids; // the first one is the first that is free
-      process.kill(victim, 'SIGKILL');
-      await until(() => !pids.has(victim));
+    const opened = watched.events.filter((event) => event.type === 'opened');
+    for (const { pid } of opened.sort((a, b) => a.worker - b.worker)) {
+      process.kill(pid, 'SIGKILL'); // the first gets it first
+      await until(() => !pids.has(pid));
     }
     const refusal = { code: 'POISON', message: expect.stringContaining(poison.digest.slice(0, 12)) };
     for (const outcome of await outcomes)
