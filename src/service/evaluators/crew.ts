@@ -18,7 +18,7 @@ export interface CrewOptions {
   workers: number;
   /** What each of them opens. */
   content: WorkerOptions;
-  /** Milliseconds; one that works and gives no sign of life for so long is killed. */
+  /** Milliseconds; one that evaluates and gives no sign of life for so long is killed. */
   deadlineMs: number;
   onEvent(event: CrewEvent): void;
   /** Gives up opening. */

@@ -173,7 +173,7 @@ export class WorkerPool implements Evaluators {
       outcome.resolve({ queueMs, ...result });
     } catch (error) {
       if (worker.failure) this.#lost(ticket);
-      else outcome.reject(error);
+      else outcome.reject(refusalOf(error));
     }
     this.#running.delete(request);
     this.#assign();
@@ -231,6 +231,13 @@ export class WorkerPool implements Evaluators {
       { cause },
     );
   }
+}
+
+/** A file of keys that cannot be read is of no interest to the client, its path least of all: keys can be sent again. */
+function refusalOf(error: unknown): unknown {
+  if (!(error instanceof BlindbeatError) || error.code !== 'FILE') return error;
+  const words = 'evaluation keys not found: send them again';
+  return new BlindbeatError('KEYS_NOT_FOUND', words, { cause: error });
 }
 
 function closed(): BlindbeatError {
