@@ -63,7 +63,16 @@ const ROOMS: Record<string, string[]> = {
     'src/measure',
     'src/service',
   ].concat('src/ckks/planner'),
-  'src/service': ['src/errors.ts', 'src/model', 'src/ckks', ...CKKS, 'src/ckks/planner', 'src/measure'],
+  'src/service': [
+    'src/errors.ts',
+    'src/schema.ts',
+    'src/files',
+    'src/model',
+    'src/ckks',
+    ...CKKS,
+    'src/ckks/planner',
+    'src/measure',
+  ],
   'src/evaluation': ['src/errors.ts', 'src/ecg', 'src/model', 'src/dataset', 'src/measure', 'src/client'],
   'src/charts': [
     'src/errors.ts',
@@ -93,13 +102,14 @@ const NODE_ONLY = [
   'src/dataset',
   'src/measure/machine.ts',
   'src/measure/version.ts',
-  'src/client/process-transport.ts',
   'src/client/request-log.ts',
   'src/client/request-files.ts',
   'src/client/key-storage/key-folder.ts',
   'src/cli',
   'src/ecg/files.ts',
   'src/model/files.ts',
+  'src/service/processes',
+  'src/service/evaluators',
 ];
 
 /** What a file imports, types included: relative paths resolved against the root, packages by name. */
@@ -177,19 +187,20 @@ function reached(file: string): { files: string[]; rooms: Set<string | undefined
 }
 
 describe('roles', () => {
-  test.each(['src/ckks/server.ts', 'src/service/server-process.ts'])(
-    'when the server is followed from %s, then it never reaches the secret room or the client',
-    (file) => {
-      const { files, rooms } = reached(file);
-      expect(rooms).toContain(EVALUATOR);
-      expect(rooms).toContain('src/ckks/evaluator/fast');
-      expect(rooms).not.toContain('src/ckks/secret');
-      expect(rooms).not.toContain('src/client');
-      expect(files).not.toContain('src/ckks/client.ts');
-      for (const reachedFile of files.filter((f) => f !== 'src/ckks/seal/seal.ts'))
-        expect(readFileSync(join(ROOT, reachedFile), 'utf8')).not.toMatch(/SecretKey|Decryptor|KeyGenerator/);
-    },
-  );
+  test.each([
+    'src/ckks/server.ts',
+    'src/service/server-process.ts',
+    'src/service/evaluators/worker-process.ts',
+  ])('when the server is followed from %s, then it never reaches the secret room or the client', (file) => {
+    const { files, rooms } = reached(file);
+    expect(rooms).toContain(EVALUATOR);
+    expect(rooms).toContain('src/ckks/evaluator/fast');
+    expect(rooms).not.toContain('src/ckks/secret');
+    expect(rooms).not.toContain('src/client');
+    expect(files).not.toContain('src/ckks/client.ts');
+    for (const reachedFile of files.filter((f) => f !== 'src/ckks/seal/seal.ts'))
+      expect(readFileSync(join(ROOT, reachedFile), 'utf8')).not.toMatch(/SecretKey|Decryptor|KeyGenerator/);
+  });
 
   test('when the client is followed, then it never reaches the weights, the planner or the server', () => {
     const { rooms } = reached('src/ckks/client.ts');
