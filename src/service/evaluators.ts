@@ -24,22 +24,40 @@ export interface Outcome {
   layers: StageTime[];
 }
 
+/** How busy evaluators are, for metrics. */
+interface EvaluatorLoad {
+  /** Those that are open. */
+  workers: number;
+  /** Jobs. */
+  waiting: number;
+  running: number;
+  /** How often one ended and was started anew. */
+  restarts: number;
+  /** Clients' keys that are loaded; the same keys in two evaluators count twice. */
+  loadedKeys: number;
+  /** Milliseconds that a job which comes now has to wait, as an estimate; 0 before the first was evaluated. */
+  waitMs: number;
+}
+
 /** Whoever evaluates requests: processes of this machine, or machines behind a queue. */
 export interface Evaluators extends AsyncDisposable {
   /** By name; all open. */
   readonly models: ReadonlyMap<string, { manifest: ParsedManifest; keyBytes: number }>;
   /** Whether it takes jobs: at least one evaluator of every model is open. */
   readonly ready: boolean;
-  /** For metrics. */
-  readonly load: { workers: number; waiting: number; running: number; restarts: number; loadedKeys: number };
+  readonly load: EvaluatorLoad;
   /**
    * Evaluates a request.
    *
-   * @throws BlindbeatError BUSY when too many wait; FORMAT or MISMATCH for a request or keys that do not fit; POISON
-   * for a request that ended two evaluators; ENVIRONMENT when none can be started; the signal's reason
+   * @throws BlindbeatError BUSY when too many wait, or it is being shut down; FORMAT or MISMATCH for a request or keys
+   * that do not fit; FILE for a key file that cannot be read; NOT_FOUND for a model that there is not; POISON for a
+   * request that ended two evaluators, for a while; ENVIRONMENT when none can be started; the signal's reason
    */
   evaluate(job: Job): Promise<Outcome>;
-  /** Forgets a client's loaded keys. */
+  /**
+   * Forgets a client's loaded keys; settles when nobody has them any more. A job that waits would load them again: first
+   * take their file away.
+   */
   forget(keys: string): Promise<void>;
   /** Takes no more jobs, and settles when those that it has are done. */
   drain(): Promise<void>;
