@@ -72,7 +72,15 @@ const ROOMS: Record<string, string[]> = {
     'src/ckks/planner',
     'src/measure',
   ],
-  'src/service/http': ['src/errors.ts', 'src/schema.ts', 'src/files', WIRE, 'src/measure', 'src/service'],
+  'src/service/http': [
+    'src/errors.ts',
+    'src/schema.ts',
+    'src/files',
+    WIRE,
+    'src/measure',
+    'src/service',
+    'src/service/evaluators',
+  ],
   'src/evaluation': ['src/errors.ts', 'src/ecg', 'src/model', 'src/dataset', 'src/measure', 'src/client'],
   'src/charts': [
     'src/errors.ts',

@@ -128,26 +128,30 @@ export class KeyStore {
   }
 
   /**
+   * Refuses where there is no complete key file.
+   *
+   * @throws BlindbeatError as `lease`
+   */
+  requireComplete(owner: string, hash: string, manifest: ParsedManifest): void {
+    if (!this.#require(owner, hash, manifest).complete) throw notFound();
+  }
+
+  /**
    * Has a complete key file stay until it is given back, and counts as its use.
    *
    * @throws BlindbeatError KEYS_NOT_FOUND if it is not here or not complete; MISMATCH for keys to another plan
    */
   async lease(owner: string, hash: string, manifest: ParsedManifest): Promise<KeyFileLease> {
+    this.requireComplete(owner, hash, manifest);
     const entry = this.#require(owner, hash, manifest);
-    if (!entry.complete) throw notFound();
     entry.leases++;
-    entry.usedMs = Date.now();
-    const path = this.#path(entry);
-    if (entry.usedMs - entry.notedMs > NOTED_WITHIN_MS) {
-      entry.notedMs = entry.usedMs;
-      await utimes(path, new Date(), new Date()).catch(() => {}); // then it goes a little early
-    }
+    await this.#use(entry);
     let held = true;
     const giveBack = () => {
       if (held && --entry.leases === 0) entry.idle?.resolve();
       held = false;
     };
-    return { path, keyId: entry.keyId, [Symbol.dispose]: giveBack };
+    return { path: this.#path(entry), keyId: entry.keyId, [Symbol.dispose]: giveBack };
   }
 
   /**
@@ -169,7 +173,8 @@ export class KeyStore {
   ): Promise<StoredKeys> {
     const { entry, end } = await this.#begin(owner, hash, manifest, from, upload);
     try {
-      if (!entry.complete) {
+      if (entry.complete) await this.#use(entry);
+      else {
         await this.#append(entry, manifest, from, upload.pieces);
         if (entry.received === entry.size) await this.#complete(entry, manifest);
       }
@@ -211,6 +216,14 @@ export class KeyStore {
     const gone = new BlindbeatError('FORBIDDEN', 'the token of these keys is gone');
     await Promise.all(old.map((entry) => this.#delete(entry, gone)));
     return old.map(({ hash }) => hash);
+  }
+
+  /** Puts off when keys expire. */
+  async #use(entry: Entry): Promise<void> {
+    entry.usedMs = Date.now();
+    if (entry.usedMs - entry.notedMs < NOTED_WITHIN_MS) return;
+    entry.notedMs = entry.usedMs;
+    await utimes(this.#path(entry), new Date(), new Date()).catch(() => {}); // then it goes a little early
   }
 
   async #index(owner: string, name: string): Promise<void> {

@@ -1,6 +1,6 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { hexDigest } from '../digest.ts';
 import { BlindbeatError } from '../errors.ts';
@@ -188,6 +188,11 @@ export class TokenFile {
       return new Map(tokens.map((token) => [token.id, token]));
     });
   }
+}
+
+/** The tokens of a service, in its folder. */
+export function tokensIn(dataDir: string): TokenFile {
+  return new TokenFile(join(dataDir, 'tokens.json'));
 }
 
 /** Whether a token does something. */

@@ -22,7 +22,7 @@ export async function evaluatorsHere(model: Model, options: CompileOptions = {})
   const evaluators: EvaluatorsHere = {
     models: new Map([[model.name, { manifest: server.manifest, keyBytes: server.keyBytes }]]),
     ready: true,
-    load: { workers: 1, waiting: 0, running: 0, restarts: 0, loadedKeys: 0 },
+    load: { workers: 1, waiting: 0, running: 0, restarts: 0, loadedKeys: 0, waitMs: 0 },
     forgotten: [],
     next: null,
     jobs: 0,

@@ -37,37 +37,53 @@ export interface AppOptions {
   /** Addresses of proxies whose X-Forwarded-For is believed. */
   proxies?: string[];
   tls?: { cert: string; key: string };
+  times?: Partial<Times>;
 }
+
+/** How long a client may take, in milliseconds. */
+export interface Times {
+  /** For the headers of a request. */
+  headers: number;
+  /** For a request with its body; an upload of keys that takes longer goes on in another. */
+  request: number;
+  /** For the next bytes of a body. */
+  idle: number;
+}
+
+const TIMES: Times = { headers: 10_000, request: 600_000, idle: 30_000 };
 
 const REQUESTS_PER_MINUTE = 600;
 /** Bodies of 785 kB: 25 MB of one caller, 100 MB of all. */
 const BODIES: GateLimits = { perCaller: 32, all: 128 };
 const CONNECTIONS = 1000;
-const HEADERS_MS = 10_000;
-/** Of a request with its body; an upload of keys that takes longer goes on in another. */
-const REQUEST_MS = 600_000;
-const IDLE_CONNECTION_MS = 65_000;
-/** Seconds after which somebody who was refused for the moment should ask again. */
-const RETRY_AFTER = 1;
+/** Longer than proxies keep theirs. */
+const KEEP_ALIVE_MS = 65_000;
+const LOOKED_AFTER_MS = 1000;
+/** Seconds after which somebody who was refused for the moment should ask again, at least and at most. */
+const RETRY_AFTER = [1, 60] as const;
 /** What a model's name of 64 characters may take in an address. */
 const MOST_PARAMETER = 1024;
 
 /** The HTTP service: what it checks itself and what it hands on. Its caller listens and closes. */
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const { evaluators, keys, tokens, log, bodies = BODIES, tls } = options;
-  const server = {
-    ...{ headersTimeout: HEADERS_MS, requestTimeout: REQUEST_MS, connectionsCheckingInterval: 1000 },
-    ...tls,
+  const times = { ...TIMES, ...options.times };
+  const server = { headersTimeout: times.headers, connectionsCheckingInterval: LOOKED_AFTER_MS, ...tls };
+  const retryAfter = () => {
+    const [least, most] = RETRY_AFTER;
+    return Math.max(least, Math.min(most, Math.ceil(evaluators.load.waitMs / 1000)));
   };
+  const answer: Answer = (error, request, reply) => answerProblem(error, request, reply, log, retryAfter);
   const app: FastifyInstance = fastify({
     ...(tls ? { https: server } : { http: server }),
-    keepAliveTimeout: IDLE_CONNECTION_MS,
-    requestTimeout: REQUEST_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    requestTimeout: times.request,
     genReqId: () => crypto.randomUUID(),
     trustProxy: options.proxies ?? false,
     routerOptions: { maxParamLength: MOST_PARAMETER },
     forceCloseConnections: 'idle',
-    frameworkErrors: (error, request, reply) => answer(error, request, reply, log),
+    return503OnClosing: false, // evaluators that are being drained refuse by themselves
+    frameworkErrors: answer,
     clientErrorHandler: refuseConnection,
   });
   app.server.maxConnections = CONNECTIONS;
@@ -85,7 +101,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
       (value) =>
         JSON.stringify(v.parse(schema, value)),
   );
-  app.setErrorHandler((error, request, reply) => answer(error, request, reply, log));
+  app.setErrorHandler(answer);
   app.setNotFoundHandler(() => {
     throw new BlindbeatError('NOT_FOUND', 'there is nothing at this address: see /docs');
   });
@@ -105,20 +121,20 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(rateLimit, {
     max: options.requestsPerMinute ?? REQUESTS_PER_MINUTE,
     timeWindow: 60_000,
-    keyGenerator: ({ caller, ip }) => caller?.name ?? ip,
+    keyGenerator: ({ caller, ip }) => (caller?.name === undefined ? ip : caller.owner),
     errorResponseBuilder: (_, { max }) =>
       new BlindbeatError(
         'RATE_LIMITED',
         `more than ${max} requests in a minute: wait for the time of Retry-After`,
       ),
   });
-  app.addHook('onRequest', requireAccess);
+  app.addHook('preParsing', requireAccess); // after everybody was counted
 
   const gate = new Gate(bodies);
   await addOpenApi(app);
   addModelRoutes(app, evaluators);
-  addKeyRoutes(app, evaluators, keys, gate);
-  addInferRoute(app, evaluators, keys, gate, metrics);
+  addKeyRoutes(app, { evaluators, keys, gate, idleMs: times.idle });
+  addInferRoute(app, { evaluators, keys, gate, idleMs: times.idle, metrics });
   addOperationRoutes(app, evaluators, metrics);
   return app;
 }
@@ -132,35 +148,40 @@ function crossOrigin(origins: string[]) {
   };
 }
 
-function answer(error: unknown, request: FastifyRequest, reply: FastifyReply, log: Logger): FastifyReply {
+type Answer = (error: unknown, request: FastifyRequest, reply: FastifyReply) => FastifyReply;
+
+function answerProblem(
+  error: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  log: Logger,
+  retryAfter: () => number,
+): FastifyReply {
   const problem = problemOf(error, request.id);
   request.problem = problem.code;
   if (problem.status >= 500 && problem.code !== 'BUSY') log.error({ id: request.id, err: error });
   if ([429, 503].includes(problem.status) && !reply.hasHeader('retry-after'))
-    reply.header('retry-after', RETRY_AFTER);
+    reply.header('retry-after', retryAfter());
   if (problem.status === 401) reply.header('www-authenticate', 'Bearer');
   return reply.code(problem.status).type('application/problem+json').serializer(JSON.stringify).send(problem);
 }
 
-/** What is no HTTP gets the least of an answer. */
+/** What is no HTTP, or comes too slowly, is told so before the connection ends. */
 function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy();
     return;
   }
-  const status = STATUS_OF.get(error.code ?? '') ?? '400 Bad Request';
-  const body = JSON.stringify({
-    type: 'about:blank',
-    title: status.slice(4),
-    status: Number(status.slice(0, 3)),
-  });
+  const [statusCode, words] = REFUSALS.get(error.code ?? '') ?? [400, 'Bad Request'];
+  const refusal = Object.assign(new Error('this is no request that can be answered'), { statusCode });
+  const body = JSON.stringify(problemOf(refusal, ''));
   socket.end(
-    `HTTP/1.1 ${status}\r\nContent-Type: application/problem+json\r\nContent-Length: ${body.length}\r\n` +
-      `Connection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${statusCode} ${words}\r\nContent-Type: application/problem+json\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   );
 }
 
-const STATUS_OF = new Map([
-  ['ERR_HTTP_REQUEST_TIMEOUT', '408 Request Timeout'],
-  ['HPE_HEADER_OVERFLOW', '431 Request Header Fields Too Large'],
+const REFUSALS = new Map<string, [status: number, words: string]>([
+  ['ERR_HTTP_REQUEST_TIMEOUT', [408, 'Request Timeout']],
+  ['HPE_HEADER_OVERFLOW', [431, 'Request Header Fields Too Large']],
 ]);

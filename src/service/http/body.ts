@@ -3,9 +3,6 @@ import { concat } from '../../ckks/wire/container.ts';
 import { BlindbeatError } from '../../errors.ts';
 import type { Upload } from '../key-store.ts';
 
-/** How long a body may stand still. */
-export const BODY_IDLE_MS = 30_000;
-
 /** A request's body while it arrives. */
 export interface Body extends Upload {
   /** Bytes that arrived. */
@@ -18,7 +15,7 @@ export interface Body extends Upload {
  * Pieces throw BlindbeatError INTERRUPTED when the client goes away or sends nothing for `idleMs`, and what `stop`
  * is given.
  */
-export function openBody(request: IncomingMessage, idleMs = BODY_IDLE_MS): Body {
+export function openBody(request: IncomingMessage, idleMs: number): Body {
   let received = 0;
   let end: (reason: Error) => void = () => {};
   let stopped: Error | null = null;

@@ -4,11 +4,10 @@ import { readContainer } from '../../ckks/wire/container.ts';
 import { bodySizes, wireSizes } from '../../ckks/wire/file-sizes.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { roundMs } from '../../measure/stages.ts';
-import type { Evaluators, Outcome } from '../evaluators.ts';
-import type { KeyStore } from '../key-store.ts';
+import type { Outcome } from '../evaluators.ts';
 import { callerIn } from './access.ts';
 import { openBody, readBody } from './body.ts';
-import type { Gate } from './gate.ts';
+import type { BodyRoutes } from './key-routes.ts';
 import type { Metrics } from './metrics.ts';
 import { manifestOf } from './model-routes.ts';
 import { InferQuery, ModelParams } from './schemas.ts';
@@ -25,10 +24,7 @@ declare module 'fastify' {
 /** One encrypted ECG in, encrypted scores out. */
 export function addInferRoute(
   app: FastifyInstance,
-  evaluators: Evaluators,
-  keys: KeyStore,
-  gate: Gate,
-  metrics: Metrics,
+  { evaluators, keys, gate, idleMs, metrics }: BodyRoutes & { metrics: Metrics },
 ): void {
   app.decorateRequest('times', null);
   app.post<Infer>(
@@ -57,11 +53,12 @@ export function addInferRoute(
       const { id } = request.params;
       const { owner } = callerIn(request);
       const manifest = manifestOf(evaluators, id);
-      using lease = await keys.lease(owner, request.query.keys, manifest);
+      keys.requireComplete(owner, request.query.keys, manifest); // before the body is waited for
       using _place = gate.enter(owner);
-      const body = openBody(request.raw);
+      const body = openBody(request.raw, idleMs);
       request.incoming = body;
       const bytes = await readBody(request.raw, body, wireSizes(manifest).request);
+      using lease = await keys.lease(owner, request.query.keys, manifest);
       const { planHash } = manifest;
       // What is refused here costs no evaluator anything.
       readContainer(bytes, 'request', {

@@ -14,8 +14,17 @@ type Keys = { Params: v.InferOutput<typeof KeyParams>; Querystring: v.InferOutpu
 
 const RANGE = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15})$/;
 
+/** What routes with bodies need. */
+export interface BodyRoutes {
+  evaluators: Evaluators;
+  keys: KeyStore;
+  gate: Gate;
+  /** How long a body may stand still, in milliseconds. */
+  idleMs: number;
+}
+
 /** Evaluation keys: public data of one client, which it sends once and may delete. */
-export function addKeyRoutes(app: FastifyInstance, evaluators: Evaluators, keys: KeyStore, gate: Gate): void {
+export function addKeyRoutes(app: FastifyInstance, { evaluators, keys, gate, idleMs }: BodyRoutes): void {
   const tags = ['keys'];
 
   app.get<Keys>(
@@ -70,7 +79,7 @@ export function addKeyRoutes(app: FastifyInstance, evaluators: Evaluators, keys:
       const manifest = manifestOf(evaluators, request.query.model);
       const from = startOf(request, wireSizes(manifest).evaluationKeys);
       using _place = gate.enter(owner);
-      const body = openBody(request.raw);
+      const body = openBody(request.raw, idleMs);
       request.incoming = body;
       const stored = await keys.receive(owner, hash, manifest, from, body);
       if (!stored.complete) return reply.code(202).send({ received: stored.received });

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as v from 'valibot';
 import { afterAll } from 'vitest';
 import { Client } from '../../../src/ckks/client.ts';
 import type { SecretKey } from '../../../src/ckks/secret/secret-key.ts';
@@ -11,6 +12,7 @@ import type { ParsedManifest } from '../../../src/ckks/wire/manifest.ts';
 import { hexDigest } from '../../../src/digest.ts';
 import { type AppOptions, buildApp } from '../../../src/service/http/app.ts';
 import { createLog } from '../../../src/service/http/request-log.ts';
+import { ProblemReply } from '../../../src/service/http/schemas.ts';
 import { KeyStore, type KeyStoreLimits } from '../../../src/service/key-store.ts';
 import { type EvaluatorsHere, evaluatorsHere } from '../../helpers/evaluators-here.ts';
 import { randomModel } from '../../helpers/random-model.ts';
@@ -106,4 +108,16 @@ export function post(to: string, body: Uint8Array, headers: Record<string, strin
 /** Bytes from `from` on, as a part of an upload. */
 export function part(keys: Uint8Array, from: number, to: number): [Uint8Array, Record<string, string>] {
   return [keys.subarray(from, to), { 'content-range': `bytes ${from}-${to - 1}/${keys.length}` }];
+}
+
+/** Status and code of an answer, which is a sound problem. */
+export async function problemIn(answer: Response | Promise<Response>): Promise<[number, string]> {
+  const response = await answer;
+  const text = await response.text();
+  const type = response.headers.get('content-type') ?? '';
+  if (!type.startsWith('application/problem+json'))
+    throw new Error(`${response.status} ${type}: ${text.slice(0, 200)}`);
+  const problem = v.parse(ProblemReply, JSON.parse(text));
+  if (problem.status !== response.status) throw new Error(`${problem.status} in ${response.status}`);
+  return [problem.status, problem.code];
 }
