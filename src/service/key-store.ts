@@ -21,7 +21,7 @@ export interface KeyStoreLimits {
 }
 
 /** One GB for an owner: fifteen key pairs of the shipped model. */
-export const DEFAULT_LIMITS: KeyStoreLimits = {
+const DEFAULT_LIMITS: KeyStoreLimits = {
   quota: 1e9,
   room: 20e9,
   keepMs: 30 * 24 * 3_600_000,

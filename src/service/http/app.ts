@@ -41,7 +41,7 @@ export interface AppOptions {
 }
 
 /** How long a client may take, in milliseconds. */
-export interface Times {
+interface Times {
   /** For the headers of a request. */
   headers: number;
   /** For a request with its body; an upload of keys that takes longer goes on in another. */
