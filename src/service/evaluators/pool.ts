@@ -1,40 +1,28 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { requestDigest } from '../../ckks/wire/reply.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { roundMs } from '../../measure/stages.ts';
 import type { Evaluators, Job, Outcome } from '../evaluators.ts';
 import { nextAssignment, type Waiting } from './assignment.ts';
+import { Crew, type CrewEvent, type CrewOptions } from './crew.ts';
 import { RecentDurations } from './durations.ts';
 import { Losses } from './losses.ts';
-import type { WorkerOptions } from './messages.ts';
-import { type OpenedModels, Worker } from './worker.ts';
+import type { OpenedModels, Worker } from './worker.ts';
 
-/** What happens to workers, for a log. */
+/** What happens to workers and to requests that end them, for a log. */
 export type EvaluatorEvent =
-  /** `ms`: from the start of the process. */
-  | { type: 'opened'; worker: number; pid: number; ms: number }
-  | { type: 'ended'; worker: number; pid: number; reason: Error }
-  /** It could not be opened, and will be tried again in so many milliseconds. */
-  | { type: 'failed'; worker: number; reason: Error; retryMs: number }
+  | CrewEvent
   /** A worker ended with this request, by its digest, which another one gets. */
   | { type: 'lost'; request: string }
   /** A request ended as many workers as it may, and is refused from now on. */
   | { type: 'poison'; request: string };
 
-/** How a pool works; times in milliseconds. */
-export interface PoolOptions {
-  /** What each worker opens. */
-  content: WorkerOptions;
-  workers: number;
+/** How a pool works. */
+export interface PoolOptions extends CrewOptions {
   /** Jobs that may wait. */
   mostWaiting: number;
-  /** A worker that works and gives no sign of life for so long is killed. */
-  deadlineMs: number;
-  /** How long a request is refused that ended workers. */
+  /** Milliseconds for which a request is refused that ended workers. */
   poisonMs: number;
   onEvent(event: EvaluatorEvent): void;
-  /** Gives up opening. */
-  signal?: AbortSignal;
 }
 
 /** A job that was accepted. */
@@ -48,87 +36,54 @@ interface Ticket extends Waiting {
   abandoned: boolean;
 }
 
-/** A place for a worker process, which is filled again when it ends. */
-interface Place {
-  number: number;
-  worker: Worker | null;
-  /** How many processes in a row ended without having evaluated anything, or did not open. */
-  failures: number;
-  /** How many of the last ones did not open. */
-  notOpened: number;
-}
-
-/** Milliseconds until a worker is started again after its first failure; twice as long after each further one. */
-const FIRST_RETRY_MS = 250;
-const LONGEST_RETRY_MS = 30_000;
-/** When so many starts of every worker failed in a row, jobs no longer wait for one to succeed. */
-const HOPELESS = 3;
-
 /** Worker processes of this machine, and the jobs that wait for them. Disposing kills them. */
 export class WorkerPool implements Evaluators {
   readonly models: OpenedModels;
   readonly #options: PoolOptions;
-  readonly #places: Place[];
-  /** Until each place is given up. */
-  readonly #kept: Promise<void>[];
+  readonly #crew: Crew;
   /** The oldest first. */
   #waiting: Ticket[] = [];
   /** By digest: the same request does not run twice at a time, so that it ends no more workers than it may. */
   readonly #running = new Map<string, Ticket>();
   readonly #losses: Losses;
   readonly #durations = new RecentDurations();
-  readonly #closing = new AbortController();
   readonly #drained = Promise.withResolvers<void>();
   #draining = false;
-  #restarts = 0;
+  #closed = false;
 
-  private constructor(options: PoolOptions, workers: Worker[]) {
+  private constructor(options: PoolOptions, crew: Crew) {
     this.#options = options;
-    this.models = workers[0].models;
+    this.#crew = crew;
+    this.models = crew.models;
     this.#losses = new Losses(options.poisonMs);
-    this.#places = workers.map((worker, k) => ({ number: k + 1, worker, failures: 0, notOpened: 0 }));
-    this.#kept = this.#places.map((place) => this.#keep(place));
+    crew.keep({
+      onOpened: () => this.#assign(),
+      onFailed: (reason) => this.#refuseWaiting(() => this.#hopeless(reason)),
+    });
   }
 
   /**
    * Starts all workers.
    *
-   * @throws BlindbeatError as `Worker.open`; MISMATCH if a model changed meanwhile; the signal's reason
+   * @throws BlindbeatError as `Crew.open`; the signal's reason
    */
   static async open(options: PoolOptions): Promise<WorkerPool> {
-    const failed = new AbortController();
-    const signal = AbortSignal.any([failed.signal, ...(options.signal ? [options.signal] : [])]);
-    const starts = Array.from({ length: options.workers }, async (_, k) => {
-      const started = performance.now();
-      const worker = await Worker.open(options.content, { deadlineMs: options.deadlineMs, signal });
-      options.onEvent({ type: 'opened', worker: k + 1, pid: worker.pid, ms: since(started) });
-      return worker;
-    });
-    for (const start of starts) start.catch((reason) => failed.abort(reason));
-    const opened = (await Promise.allSettled(starts)).flatMap((s) =>
-      s.status === 'fulfilled' ? [s.value] : [],
-    );
-    using owned = new DisposableStack();
-    for (const worker of opened) owned.use(worker);
-    signal.throwIfAborted();
-    for (const worker of opened) requireSameModels(opened[0].models, worker.models);
-    owned.move();
-    return new WorkerPool(options, opened);
+    return new WorkerPool(options, await Crew.open(options));
   }
 
   get ready(): boolean {
-    return !this.#draining && this.#workers.length > 0;
+    return !this.#draining && this.#crew.workers.length > 0;
   }
 
   get load() {
-    const workers = this.#workers;
+    const { workers, restarts } = this.#crew;
     const [waiting, running] = [this.#waiting.length, this.#running.size];
     const turns = (waiting + running) / Math.max(1, workers.length);
     return {
       workers: workers.length,
       waiting,
       running,
-      restarts: this.#restarts,
+      restarts,
       loadedKeys: workers.reduce((sum, { loadedKeys }) => sum + loadedKeys, 0),
       waitMs: Math.round(turns * this.#durations.jobMs),
     };
@@ -147,7 +102,7 @@ export class WorkerPool implements Evaluators {
   }
 
   async forget(keys: string): Promise<void> {
-    await Promise.all(this.#workers.map((worker) => worker.forget(keys)));
+    await Promise.all(this.#crew.workers.map((worker) => worker.forget(keys)));
   }
 
   async drain(): Promise<void> {
@@ -158,15 +113,9 @@ export class WorkerPool implements Evaluators {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#draining = true;
-    this.#closing.abort(closed());
+    this.#closed = true;
     this.#refuseWaiting(() => closed());
-    for (const { worker } of this.#places) worker?.[Symbol.dispose]();
-    await Promise.all(this.#kept);
-  }
-
-  /** Those that are open. */
-  get #workers(): Worker[] {
-    return this.#places.flatMap(({ worker }) => (worker && !worker.failure ? [worker] : []));
+    await this.#crew[Symbol.asyncDispose]();
   }
 
   #accept(job: Job): Ticket {
@@ -204,7 +153,7 @@ export class WorkerPool implements Evaluators {
   #assign(): void {
     for (;;) {
       const jobs = this.#waiting.filter(({ request }) => !this.#running.has(request));
-      const next = nextAssignment(jobs, this.#workers, ({ job }) => this.#durations.of(job.model));
+      const next = nextAssignment(jobs, this.#crew.workers, ({ job }) => this.#durations.of(job.model));
       if (!next) return;
       const index = this.#waiting.indexOf(next.job);
       for (const older of this.#waiting.slice(0, index)) older.overtaken++;
@@ -215,7 +164,7 @@ export class WorkerPool implements Evaluators {
 
   async #run(ticket: Ticket, worker: Worker): Promise<void> {
     const { job, request, outcome } = ticket;
-    const queueMs = since(ticket.arrived);
+    const queueMs = roundMs(performance.now() - ticket.arrived);
     this.#running.set(request, ticket);
     try {
       const result = await worker.evaluate(job);
@@ -224,7 +173,7 @@ export class WorkerPool implements Evaluators {
       outcome.resolve({ queueMs, ...result });
     } catch (error) {
       if (worker.failure) this.#lost(ticket);
-      else outcome.reject(error);
+      else outcome.reject(refusalOf(error));
     }
     this.#running.delete(request);
     this.#assign();
@@ -234,7 +183,7 @@ export class WorkerPool implements Evaluators {
   /** A worker ended with this job: another one gets it before all others, unless it has ended too many. */
   #lost(ticket: Ticket): void {
     const { request, outcome } = ticket;
-    if (this.#closing.signal.aborted) {
+    if (this.#closed) {
       outcome.reject(closed());
       return;
     }
@@ -273,62 +222,9 @@ export class WorkerPool implements Evaluators {
     if (this.#draining && this.#waiting.length === 0 && this.#running.size === 0) this.#drained.resolve();
   }
 
-  /** Has a worker at this place until the pool is closed. */
-  async #keep(place: Place): Promise<void> {
-    const { signal } = this.#closing;
-    for (;;) {
-      const { worker } = place;
-      if (worker) {
-        await worker.ended;
-        this.#left(place, worker);
-        await worker.closed; // its memory is free
-      }
-      if (signal.aborted) return;
-      await sleep(retryMs(place), undefined, { signal }).catch(() => {});
-      if (!signal.aborted) await this.#fill(place);
-    }
-  }
-
-  async #fill(place: Place): Promise<void> {
-    const started = performance.now();
-    try {
-      const { content, deadlineMs } = this.#options;
-      const worker = await Worker.open(content, { deadlineMs, signal: this.#closing.signal });
-      using owned = new DisposableStack();
-      owned.use(worker);
-      requireSameModels(this.models, worker.models);
-      owned.move();
-      place.worker = worker;
-      place.notOpened = 0;
-      this.#options.onEvent({ type: 'opened', worker: place.number, pid: worker.pid, ms: since(started) });
-      this.#assign();
-    } catch (reason) {
-      if (this.#closing.signal.aborted) return;
-      place.failures++;
-      place.notOpened++;
-      const { number } = place;
-      this.#options.onEvent({
-        type: 'failed',
-        worker: number,
-        reason: reason as Error,
-        retryMs: retryMs(place),
-      });
-      this.#refuseWaiting(() => this.#hopeless(reason));
-    }
-  }
-
-  #left(place: Place, worker: Worker): void {
-    place.worker = null;
-    if (this.#closing.signal.aborted) return;
-    this.#restarts++;
-    place.failures = worker.answers > 1 ? 0 : place.failures + 1;
-    const { failure, pid } = worker;
-    this.#options.onEvent({ type: 'ended', worker: place.number, pid, reason: failure! });
-  }
-
   /** The refusal of all jobs when no worker can be opened, or null. */
   #hopeless(cause?: unknown): BlindbeatError | null {
-    if (this.#places.some(({ worker, notOpened }) => worker || notOpened < HOPELESS)) return null;
+    if (!this.#crew.isHopeless) return null;
     return new BlindbeatError(
       'ENVIRONMENT',
       'no evaluator can be started; it is tried again and again: try later, or see the log of the server',
@@ -337,25 +233,13 @@ export class WorkerPool implements Evaluators {
   }
 }
 
-function retryMs({ failures }: Place): number {
-  return failures === 0 ? 0 : Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** (failures - 1));
-}
-
-/** Milliseconds. */
-function since(start: number): number {
-  return roundMs(performance.now() - start);
+/** A file of keys that cannot be read is of no interest to the client, its path least of all: keys can be sent again. */
+function refusalOf(error: unknown): unknown {
+  if (!(error instanceof BlindbeatError) || error.code !== 'FILE') return error;
+  const words = 'evaluation keys not found: send them again';
+  return new BlindbeatError('KEYS_NOT_FOUND', words, { cause: error });
 }
 
 function closed(): BlindbeatError {
   return new BlindbeatError('BUSY', 'the server is being shut down: try again later');
-}
-
-function requireSameModels(expected: OpenedModels, found: OpenedModels): void {
-  for (const [name, { manifest }] of expected) {
-    if (found.get(name)?.manifest.planHash === manifest.planHash) continue;
-    throw new BlindbeatError(
-      'MISMATCH',
-      `the model "${name}" changed after the server was started: restart the server, and have clients make new keys`,
-    );
-  }
 }

@@ -15,6 +15,8 @@ import {
 } from './messages.ts';
 
 const MODULE = moduleBeside(import.meta.url, './worker-process');
+/** Milliseconds that a model may take to be opened, at least: nothing is heard meanwhile. */
+const OPENING_MS = 120_000;
 
 /** A model that a worker has opened. */
 interface OpenedModel {
@@ -28,7 +30,7 @@ export type OpenedModels = ReadonlyMap<string, OpenedModel>;
 
 /** How a worker process is started. */
 export interface StartOptions {
-  /** Milliseconds without a sign of life after which a process that works is killed. */
+  /** Milliseconds without a sign of life after which a process that evaluates is killed. */
   deadlineMs: number;
   /** Gives up opening. */
   signal: AbortSignal;
@@ -41,6 +43,8 @@ interface Call {
   /** Takes the answer, or throws if it can be none. */
   take(answer: FromWorker): void;
   reject(error: Error): void;
+  /** Milliseconds without a sign of life after which it is given up. */
+  deadlineMs: number;
   /** The hash of the keys with which it evaluates. */
   keys?: string;
 }
@@ -95,7 +99,7 @@ export class Worker implements Disposable {
     signal.addEventListener('abort', abort);
     try {
       const read = (answer: FromWorker) => openedModels(answer, options.models.length);
-      worker.#models = await worker.#ask({ type: 'open', options }, read);
+      worker.#models = await worker.#ask({ type: 'open', options }, read, Math.max(OPENING_MS, deadlineMs));
       return worker;
     } catch (error) {
       worker[Symbol.dispose]();
@@ -148,6 +152,7 @@ export class Worker implements Disposable {
     const { type: _, ...outcome } = await this.#ask(
       { type: 'evaluate', model, keys, keyFile, request },
       read,
+      this.#deadlineMs,
       keys,
     );
     return outcome;
@@ -166,10 +171,15 @@ export class Worker implements Disposable {
     this.#child[Symbol.dispose]();
   }
 
-  async #ask<T>(message: ToWorker, read: (answer: FromWorker) => T, keys?: string): Promise<T> {
+  async #ask<T>(
+    message: ToWorker,
+    read: (answer: FromWorker) => T,
+    deadlineMs: number,
+    keys?: string,
+  ): Promise<T> {
     if (this.failure) throw this.failure;
     const { promise, resolve, reject } = Promise.withResolvers<T>();
-    this.#call = { take: (answer) => resolve(read(answer)), reject, keys };
+    this.#call = { take: (answer) => resolve(read(answer)), reject, deadlineMs, keys };
     this.#heard();
     this.#tell(message);
     return promise;
@@ -184,11 +194,11 @@ export class Worker implements Disposable {
   #heard(): void {
     clearTimeout(this.#watch);
     if (!this.#call) return;
+    const { deadlineMs } = this.#call;
     this.#watch = setTimeout(() => {
-      const seconds = this.#deadlineMs / 1000;
-      const words = `the server process gave no sign of life for ${seconds} s and was killed`;
+      const words = `the server process gave no sign of life for ${deadlineMs / 1000} s and was killed`;
       this.#child.end(new BlindbeatError('INTERNAL', words));
-    }, this.#deadlineMs);
+    }, deadlineMs);
   }
 
   #receive(message: FromWorker): void {

@@ -1,4 +1,6 @@
-import { rm } from 'node:fs/promises';
+import { fork } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -51,12 +53,15 @@ async function open(options: Partial<EvaluatorsOptions> = {}): Promise<Watched> 
   return Object.assign(watched, { evaluators });
 }
 
+/** A process that ended counts for none, whether somebody has asked for its exit code or not. */
 const isRunning = (pid: number) => {
   try {
-    return process.kill(pid, 0);
+    process.kill(pid, 0);
   } catch {
     return false;
   }
+  const status = `/proc/${pid}/status`;
+  return !existsSync(status) || !/^State:\s+Z/m.test(readFileSync(status, 'utf8'));
 };
 const types = ({ events }: Watched) => events.map(({ type }) => type).filter((type) => type !== 'opened');
 const until = async (holds: () => boolean) => {
@@ -104,7 +109,8 @@ describe('evaluators in processes', () => {
       message: expect.stringContaining('random-5'),
     });
     const nowhere = { keys: '0'.repeat(64), keyFile: join(clients.folder, 'nobody.keys') };
-    await expect(refused(nowhere)).rejects.toMatchObject({ code: 'FILE' });
+    const lost = { code: 'KEYS_NOT_FOUND', message: expect.not.stringContaining(clients.folder) };
+    await expect(refused(nowhere)).rejects.toMatchObject(lost);
     const noKeys = { keys: '1'.repeat(64), keyFile: join(clients.folder, 'weights.bin') };
     await expect(refused(noKeys)).rejects.toMatchObject({ code: 'FORMAT' });
     job.check(await evaluators.evaluate(job));
@@ -162,10 +168,10 @@ describe('evaluators in processes', () => {
     const sent = [poison, poison, poison].map((job) => evaluators.evaluate(job));
     const outcomes = Promise.allSettled(sent);
     expect(evaluators.load).toMatchObject({ running: 1, waiting: 2 }); // not twice at a time
-    for (let k = 0; k < 2; k++) {
-      const [victim] = pids; // the first one is the first that is free
-      process.kill(victim, 'SIGKILL');
-      await until(() => !pids.has(victim));
+    const opened = watched.events.filter((event) => event.type === 'opened');
+    for (const { pid } of opened.sort((a, b) => a.worker - b.worker)) {
+      process.kill(pid, 'SIGKILL'); // the first gets it first
+      await until(() => !pids.has(pid));
     }
     const refusal = { code: 'POISON', message: expect.stringContaining(poison.digest.slice(0, 12)) };
     for (const outcome of await outcomes)
@@ -353,6 +359,24 @@ describe('evaluators in processes', () => {
     job.check(await evaluators.evaluate(job));
     expect(types(watched)).toEqual([]);
   });
+});
+
+test('when whoever opened them is killed, then the processes end by themselves', async () => {
+  const program = join(folder, 'opener.mjs');
+  const module = join(import.meta.dirname, '../../../src/service/evaluators/open.ts');
+  await writeFile(
+    program,
+    `import { openEvaluators } from ${JSON.stringify(module)};
+    const onEvent = ({ pid }) => process.send(pid);
+    await openEvaluators({ models: [${JSON.stringify(clients.folder)}], workers: 2, threads: 1, onEvent });`,
+  );
+  const opener = fork(program, { stdio: 'ignore', execArgv: [] });
+  const pids: number[] = [];
+  opener.on('message', (pid: number) => pids.push(pid));
+  await until(() => pids.length === 2);
+  expect(pids.every(isRunning)).toBe(true);
+  opener.kill('SIGKILL');
+  await until(() => !pids.some(isRunning));
 });
 
 describe('opening', () => {
