@@ -43,7 +43,7 @@ async function serve(...args: string[]) {
   started.stderr.setEncoding('utf8').on('data', (text: string) => {
     words += text;
   });
-  const lines: { listening?: string; route?: string; pid?: number }[] = [];
+  const lines: { listening?: string; route?: string; evaluator?: string; pid?: number }[] = [];
   const listening = Promise.withResolvers<string>();
   createInterface(started.stdout).on('line', (line) => {
     lines.push(JSON.parse(line));
@@ -57,8 +57,8 @@ async function serve(...args: string[]) {
   return { url: await listening.promise, lines, exit, process: started, words: () => words };
 }
 
-/** A whole classification over HTTP. */
-async function classify(url: string, headers: Record<string, string> = {}): Promise<Float64Array | number[]> {
+/** A whole classification over HTTP, after which the same request is sent again as often as is said. */
+async function classify(url: string, headers: Record<string, string> = {}, again = 0): Promise<number[][]> {
   const at = `${url}/v1/models/${MODEL.name}`;
   const got = await fetch(`${at}/manifest`, { headers });
   if (got.status !== 200) throw new Error(`${got.status}: ${await got.text()}`);
@@ -71,17 +71,21 @@ async function classify(url: string, headers: Record<string, string> = {}): Prom
   const hash = hexDigest(keys);
   expect((await send('PUT', `${url}/v1/keys/${hash}?model=${MODEL.name}`, keys)).status).toBe(201);
   const request = client.encrypt(secret, INPUT);
-  const reply = await send('POST', `${at}/infer?keys=${hash}`, request);
-  expect(reply.status).toBe(200);
-  const bytes = new Uint8Array(await reply.arrayBuffer());
-  return [...client.decrypt(secret, bytes, requestDigest(request)).scores];
+  const scores = async () => {
+    const reply = await send('POST', `${at}/infer?keys=${hash}`, request);
+    expect(reply.status).toBe(200);
+    const bytes = new Uint8Array(await reply.arrayBuffer());
+    return [...client.decrypt(secret, bytes, requestDigest(request)).scores];
+  };
+  const first = await scores();
+  return [first, ...(await Promise.all(Array.from({ length: again }, scores)))];
 }
 
 const INPUT = Float32Array.from({ length: 64 }, (_, i) => Math.sin(i / 5));
 const CLEAR = [...forward(MODEL, INPUT).scores];
 
-function expectScores(scores: ArrayLike<number>): void {
-  for (const [c, score] of CLEAR.entries()) expect(scores[c]).toBeCloseTo(score, 2);
+function expectScores(all: number[][]): void {
+  for (const scores of all) for (const [c, score] of CLEAR.entries()) expect(scores[c]).toBeCloseTo(score, 2);
 }
 
 describe('serve', () => {
@@ -111,6 +115,22 @@ describe('serve', () => {
       expect(left).toEqual([]);
     },
   );
+
+  test('when an evaluator is killed, then no request is lost', async () => {
+    const { url, lines, exit, process: served } = await serve('--workers', '2', '--threads', '1');
+    // Once the first answer is out, one of two that work on the others; a second one would make the request suspect.
+    const killing = setInterval(() => {
+      if (!lines.some(({ route }) => route?.endsWith('/infer'))) return;
+      clearInterval(killing);
+      process.kill(lines.find(({ evaluator }) => evaluator === 'opened')!.pid!, 'SIGKILL');
+    }, 10);
+    const scores = await classify(url, {}, 30);
+    expectScores(scores);
+    expect(scores).toHaveLength(31);
+    expect(lines.some(({ evaluator }) => evaluator === 'ended')).toBe(true);
+    served.kill('SIGTERM');
+    expect(await exit).toBe(0);
+  });
 
   test('when there are tokens and a folder, then keys stay there and whoever has a token may ask', async () => {
     const data = join(folder, 'data');

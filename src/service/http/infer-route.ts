@@ -10,6 +10,7 @@ import { openBody, readBody } from './body.ts';
 import type { BodyRoutes } from './key-routes.ts';
 import type { Metrics } from './metrics.ts';
 import { manifestOf } from './model-routes.ts';
+import { FILE_ANSWER } from './openapi.ts';
 import { InferQuery, ModelParams } from './schemas.ts';
 
 type Infer = { Params: v.InferOutput<typeof ModelParams>; Querystring: v.InferOutput<typeof InferQuery> };
@@ -42,7 +43,7 @@ export function addInferRoute(
       config: {
         scope: 'infer',
         octets: true,
-        octetsBack: true,
+        answers: { 200: { description: 'a reply, as a file', content: FILE_ANSWER } },
         problems: [
           ...(['FORMAT', 'UNAUTHORISED', 'FORBIDDEN', 'KEYS_NOT_FOUND', 'NOT_FOUND', 'MISMATCH'] as const),
           ...(['TOO_LARGE', 'POISON', 'RATE_LIMITED', 'BUSY'] as const),

@@ -8,11 +8,9 @@ import { callerIn } from './access.ts';
 import { announcedLength, openBody, requireSize } from './body.ts';
 import type { Gate } from './gate.ts';
 import { manifestOf } from './model-routes.ts';
-import { KeyParams, KeyQuery, KeysReply, UploadReply } from './schemas.ts';
+import { CONTENT_RANGE, KeyParams, KeyQuery, KeysReply, PartHeaders, UploadReply } from './schemas.ts';
 
 type Keys = { Params: v.InferOutput<typeof KeyParams>; Querystring: v.InferOutput<typeof KeyQuery> };
-
-const RANGE = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15})$/;
 
 /** What routes with bodies need. */
 export interface BodyRoutes {
@@ -57,6 +55,7 @@ export function addKeyRoutes(app: FastifyInstance, { evaluators, keys, gate, idl
         tags,
         params: KeyParams,
         querystring: KeyQuery,
+        headers: PartHeaders,
         response: { 200: KeysReply, 201: KeysReply, 202: UploadReply },
       },
       config: {
@@ -91,7 +90,11 @@ export function addKeyRoutes(app: FastifyInstance, { evaluators, keys, gate, idl
     '/v1/keys/:hash',
     {
       schema: { summary: 'Delete evaluation keys', tags, params: KeyParams },
-      config: { scope: 'keys', problems: ['UNAUTHORISED', 'FORBIDDEN', 'KEYS_NOT_FOUND'] },
+      config: {
+        scope: 'keys',
+        answers: { 204: { description: 'deleted' } },
+        problems: ['UNAUTHORISED', 'FORBIDDEN', 'KEYS_NOT_FOUND'],
+      },
     },
     async (request, reply) => {
       const { hash } = request.params;
@@ -116,13 +119,7 @@ function startOf({ raw, headers }: FastifyRequest, size: number): number {
     requireSize(announced ?? size, size);
     return 0;
   }
-  const match = RANGE.exec(range);
-  if (!match)
-    throw new BlindbeatError(
-      'FORMAT',
-      'expected Content-Range: bytes FIRST-LAST/TOTAL, with numbers of bytes',
-    );
-  const [first, last, total] = match.slice(1).map(Number);
+  const [first, last, total] = CONTENT_RANGE.exec(range)!.slice(1).map(Number);
   requireSize(total, size);
   requireSize(last + 1, Math.min(last + 1, size));
   requireSize(announced ?? last - first + 1, last - first + 1);

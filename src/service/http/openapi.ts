@@ -10,9 +10,10 @@ import { ProblemReply } from './schemas.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The body is a file; so is the answer. */
+    /** The body is a file. */
     octets?: boolean;
-    octetsBack?: boolean;
+    /** Answers that are no JSON, by status, as OpenAPI describes them. */
+    answers?: Record<number, { description: string; content?: object }>;
     /** Codes of the errors that a client should know. */
     problems?: readonly ErrorCode[];
   }
@@ -20,11 +21,13 @@ declare module 'fastify' {
 
 type Transform = NonNullable<FastifyDynamicSwaggerOptions['transform']>;
 /** The schemas of a route, as it was declared. */
-type Declared = Partial<Record<'params' | 'querystring' | 'body', v.GenericSchema>> & {
+type Declared = Partial<Record<'params' | 'querystring' | 'headers', v.GenericSchema>> & {
   response?: Record<string, v.GenericSchema>;
 };
 
 const OCTETS = { type: 'string', format: 'binary' };
+/** An answer that is a file. */
+export const FILE_ANSWER = { 'application/octet-stream': { schema: OCTETS } };
 
 /** Describes the routes that are added after it, at /v1/openapi.json, with a page at /docs. */
 export async function addOpenApi(app: FastifyInstance): Promise<void> {
@@ -50,25 +53,22 @@ export async function addOpenApi(app: FastifyInstance): Promise<void> {
 
 /** Makes JSON schemas of a route's schemas. */
 const transform: Transform = ({ schema, url, route }) => {
-  const { octets, octetsBack, problems = [], scope } = route.config ?? {};
-  const { params, querystring, response = {}, ...rest } = (schema ?? {}) as Declared;
-  const answers = Object.entries(response).map(([status, reply]): [string, object] => [
+  const { octets, answers = {}, problems = [], scope } = route.config ?? {};
+  const { params, querystring, headers, response = {}, ...rest } = (schema ?? {}) as Declared;
+  const objects = Object.entries(response).map(([status, reply]) => [
     status,
     { description: 'answer', ...jsonOf(reply) },
   ]);
-  if (octetsBack) {
-    const content = { 'application/octet-stream': { schema: OCTETS } };
-    answers.push(['200', { description: 'a reply, as a file', content }]);
-  }
   return {
     url,
     schema: {
       ...rest,
       ...(params && { params: jsonOf(params) }),
       ...(querystring && { querystring: jsonOf(querystring) }),
+      ...(headers && { headers: jsonOf(headers) }),
       ...(octets && { consumes: ['application/octet-stream'], body: OCTETS }),
       ...(scope && { security: [{ token: [] }] }),
-      response: { ...Object.fromEntries(answers), ...problemAnswers(problems) },
+      response: { ...Object.fromEntries(objects), ...answers, ...problemAnswers(problems) },
     },
   };
 };

@@ -33,8 +33,14 @@ export function addOperationRoutes(app: FastifyInstance, evaluators: Evaluators,
   app.get(
     '/metrics',
     {
-      schema: { summary: "Figures, in Prometheus' format", tags, produces: ['text/plain'] },
-      config: { scope: 'metrics', problems: ['UNAUTHORISED', 'FORBIDDEN'] },
+      schema: { summary: "Figures, in Prometheus' format", tags },
+      config: {
+        scope: 'metrics',
+        answers: {
+          200: { description: 'figures', content: { 'text/plain': { schema: { type: 'string' } } } },
+        },
+        problems: ['UNAUTHORISED', 'FORBIDDEN'],
+      },
     },
     async (_, reply) => reply.type(metrics.contentType).send(await metrics.text()),
   );

@@ -9,6 +9,12 @@ const bytes = () => wholeNumber(0, Number.MAX_SAFE_INTEGER);
 export const ModelParams = record({ id: text() });
 export const KeyParams = record({ hash: hex(64) });
 export const KeyQuery = record({ model: text() });
+/** First byte, last byte and the number of all. */
+export const CONTENT_RANGE = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15})$/;
+const RANGE = 'bytes FIRST-LAST/TOTAL, with numbers of bytes';
+export const PartHeaders = record({
+  'content-range': v.optional(v.pipe(v.string(RANGE), v.regex(CONTENT_RANGE, RANGE))),
+});
 export const InferQuery = record({ keys: hex(64) });
 
 export const ModelsReply = record({

@@ -161,6 +161,16 @@ describe('tokens', () => {
     const strangers = [];
     for (let i = 0; i < 4; i++) strangers.push(await statusOf(slow, 'GET', '/v1/models', bearer('nonsense')));
     expect(strangers).toEqual([401, 401, 401, 429]);
+    const forwarded = (from: string, to: Running) =>
+      statusOf(to, 'GET', '/v1/models', { 'x-forwarded-for': from });
+    expect(await forwarded('192.0.2.1', slow)).toBe(429); // whoever says so is not believed
+    await using behind = await startService(evaluators, {
+      ...{ folder, tokens, requestsPerMinute: 1, proxies: ['127.0.0.0/8'] },
+    });
+    const addresses = ['192.0.2.1', '192.0.2.2', '192.0.2.1'];
+    const found: number[] = [];
+    for (const address of addresses) found.push(await forwarded(address, behind));
+    expect(found).toEqual([401, 401, 429]);
   });
 });
 

@@ -138,7 +138,7 @@ describe('keys', () => {
     [
       'a range that is none',
       () => [person.keys.subarray(0, 9), { 'content-range': 'bytes 0-8' }],
-      [400, 'FORMAT'],
+      [400, 'USAGE'],
     ],
     [
       'a range of another total',
@@ -353,6 +353,10 @@ describe('its description', () => {
       required: true,
       schema: { type: 'string', minLength: 64, maxLength: 64, pattern: '^[0-9a-f]*$' },
     });
+    expect(upload.parameters).toContainEqual(
+      expect.objectContaining({ in: 'header', name: 'content-range' }),
+    );
+    expect(Object.keys(paths['/v1/keys/{hash}'].delete.responses)).toContain('204');
     expect(Object.keys(upload.responses)).toEqual([
       '200',
       '201',

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import * as v from 'valibot';
 import { afterAll } from 'vitest';
 import { Client } from '../../../src/ckks/client.ts';
@@ -57,6 +58,8 @@ export interface Running extends AsyncDisposable {
   evaluators: EvaluatorsHere;
   keys: KeyStore;
   manifest: ParsedManifest;
+  /** How many are open. */
+  connections(): Promise<number>;
   /** Its log. */
   lines: Record<string, unknown>[];
 }
@@ -79,6 +82,7 @@ export async function startService(
   const url = `http://127.0.0.1:${port}`;
   return {
     ...{ url, port, evaluators, keys, manifest, lines },
+    connections: promisify(app.server.getConnections.bind(app.server)),
     [Symbol.asyncDispose]: async () => {
       app.server.closeAllConnections();
       await app.close();
