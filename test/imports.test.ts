@@ -65,6 +65,7 @@ const ROOMS: Record<string, string[]> = {
   ].concat('src/ckks/planner'),
   'src/service': [
     'src/errors.ts',
+    'src/digest.ts',
     'src/schema.ts',
     'src/files',
     'src/model',
@@ -72,6 +73,15 @@ const ROOMS: Record<string, string[]> = {
     ...CKKS,
     'src/ckks/planner',
     'src/measure',
+  ],
+  'src/service/http': [
+    'src/errors.ts',
+    'src/schema.ts',
+    'src/files',
+    WIRE,
+    'src/measure',
+    'src/service',
+    'src/service/evaluators',
   ],
   'src/evaluation': ['src/errors.ts', 'src/ecg', 'src/model', 'src/dataset', 'src/measure', 'src/client'],
   'src/charts': [
@@ -105,6 +115,10 @@ const NODE_ONLY = [
   'src/client/request-log.ts',
   'src/client/request-files.ts',
   'src/client/key-storage/key-folder.ts',
+  'src/service/http',
+  'src/service/key-file.ts',
+  'src/service/key-store.ts',
+  'src/service/tokens.ts',
   'src/cli',
   'src/ecg/files.ts',
   'src/model/files.ts',
@@ -202,6 +216,13 @@ describe('roles', () => {
       expect(readFileSync(join(ROOT, reachedFile), 'utf8')).not.toMatch(/SecretKey|Decryptor|KeyGenerator/);
   });
 
+  test('when the front door is followed, then it reaches no secret, no client and nothing that computes', () => {
+    const { rooms } = reached('src/service/http/app.ts');
+    expect(rooms).toContain(WIRE);
+    for (const room of ['src/ckks/secret', 'src/client', EVALUATOR, CIRCUIT, 'src/ckks/planner'])
+      expect(rooms).not.toContain(room);
+  });
+
   test('when the client is followed, then it never reaches the weights, the planner or the server', () => {
     const { rooms } = reached('src/ckks/client.ts');
     expect([...rooms].sort()).toEqual([
@@ -269,6 +290,7 @@ describe('doors', () => {
     );
     expect(readers.filter((file) => !file.startsWith('src/dataset/download/')).sort()).toEqual([
       'src/ckks/seal/seal.ts', // node-seal's module
+      'src/files/append.ts',
       'src/files/input.ts',
       'src/files/output.ts',
       'src/measure/version.ts', // our package.json

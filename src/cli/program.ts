@@ -11,7 +11,9 @@ import { addEvaluateDegrees } from './commands/evaluate-degrees.ts';
 import { addInfer } from './commands/infer.ts';
 import { addKeygen } from './commands/keygen.ts';
 import { addPlan } from './commands/plan.ts';
+import { addServe } from './commands/serve.ts';
 import { addSynth } from './commands/synth.ts';
+import { addToken } from './commands/token.ts';
 import { addTrain } from './commands/train.ts';
 import { reportError } from './terminal/errors.ts';
 import { type Io, print } from './terminal/io.ts';
@@ -38,8 +40,8 @@ export function buildProgram(io: Io): Command {
 
 /** In the order of the help. */
 const COMMANDS: ((program: Command, io: Io) => void)[] = [
-  ...[addClassify, addPlan, addKeygen, addEncrypt, addInfer, addDecrypt, addSynth, addData, addTrain],
-  ...[addEvaluate, addEvaluateDegrees, addBench, addApprox],
+  ...[addClassify, addPlan, addKeygen, addEncrypt, addInfer, addDecrypt, addServe],
+  ...[addToken, addSynth, addData, addTrain, addEvaluate, addEvaluateDegrees, addBench, addApprox],
 ];
 
 const HELP = `
@@ -56,7 +58,8 @@ Client and server apart:
   server  $ blindbeat infer request.bin --keys evaluation.keys --out reply.bin
   client  $ blindbeat decrypt reply.bin --keys my.keys
 
-A service that has the network, its address and perhaps a token:
+A server for many clients, over HTTP:
+  server  $ blindbeat serve
   client  $ blindbeat classify record.hea --server URL --token-file FILE
 
 Exit codes:
