@@ -1,5 +1,15 @@
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, truncateSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { copyFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +18,7 @@ import { Client } from '../../src/ckks/client.ts';
 import { compile } from '../../src/ckks/planner/compile.ts';
 import { readSecretKey, writeSecretKey } from '../../src/ckks/secret/secret-key.ts';
 import { KeyFolder, keyFiles } from '../../src/client/key-storage/key-folder.ts';
+import { temporaryName } from '../../src/files/leftovers.ts';
 import { randomModel } from '../helpers/random-model.ts';
 
 const { manifest } = compile(randomModel({ samples: 256, channels: [4], kernel: 3 })).plan;
@@ -65,6 +76,17 @@ describe('KeyFolder', () => {
     const storage = new KeyFolder(at('given-up'));
     await expect(save(storage, AbortSignal.abort())).rejects.toMatchObject({ code: 'INTERRUPTED' });
     expect(readdirSync(at('given-up'))).toEqual([]);
+  });
+
+  test('when an earlier run was killed then the secret key that it left is removed, and that is told', async () => {
+    const { pid } = spawnSync(process.execPath, ['--version']);
+    mkdirSync(at('killed'));
+    const left = join(at('killed'), temporaryName('secret.key', '0123abcd', pid));
+    writeFileSync(left, 'secret');
+    utimesSync(left, 0, 0);
+    const told: string[] = [];
+    await save(new KeyFolder(at('killed'), (sentence) => told.push(sentence)));
+    expect([existsSync(left), told]).toEqual([false, [`${left} was left by a run that was killed: removed`]]);
   });
 
   test('when the file changes after it was looked at then no part of it is given', async () => {

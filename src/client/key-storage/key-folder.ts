@@ -8,6 +8,7 @@ import { manifestText, type ParsedManifest } from '../../ckks/wire/manifest.ts';
 import { createDigest } from '../../digest.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { isReadableByOthers, readRange } from '../../files/input.ts';
+import { removeLeftovers } from '../../files/leftovers.ts';
 import { makeFolder, OutputFiles } from '../../files/output.ts';
 import { openContainerFile, readContainerFile } from '../container-files.ts';
 import type { KeyFile, KeyStorage, NewKeys, StoredKeys } from './key-storage.ts';
@@ -69,7 +70,7 @@ export class KeyFolder implements KeyStorage {
 
   /**
    * @param folder of one plan's keys, or which folder has those of a plan; made when keys are
-   * @param onWarning told when others can read the secret key
+   * @param onWarning told when others can read the secret key, and of files of killed runs that were removed
    */
   constructor(
     folder: string | ((manifest: ParsedManifest) => string),
@@ -98,6 +99,8 @@ export class KeyFolder implements KeyStorage {
   async save(manifest: ParsedManifest, keys: NewKeys, signal?: AbortSignal): Promise<void> {
     const folder = this.#folderOf(manifest);
     await makeFolder(folder);
+    for (const path of (await removeLeftovers(folder)).removed)
+      this.#onWarning(`${path} was left by a run that was killed: removed`);
     await using output = new OutputFiles();
     await writeKeyFiles(output, folder, manifest, keys, signal);
     const { secretKey, evaluationKeys } = keyFiles(folder);
