@@ -57,7 +57,7 @@ async function serve(...args: string[]) {
   return { url: await listening.promise, lines, exit, process: started, words: () => words };
 }
 
-/** A whole classification over HTTP, after which the same request is sent again as often as is said. */
+/** A whole classification over HTTP, after which the same request is sent again as often as is said; all scores. */
 async function classify(url: string, headers: Record<string, string> = {}, again = 0): Promise<number[][]> {
   const at = `${url}/v1/models/${MODEL.name}`;
   const got = await fetch(`${at}/manifest`, { headers });
@@ -80,6 +80,8 @@ async function classify(url: string, headers: Record<string, string> = {}, again
   const first = await scores();
   return [first, ...(await Promise.all(Array.from({ length: again }, scores)))];
 }
+
+const textOf = async (url: string) => (await fetch(url)).text();
 
 const INPUT = Float32Array.from({ length: 64 }, (_, i) => Math.sin(i / 5));
 const CLEAR = [...forward(MODEL, INPUT).scores];
@@ -130,6 +132,23 @@ describe('serve', () => {
     expect(lines.some(({ evaluator }) => evaluator === 'ended')).toBe(true);
     served.kill('SIGTERM');
     expect(await exit).toBe(0);
+  });
+
+  test('when it is told to end, then requests that it has are answered, and no more are taken', async () => {
+    const { url, lines, exit, process: served } = await serve('--threads', '1');
+    const answering = classify(url, {}, 12);
+    const waiting = async () =>
+      Number(/^blindbeat_jobs_waiting (\d+)/m.exec(await textOf(`${url}/metrics`))![1]);
+    await vi.waitFor(async () => expect(await waiting()).toBeGreaterThan(9), {
+      timeout: 20_000,
+      interval: 5,
+    });
+    served.kill('SIGTERM');
+    await vi.waitFor(async () => expect((await fetch(`${url}/readyz`)).status).toBe(503), { interval: 5 });
+    expectScores(await answering);
+    expect(await exit).toBe(0);
+    expect(lines.filter(({ route }) => route?.endsWith('/infer'))).toHaveLength(13);
+    await expect(fetch(`${url}/healthz`)).rejects.toThrow(/fetch failed/);
   });
 
   test('when there are tokens and a folder, then keys stay there and whoever has a token may ask', async () => {

@@ -77,6 +77,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const app: FastifyInstance = fastify({
     ...(tls ? { https: server } : { http: server }),
     keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionTimeout: times.request, // of one on which nothing goes either way
     requestTimeout: times.request,
     genReqId: () => crypto.randomUUID(),
     trustProxy: options.proxies ?? false,

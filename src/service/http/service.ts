@@ -146,10 +146,11 @@ const REASONS: Record<string, string> = {
   ENOTFOUND: 'there is no such name: choose another --host',
 };
 
-/** Takes no more work, and lets what runs end; what takes too long is cut off. */
+/** Refuses more work while that which it has is finished, then closes; what takes too long is cut off. */
 async function finish(app: FastifyInstance, evaluators: Evaluators): Promise<void> {
   const cut = setTimeout(() => app.server.closeAllConnections(), GRACE_MS);
-  await Promise.all([evaluators.drain(), app.close()]);
+  await evaluators.drain();
+  await app.close();
   clearTimeout(cut);
 }
 

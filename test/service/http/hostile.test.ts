@@ -250,7 +250,8 @@ describe('large and odd requests', () => {
 });
 
 describe('mutated requests', () => {
-  const COUNT = 3000;
+  /** MUTATIONS=10000 npx vitest run test/service/http/hostile.test.ts */
+  const COUNT = Number(process.env.MUTATIONS ?? 3000);
   const AT_ONCE = 16;
   const GIVES_UP_MS = 100;
 
