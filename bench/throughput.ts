@@ -10,17 +10,16 @@
  * measured in turns; rates are the rounds' medians, latencies those of all requests.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
-import { availableParallelism, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { BlindbeatError } from '../src/errors.ts';
 import { formatBytes, formatMs } from '../src/measure/format.ts';
 import { median } from '../src/measure/machine.ts';
 import { describeData } from './probe/probe.ts';
 import { type Head, head, note, OUTPUT_OPTIONS, publish, runBenchmark, whole } from './shared/run.ts';
 import { percentile, turns } from './shared/statistics.ts';
 import { closedLoop, type Stop } from './throughput/load.ts';
-import { parseSplit, type Split, splitName, splitsOf } from './throughput/split.ts';
+import { type Split, splitName, splitsFrom } from './throughput/split.ts';
 import { prepareFiles, Workers } from './throughput/workers.ts';
 
 export interface ThroughputRow extends Split {
@@ -101,16 +100,6 @@ await runBenchmark(async () => {
     await rm(folder, { recursive: true, force: true });
   }
 });
-
-/** @throws BlindbeatError USAGE */
-function splitsFrom(text: string | undefined): Split[] {
-  if (text === undefined) return splitsOf(availableParallelism());
-  return text.split(',').map((name) => {
-    const split = parseSplit(name);
-    if (split) return split;
-    throw new BlindbeatError('USAGE', `--splits: expected workers x threads such as 2x1, got "${name}"`);
-  });
-}
 
 function rowOf(split: Split, waiting: number, measured: Measured[]): ThroughputRow {
   const loads = measured

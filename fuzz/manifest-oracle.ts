@@ -18,6 +18,7 @@ interface Fields extends PlanFields {
   inputScale: number;
   scoreBound: number;
   scoreLimit: number;
+  checks?: { rhythm: unknown; seed: number; scores: number[] }[];
   keys: PlanFields['keys'] & { switching: unknown };
   reply: PlanFields['reply'] & { scale: number; offset: number; map?: Record<MapField, number> };
 }
@@ -68,11 +69,25 @@ function problems(m: Fields): string[] {
     ['reply scale: 10 to 30 bits', m.reply.scale >= 2 ** 10 && m.reply.scale <= 2 ** 30],
     ['score bound: the room under the last prime', isRoom(m.scoreBound, primes[0], m.reply.scale)],
     ['score limit: at most a quarter of the bound', m.scoreLimit > 0 && m.scoreLimit <= m.scoreBound / 4],
+    ['check values: of ECGs that can be made, one score below the limit for every class', soundChecks(m)],
     ['keys: each fits the primes, once', soundKeys(m)],
     ['keys: no more bytes than a server can hold', soundKeys(m) && keyBytes(m) <= MOST_KEY_BYTES],
     ['hash: that of the content', m.planHash === planHashOf(m as unknown as Record<string, unknown>)],
   ];
   return rules.filter(([, holds]) => !holds).map(([rule]) => rule);
+}
+
+function soundChecks({ checks = [], classes, scoreLimit }: Fields): boolean {
+  return (
+    checks.length <= 100 &&
+    checks.every(
+      ({ rhythm, seed, scores }) =>
+        ['normal', 'af', 'ectopic', 'noise'].includes(String(rhythm)) &&
+        whole(seed, 0, 2 ** 32 - 1) &&
+        scores.length === classes.length &&
+        scores.every((score) => Number.isFinite(score) && Math.abs(score) <= scoreLimit),
+    )
+  );
 }
 
 /** What settings of the preprocessing must be. */

@@ -21,6 +21,24 @@ export const ERROR_CODES = {
   UNCLASSIFIABLE: { exit: 9, status: 422 },
   /** Something that is missing on this machine (a package, a data set). */
   ENVIRONMENT: { exit: 10, status: 503 },
+  /** A service that has as many requests as it takes. */
+  BUSY: { exit: 10, status: 503 },
+  /** A request that ended the evaluators that tried it. */
+  POISON: { exit: 10, status: 422 },
+  /** Evaluation keys that a service does not have, or no more. */
+  KEYS_NOT_FOUND: { exit: 7, status: 404 },
+  /** A token that is missing, unknown or expired. */
+  UNAUTHORISED: { exit: 2, status: 401 },
+  /** A token that does not allow this. */
+  FORBIDDEN: { exit: 2, status: 403 },
+  /** More bytes than a service takes. */
+  TOO_LARGE: { exit: 6, status: 413 },
+  /** An address or a model that a service does not have. */
+  NOT_FOUND: { exit: 2, status: 404 },
+  /** A client that asks more often than its token allows. */
+  RATE_LIMITED: { exit: 10, status: 429 },
+  /** A service that did not compute what its manifest says. */
+  WRONG_ANSWER: { exit: 11, status: 502 },
   /** Interrupted by the user. */
   INTERRUPTED: { exit: 130, status: 499 },
   /** A fault of ours. */

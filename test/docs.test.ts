@@ -3,7 +3,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 const ROOT = resolve(import.meta.dirname, '..');
-const FOLDERS = ['src', 'test', 'training', 'bench', 'attacks', 'fuzz', 'tools', 'models', 'docs'];
+const FOLDERS = ['src', 'test', 'training', 'bench', 'attacks', 'fuzz', 'tools', 'models', 'deploy', 'docs'];
 const LONGEST_LINE = 200;
 /** Written by programs, whose tables are as wide as they are. */
 const GENERATED = ['docs/accuracy-vs-degree/', 'models/'];

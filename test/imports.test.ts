@@ -52,7 +52,9 @@ const ROOMS: Record<string, string[]> = {
   'src/dataset': ['src/errors.ts', 'src/ecg', 'src/files', 'src/measure'],
   'src/client': [
     'src/errors.ts',
+    'src/digest.ts',
     'src/schema.ts',
+    'src/ecg',
     'src/files',
     'src/ckks',
     KEYSWITCH,
@@ -61,7 +63,26 @@ const ROOMS: Record<string, string[]> = {
     'src/measure',
     'src/service',
   ].concat('src/ckks/planner'),
-  'src/service': ['src/errors.ts', 'src/model', 'src/ckks', ...CKKS, 'src/ckks/planner', 'src/measure'],
+  'src/service': [
+    'src/errors.ts',
+    'src/digest.ts',
+    'src/schema.ts',
+    'src/files',
+    'src/model',
+    'src/ckks',
+    ...CKKS,
+    'src/ckks/planner',
+    'src/measure',
+  ],
+  'src/service/http': [
+    'src/errors.ts',
+    'src/schema.ts',
+    'src/files',
+    WIRE,
+    'src/measure',
+    'src/service',
+    'src/service/evaluators',
+  ],
   'src/evaluation': ['src/errors.ts', 'src/ecg', 'src/model', 'src/dataset', 'src/measure', 'src/client'],
   'src/charts': [
     'src/errors.ts',
@@ -72,13 +93,14 @@ const ROOMS: Record<string, string[]> = {
     'src/measure',
   ],
 };
-const ALL = [...Object.keys(ROOMS), 'src/index.ts', 'src/node.ts'];
+const ALL = [...Object.keys(ROOMS), 'src/index.ts', 'src/client.ts', 'src/node.ts'];
 /**
  * Those that may use every other but the command line; of src, it alone uses training, and only when it is
  * asked to train. Nobody uses attacks.
  */
 const OPEN: Record<string, string[]> = {
   'src/index.ts': ALL,
+  'src/client.ts': ALL,
   'src/node.ts': ALL,
   'src/cli': [...ALL, 'training'],
   training: ALL,
@@ -90,11 +112,18 @@ const NODE_ONLY = [
   'src/dataset',
   'src/measure/machine.ts',
   'src/measure/version.ts',
-  'src/client/process-transport.ts',
   'src/client/request-log.ts',
+  'src/client/request-files.ts',
+  'src/client/key-storage/key-folder.ts',
+  'src/service/http',
+  'src/service/key-file.ts',
+  'src/service/key-store.ts',
+  'src/service/tokens.ts',
   'src/cli',
   'src/ecg/files.ts',
   'src/model/files.ts',
+  'src/service/processes',
+  'src/service/evaluators',
 ];
 
 /** What a file imports, types included: relative paths resolved against the root, packages by name. */
@@ -172,19 +201,27 @@ function reached(file: string): { files: string[]; rooms: Set<string | undefined
 }
 
 describe('roles', () => {
-  test.each(['src/ckks/server.ts', 'src/service/server-process.ts'])(
-    'when the server is followed from %s, then it never reaches the secret room or the client',
-    (file) => {
-      const { files, rooms } = reached(file);
-      expect(rooms).toContain(EVALUATOR);
-      expect(rooms).toContain('src/ckks/evaluator/fast');
-      expect(rooms).not.toContain('src/ckks/secret');
-      expect(rooms).not.toContain('src/client');
-      expect(files).not.toContain('src/ckks/client.ts');
-      for (const reachedFile of files.filter((f) => f !== 'src/ckks/seal/seal.ts'))
-        expect(readFileSync(join(ROOT, reachedFile), 'utf8')).not.toMatch(/SecretKey|Decryptor|KeyGenerator/);
-    },
-  );
+  test.each([
+    'src/ckks/server.ts',
+    'src/service/server-process.ts',
+    'src/service/evaluators/worker-process.ts',
+  ])('when the server is followed from %s, then it never reaches the secret room or the client', (file) => {
+    const { files, rooms } = reached(file);
+    expect(rooms).toContain(EVALUATOR);
+    expect(rooms).toContain('src/ckks/evaluator/fast');
+    expect(rooms).not.toContain('src/ckks/secret');
+    expect(rooms).not.toContain('src/client');
+    expect(files).not.toContain('src/ckks/client.ts');
+    for (const reachedFile of files.filter((f) => f !== 'src/ckks/seal/seal.ts'))
+      expect(readFileSync(join(ROOT, reachedFile), 'utf8')).not.toMatch(/SecretKey|Decryptor|KeyGenerator/);
+  });
+
+  test('when the front door is followed, then it reaches no secret, no client and nothing that computes', () => {
+    const { rooms } = reached('src/service/http/app.ts');
+    expect(rooms).toContain(WIRE);
+    for (const room of ['src/ckks/secret', 'src/client', EVALUATOR, CIRCUIT, 'src/ckks/planner'])
+      expect(rooms).not.toContain(room);
+  });
 
   test('when the client is followed, then it never reaches the weights, the planner or the server', () => {
     const { rooms } = reached('src/ckks/client.ts');
@@ -228,6 +265,15 @@ describe('roles', () => {
     expect(files.flatMap(importsOf).filter((target) => target.startsWith('node:'))).toEqual([]);
   });
 
+  test('when the client library is followed, then a browser can load all of it, and no weights come along', () => {
+    const { files, rooms } = reached('src/client.ts');
+    expect(files).toContain('src/client/remote-client.ts');
+    for (const room of [EVALUATOR, CIRCUIT, 'src/ckks/planner', 'src/service', 'src/files'])
+      expect(rooms).not.toContain(room);
+    expect(files.filter((file) => roomOf(file) === 'src/model')).toEqual(['src/model/classify.ts']);
+    expect(files.flatMap(importsOf).filter((target) => target.startsWith('node:'))).toEqual([]);
+  });
+
   test('when SEAL as the server sees it is typed, then it has no secret key', () => {
     type Forbidden = Extract<keyof ServerModule, 'SecretKey' | 'KeyGenerator' | 'Decryptor'>;
     const none: [Forbidden] extends [never] ? true : false = true; // does not compile otherwise
@@ -244,6 +290,7 @@ describe('doors', () => {
     );
     expect(readers.filter((file) => !file.startsWith('src/dataset/download/')).sort()).toEqual([
       'src/ckks/seal/seal.ts', // node-seal's module
+      'src/files/append.ts',
       'src/files/input.ts',
       'src/files/output.ts',
       'src/measure/version.ts', // our package.json

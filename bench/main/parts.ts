@@ -14,6 +14,7 @@ const MODEL = ['--model', 'deepcardio-deg2'];
 export const PARTS: readonly Part[] = [
   part('baseline', 'baseline', '--rounds 4', '--rounds 1 --runs 3'),
   part('throughput', 'throughput', '--seconds 20 --rounds 3', '--seconds 4'),
+  part('service', 'service', '--seconds 20 --rounds 3', '--seconds 4 --rounds 1'),
   part('server-fast', 'server', '--runs 11', '--runs 3'),
   part('server-one-thread', 'server', '--threads 1 --runs 7', '--threads 1 --runs 3'),
   part('clients', 'clients', '--loads 1000', '--loads 60'),

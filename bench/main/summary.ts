@@ -4,6 +4,7 @@ import type { Row } from '../baseline/compare.ts';
 import type { BaselineResult } from '../baseline.ts';
 import type { FrontierResult } from '../frontier.ts';
 import type { ServerResult } from '../server.ts';
+import type { ServiceResult } from '../service.ts';
 import { splitName } from '../throughput/split.ts';
 import type { ThroughputResult } from '../throughput.ts';
 
@@ -11,6 +12,7 @@ import type { ThroughputResult } from '../throughput.ts';
 export interface Results {
   baseline?: BaselineResult;
   throughput?: ThroughputResult;
+  service?: ServiceResult;
   'server-one-thread'?: ServerResult;
   backends?: BackendsResult;
   frontier?: FrontierResult;
@@ -27,12 +29,13 @@ export interface SummaryRow {
 
 /** All that has something to be compared with, and the time of one thread. */
 export function summaryRows(results: Results): SummaryRow[] {
-  const { baseline, throughput, backends, frontier } = results;
+  const { baseline, throughput, service, backends, frontier } = results;
   return [
     ...(baseline ? baseline.figures.map((row) => comparedRow(row, baseline.before.commit.slice(0, 7))) : []),
     ...oneThread(results['server-one-thread']),
     ...nodeSeal(backends),
     ...(throughput ? bestSplits(throughput) : []),
+    ...(service ? overHttp(service) : []),
     ...(frontier ? fewestKeys(frontier) : []),
   ];
 }
@@ -65,6 +68,20 @@ function bestSplits({ rows }: ThroughputResult): SummaryRow[] {
     const told = (of: typeof best) => `${short(of.requestsPerSecond)} (${splitName(of)})`;
     const figure = `requests/s, ${waiting} waiting, best split`;
     return one ? [row(figure, told(best), told(one), best.requestsPerSecond / one.requestsPerSecond)] : [];
+  });
+}
+
+/** The service against the bare evaluators behind it. */
+function overHttp({ rows, ratios }: ServiceResult): SummaryRow[] {
+  return ratios.flatMap(({ clients, requestsPerSecond, p50Ms }) => {
+    const [bare, service] = rows.filter((of) => of.clients === clients);
+    const told = (figure: string) => `service, ${figure}, ${clients} ${clients === 1 ? 'client' : 'clients'}`;
+    const rates = [service, bare].map((of) => short(of.requestsPerSecond));
+    const times = [service, bare].map((of) => formatMs(of.p50Ms));
+    return [
+      row(told('requests/s'), rates[0], `${rates[1]} (bare)`, requestsPerSecond),
+      row(told('median latency'), times[0], `${times[1]} (bare)`, p50Ms),
+    ];
   });
 }
 

@@ -1,3 +1,6 @@
+import { availableParallelism } from 'node:os';
+import { BlindbeatError } from '../../src/errors.ts';
+
 /** How a machine is shared out: worker processes, and threads of each. */
 export interface Split {
   workers: number;
@@ -26,4 +29,18 @@ export function splitName({ workers, threads }: Split): string {
 export function parseSplit(text: string): Split | undefined {
   const [, workers, threads] = /^([1-9]\d?)x([1-9]\d?)$/.exec(text) ?? [];
   return threads === undefined ? undefined : { workers: Number(workers), threads: Number(threads) };
+}
+
+/**
+ * The splits that a list such as "1x2,2x1" names; without one, those that are worth measuring here.
+ *
+ * @throws BlindbeatError USAGE
+ */
+export function splitsFrom(text: string | undefined): Split[] {
+  if (text === undefined) return splitsOf(availableParallelism());
+  return text.split(',').map((name) => {
+    const split = parseSplit(name);
+    if (split) return split;
+    throw new BlindbeatError('USAGE', `--splits: expected workers x threads such as 2x1, got "${name}"`);
+  });
 }

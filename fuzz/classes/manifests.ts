@@ -71,6 +71,16 @@ const CHANGES: Record<string, Change> = {
   'a score limit above the bound': (m) => ({ scoreLimit: 2 * m.scoreBound }),
   'a score limit at the bound': (m) => ({ scoreLimit: m.scoreBound }),
   'a score bound beyond its room': () => ({ scoreBound: 1e6, scoreLimit: 1e5 }),
+  'check values of one class': () => ({ checks: [{ rhythm: 'af', seed: 1, scores: [0] }] }),
+  'check values beyond the limit': (m) => ({
+    checks: [{ rhythm: 'af', seed: 1, scores: m.classes.map(() => 2 * m.scoreLimit) }],
+  }),
+  'check values of a rhythm that nobody makes': (m) => ({
+    checks: [{ rhythm: 'tango', seed: 1, scores: m.classes.map(() => 0) }],
+  }),
+  'check values of a seed without end': (m) => ({
+    checks: [{ rhythm: 'af', seed: 1e308, scores: m.classes.map(() => 0) }],
+  }),
   'scores at a smaller scale': (m) => reply(m, { scale: 1e-300 }),
   'scores at a larger scale': (m) => reply(m, { scale: 2 ** 40 }),
   'a map of very many windows': (m) => ({

@@ -96,7 +96,7 @@ export class Client {
    * @throws BlindbeatError ECG for a segment of another length or outside the input's bounds; MISMATCH for a
    * key of another plan, INTERNAL when key or client was disposed
    */
-  encrypt(key: SecretKey, segment: Float32Array): Uint8Array {
+  encrypt(key: SecretKey, segment: Float32Array): Uint8Array<ArrayBuffer> {
     const { manifest } = this;
     const { n, primes } = manifest.parameters;
     this.#checkSegment(segment);

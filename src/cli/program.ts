@@ -11,7 +11,9 @@ import { addEvaluateDegrees } from './commands/evaluate-degrees.ts';
 import { addInfer } from './commands/infer.ts';
 import { addKeygen } from './commands/keygen.ts';
 import { addPlan } from './commands/plan.ts';
+import { addServe } from './commands/serve.ts';
 import { addSynth } from './commands/synth.ts';
+import { addToken } from './commands/token.ts';
 import { addTrain } from './commands/train.ts';
 import { reportError } from './terminal/errors.ts';
 import { type Io, print } from './terminal/io.ts';
@@ -38,8 +40,8 @@ export function buildProgram(io: Io): Command {
 
 /** In the order of the help. */
 const COMMANDS: ((program: Command, io: Io) => void)[] = [
-  ...[addClassify, addPlan, addKeygen, addEncrypt, addInfer, addDecrypt, addSynth, addData, addTrain],
-  ...[addEvaluate, addEvaluateDegrees, addBench, addApprox],
+  ...[addClassify, addPlan, addKeygen, addEncrypt, addInfer, addDecrypt, addServe],
+  ...[addToken, addSynth, addData, addTrain, addEvaluate, addEvaluateDegrees, addBench, addApprox],
 ];
 
 const HELP = `
@@ -56,10 +58,15 @@ Client and server apart:
   server  $ blindbeat infer request.bin --keys evaluation.keys --out reply.bin
   client  $ blindbeat decrypt reply.bin --keys my.keys
 
+A server for many clients, over HTTP:
+  server  $ blindbeat serve
+  client  $ blindbeat classify record.hea --server URL --token-file FILE
+
 Exit codes:
   0 done   2 usage   3 ECG   4 model   5 plan   6 damaged or foreign file
   7 files that do not belong together   8 file system   9 no class can be named
-  10 something is missing here   70 a fault of ours   130 interrupted`;
+  10 something is missing here   11 a service answered wrong
+  70 a fault of ours   130 interrupted`;
 
 /** Runs one command line and gives the exit code. */
 export async function runCli(args: string[], io: Io): Promise<number> {

@@ -1,11 +1,11 @@
 import { Client, type ClientOptions } from '../ckks/client.ts';
 import { keyCount } from '../ckks/keyswitch/key-set.ts';
-import type { SecretKey } from '../ckks/secret/secret-key.ts';
+import { readSecretKey, type SecretKey } from '../ckks/secret/secret-key.ts';
 import type { ParsedManifest } from '../ckks/wire/manifest.ts';
 import { type Decrypted, requestDigest } from '../ckks/wire/reply.ts';
 import type { Watch } from '../measure/progress.ts';
 import { roundMs, timed } from '../measure/stages.ts';
-import type { CallOptions, ServerReply, Transport } from './transport.ts';
+import type { CallOptions, Inference, ServerReply, Transport } from './transport.ts';
 
 /** What happens once. */
 export type SetupStep = 'keygen' | 'upKeys' | 'loadKeys';
@@ -13,33 +13,34 @@ export type SetupStep = 'keygen' | 'upKeys' | 'loadKeys';
 export type SegmentStep = 'encrypt' | 'upRequest' | 'server' | 'down' | 'decrypt';
 
 /** One segment's way to the server and back. */
-export interface RoundTrip extends Pick<ServerReply, 'layers' | 'threads' | 'peakMemory'> {
+export interface RoundTrip
+  extends Pick<ServerReply, 'layers' | 'threads' | 'peakMemory' | 'queueMs' | 'loadKeysMs'> {
   decrypted: Decrypted;
   /** Milliseconds. */
   steps: Record<SegmentStep, number>;
 }
 
 /**
- * A client with new keys, and a server that has loaded its evaluation keys. Disposing clears the secret key.
+ * A client with its keys, and whoever has its evaluation keys. Disposing clears the secret key.
  */
 export class Session implements Disposable {
-  /** Milliseconds. */
-  readonly steps: Record<SetupStep, number>;
+  /** Milliseconds of what had to be done. */
+  readonly steps: Partial<Record<SetupStep, number>>;
   /** What the loaded keys hold of the server's memory, in bytes, if the server tells. */
   readonly loadedKeys?: number;
-  readonly #transport: Transport;
+  readonly #inference: Inference;
   readonly #client: Client;
   readonly #secret: SecretKey;
   readonly #owned: DisposableStack;
 
   private constructor(
-    steps: Record<SetupStep, number>,
+    steps: Partial<Record<SetupStep, number>>,
     loadedKeys: number | undefined,
-    parts: { transport: Transport; client: Client; secret: SecretKey; owned: DisposableStack },
+    parts: { inference: Inference; client: Client; secret: SecretKey; owned: DisposableStack },
   ) {
     this.steps = steps;
     this.loadedKeys = loadedKeys;
-    this.#transport = parts.transport;
+    this.#inference = parts.inference;
     this.#client = parts.client;
     this.#secret = parts.secret;
     this.#owned = parts.owned;
@@ -83,7 +84,26 @@ export class Session implements Disposable {
     // What the server did meanwhile is no part of the keys' way.
     steps.loadKeys = roundMs(ms);
     steps.upKeys = roundMs(Math.max(0, steps.upKeys - ms));
-    return new Session(steps, bytes, { transport, client, secret, owned: owned.move() });
+    return new Session(steps, bytes, { inference: transport, client, secret, owned: owned.move() });
+  }
+
+  /**
+   * Takes up keys of the plan of `manifest` that were made before, whose evaluation keys `inference` has.
+   *
+   * @param secretKey the file that `writeSecretKey` made, which stays the caller's
+   * @param steps milliseconds of what was done for them
+   * @throws BlindbeatError FORMAT or MISMATCH for another plan's key or a damaged one
+   */
+  static async resume(
+    inference: Inference,
+    manifest: ParsedManifest,
+    secretKey: Uint8Array,
+    steps: Partial<Record<SetupStep, number>> = {},
+  ): Promise<Session> {
+    using owned = new DisposableStack();
+    const client = owned.use(await Client.open(manifest));
+    const secret = owned.use(readSecretKey(secretKey, manifest));
+    return new Session(steps, undefined, { inference, client, secret, owned: owned.move() });
   }
 
   /**
@@ -97,7 +117,7 @@ export class Session implements Disposable {
   async classify(segment: Float32Array, options: CallOptions = {}): Promise<RoundTrip> {
     const times = { encrypt: 0, decrypt: 0 };
     const request = await timed(times, 'encrypt', () => this.#client.encrypt(this.#secret, segment));
-    const { reply, ms, upMs, downMs, ...answer } = await this.#transport.infer(request, options);
+    const { reply, ms, upMs, downMs, ...answer } = await this.#inference.infer(request, options);
     const decrypted = await timed(times, 'decrypt', () =>
       this.#client.decrypt(this.#secret, reply, requestDigest(request)),
     );

@@ -25,18 +25,29 @@ export interface ServerReply {
   /** Milliseconds that the request and the reply were on their way. */
   upMs: number;
   downMs: number;
-  /** How many threads computed. */
-  threads: number;
+  /** Milliseconds before the computation, of a service that tells: until somebody was free, and had the keys loaded. */
+  queueMs?: number;
+  loadKeysMs?: number;
+  /** How many threads computed, if the server tells. */
+  threads?: number;
   /** The most memory that the server's process ever held, in bytes, if the server tells. */
   peakMemory?: number;
 }
 
 /**
- * What a client needs of a server whose manifest it knows. Every call throws the server's refusal as a
- * BlindbeatError (FORMAT, MISMATCH), and ENVIRONMENT or INTERNAL when the server is gone. Disposing ends the
- * connection.
+ * Whoever has a client's evaluation keys and evaluates its requests. A call throws the server's refusal as a
+ * BlindbeatError (FORMAT, MISMATCH), and ENVIRONMENT or INTERNAL when the server is gone.
  */
-export interface Transport extends Disposable {
+export interface Inference {
+  /** Has one request evaluated with the loaded keys. */
+  infer(request: Uint8Array<ArrayBuffer>, options?: CallOptions): Promise<ServerReply>;
+}
+
+/**
+ * What a client needs of a server of its own, whose manifest it knows. Every call throws as `infer` does. Disposing
+ * ends the connection.
+ */
+export interface Transport extends Inference, Disposable {
   /**
    * Sends the next piece of the evaluation keys file; settles when the piece is on its way, so that they do
    * not pile up.
@@ -44,6 +55,4 @@ export interface Transport extends Disposable {
   sendKeys(piece: Uint8Array, options?: CallOptions): Promise<void>;
   /** Says that the keys are complete; settles when the server has loaded the last of them. */
   loadKeys(options?: CallOptions): Promise<LoadedKeys>;
-  /** Has one request evaluated with the loaded keys. */
-  infer(request: Uint8Array, options?: CallOptions): Promise<ServerReply>;
 }

@@ -75,6 +75,25 @@ export async function* readPieces(
 }
 
 /**
+ * A part of a file that must have `size` bytes.
+ *
+ * @param from the first byte
+ * @param to the byte behind the last one
+ * @throws BlindbeatError FILE as `readWhole`, and for a file of another size
+ */
+export async function readRange(
+  path: string,
+  [from, to]: [from: number, to: number],
+  { what, size: expected }: What & { size: number },
+): Promise<Uint8Array<ArrayBuffer>> {
+  return withFile(path, { what }, async (file, size) => {
+    const bytes = new Uint8Array(to - from);
+    if (size !== expected || (await fill(file, bytes, from)) < bytes.length) throw changed(path, { what });
+    return bytes;
+  });
+}
+
+/**
  * At most the first `most` bytes of a file, whatever its size.
  *
  * @throws BlindbeatError FILE as `readWhole`
@@ -190,11 +209,11 @@ async function openOrdinary(path: string, options: What): Promise<OpenFile> {
   return { file, size: found.size, [Symbol.asyncDispose]: () => held.disposeAsync() };
 }
 
-async function fill(file: FileHandle, bytes: Uint8Array): Promise<number> {
+async function fill(file: FileHandle, bytes: Uint8Array, from = 0): Promise<number> {
   let got = 0;
   while (got < bytes.length) {
     const length = Math.min(MOST_AT_ONCE, bytes.length - got);
-    const { bytesRead } = await file.read(bytes, got, length, got);
+    const { bytesRead } = await file.read(bytes, got, length, from + got);
     if (bytesRead === 0) break;
     got += bytesRead;
   }

@@ -13,6 +13,8 @@ interface Entry {
   loading: Promise<EvaluationKeys>;
   /** How many have them or wait for them. */
   leases: number;
+  /** Freed when the last one who has them gives them back: they are no longer in the cache. */
+  dropped: boolean;
 }
 
 /**
@@ -22,7 +24,7 @@ interface Entry {
  */
 export class KeyCache implements Disposable {
   readonly #server: Server;
-  /** By key pair, the least recently used first. */
+  /** By name, the least recently used first. */
   readonly #entries = new Map<string, Entry>();
   #closed = false;
 
@@ -30,70 +32,75 @@ export class KeyCache implements Disposable {
     this.#server = server;
   }
 
-  /** The key pairs whose keys are here or on their way, the least recently used first. */
-  get keyIds(): string[] {
+  /** The names of the keys that are here or on their way, the least recently used first. */
+  get names(): string[] {
     return [...this.#entries.keys()];
   }
 
   /**
    * A client's keys, which are loaded if they are not here yet; once, however many ask at the same time.
    *
-   * @param keyId names the key pair; keys of another one are refused
+   * @param name of the keys: whoever asks by it gets the keys that were loaded by it. Where clients are strangers to each
+   * other, the SHA-256 of the file: anybody can write a file that claims to be of somebody else's key pair
    * @param source the client's file; called when it must be loaded and there is room
    * @throws BlindbeatError ENVIRONMENT when the keys in use leave no room, USAGE when the cache was disposed; what
    * `Server.loadKeys` and the source throw
    */
-  async lease(
-    keyId: string,
-    source: () => FilePieces,
-    options: Omit<LoadOptions, 'keyId'> = {},
-  ): Promise<KeyLease> {
+  async lease(name: string, source: () => FilePieces, options: LoadOptions = {}): Promise<KeyLease> {
     if (this.#closed)
       throw new BlindbeatError('USAGE', 'the cache of evaluation keys was disposed: make another');
-    const entry = this.#entries.get(keyId) ?? this.#load(keyId, source, options);
+    const entry = this.#entries.get(name) ?? this.#load(name, source, options);
     entry.leases++;
-    this.#used(keyId, entry);
+    this.#used(name, entry);
     const keys = await entry.loading;
     let held = true;
     const giveBack = () => {
       if (!held) return;
       held = false;
       entry.leases--;
-      if (!this.#closed) this.#used(keyId, entry);
+      if (!entry.dropped) this.#used(name, entry);
       else if (entry.leases === 0) keys[Symbol.dispose]();
     };
     return { keys, [Symbol.dispose]: giveBack };
   }
 
-  [Symbol.dispose](): void {
-    this.#closed = true;
-    for (const { leases, keys } of this.#entries.values()) if (leases === 0) keys?.[Symbol.dispose]();
-    this.#entries.clear();
+  /** Drops keys by their name: now, or when the last one who has them gives them back. */
+  forget(name: string): void {
+    const entry = this.#entries.get(name);
+    if (!entry) return;
+    entry.dropped = true;
+    this.#entries.delete(name);
+    if (entry.leases === 0) entry.keys?.[Symbol.dispose]();
   }
 
-  #load(keyId: string, source: () => FilePieces, options: LoadOptions): Entry {
-    for (const [oldest, { leases, keys }] of this.#entries) {
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    for (const name of this.names) this.forget(name);
+  }
+
+  #load(name: string, source: () => FilePieces, options: LoadOptions): Entry {
+    for (const [oldest, { leases }] of this.#entries) {
       if (this.#server.hasKeyRoom) break;
-      if (leases > 0) continue;
-      keys?.[Symbol.dispose]();
-      this.#entries.delete(oldest);
+      if (leases === 0) this.forget(oldest);
     }
-    const loading = this.#server.loadKeys(opened(source), { ...options, keyId });
-    const entry: Entry = { keys: null, loading, leases: 0 };
-    this.#entries.set(keyId, entry);
+    const loading = this.#server.loadKeys(opened(source), options);
+    const entry: Entry = { keys: null, loading, leases: 0, dropped: false };
+    this.#entries.set(name, entry);
     loading.then(
       (keys) => {
         entry.keys = keys;
       },
-      () => this.#entries.delete(keyId),
+      () => {
+        if (!entry.dropped) this.#entries.delete(name);
+      },
     );
     return entry;
   }
 
   /** Makes an entry the last to be dropped. */
-  #used(keyId: string, entry: Entry): void {
-    this.#entries.delete(keyId);
-    this.#entries.set(keyId, entry);
+  #used(name: string, entry: Entry): void {
+    this.#entries.delete(name);
+    this.#entries.set(name, entry);
   }
 }
 

@@ -1,10 +1,11 @@
 import { type CompileOptions, compile } from '../ckks/planner/compile.ts';
 import type { Plan } from '../ckks/planner/plan.ts';
 import { type EvaluationKeys, type KeyUpload, Server, type ServerOptions } from '../ckks/server.ts';
-import { BlindbeatError, type ErrorCode } from '../errors.ts';
+import { BlindbeatError } from '../errors.ts';
 import { peakMemory } from '../measure/machine.ts';
 import { type StageTime, stageClock } from '../measure/stages.ts';
 import { loadModel } from '../model/files.ts';
+import { answerParent, type ErrorAnswer } from './processes/parent.ts';
 
 /** How a model is compiled, and the server opened. */
 export type OpenOptions = CompileOptions & ServerOptions;
@@ -29,8 +30,7 @@ export type FromServer =
   /** `ms`: of the server's work; `bytes`: what the loaded keys take of the backend's memory. */
   | { type: 'loaded'; ms: number; bytes: number }
   | { type: 'reply'; reply: Uint8Array; ms: number; layers: StageTime[]; threads: number; peakMemory: number }
-  /** Without a code it is a fault of ours. */
-  | { type: 'error'; code?: ErrorCode; message: string; stack?: string };
+  | ErrorAnswer;
 
 let opening = false;
 let server: Server | undefined;
@@ -104,20 +104,4 @@ function infer(server: Server, request: Uint8Array): FromServer {
   return { type: 'reply', reply, ...clock.stop(), threads: server.threads, peakMemory: peakMemory() };
 }
 
-const parent = process.ppid;
-
-function send(message: FromServer): void {
-  if (process.ppid !== parent) process.exit(1); // the client is gone: nobody waits for the answer
-  process.send!(message);
-}
-
-process.on('disconnect', () => process.exit(0));
-process.on('message', (message: ToServer) => {
-  answer(message).then(
-    (reply) => reply && send(reply),
-    (error: Error) => {
-      const code = error instanceof BlindbeatError ? error.code : undefined;
-      send({ type: 'error', code, message: error.message, stack: error.stack });
-    },
-  );
-});
+const send = answerParent<ToServer, FromServer>(answer);

@@ -99,3 +99,20 @@ test('when the best split is looked for then for each number of waiting requests
   ]);
   expect(summaryRows({})).toEqual([]);
 });
+
+test('when the service was measured then it stands beside the bare evaluators', () => {
+  const row = (kind: 'bare' | 'service', requestsPerSecond: number, p50Ms: number) => ({
+    ...{ kind, clients: 8, requestsPerSecond, p50Ms },
+    ...{ p95Ms: 1, p99Ms: 1, requests: 1 },
+  });
+  const head = { machine: {} as never, command: '', seed: 1, data: '' };
+  const service = {
+    ...{ ...head, split: { workers: 1, threads: 2 }, seconds: 1, rounds: 1 },
+    rows: [row('bare', 1.5, 5000), row('service', 1.4, 5500)],
+    ratios: [{ clients: 8, requestsPerSecond: 0.94, p50Ms: 1.1 }],
+  };
+  expect(summaryRows({ service })).toEqual([
+    { figure: 'service, requests/s, 8 clients', now: '1.4', against: '1.5 (bare)', ratio: '0.94' },
+    { figure: 'service, median latency, 8 clients', now: '5.5 s', against: '5.0 s (bare)', ratio: '1.10' },
+  ]);
+});

@@ -27,6 +27,8 @@ describe('help', () => {
       'encrypt',
       'infer',
       'decrypt',
+      'serve',
+      'token',
       'synth',
       'data',
       'train',

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { synthesise } from '../../src/ecg/synth.ts';
-import { evaluateEncrypted } from '../../src/evaluation/encrypted.ts';
+import { byLocalServer, evaluateEncrypted } from '../../src/evaluation/encrypted.ts';
 import { UNNAMED } from '../../src/evaluation/metrics.ts';
 import { evaluateRecords, type LabelledRecording } from '../../src/evaluation/outcome.ts';
 import { serverHere, UNWATCHED } from '../helpers/local-server.ts';
@@ -20,7 +20,8 @@ test('when records are evaluated under encryption then all that is known of them
   using server = await serverHere(model);
   const clear = await evaluateRecords(model, records, watch);
   const chosen = records.slice(0, 2);
-  const found = await evaluateEncrypted(model, chosen, clear, { server, seed: 1, ...watch });
+  const by = byLocalServer(server, watch);
+  const found = await evaluateEncrypted(model, chosen, clear, { ...by, seed: 1, ...watch });
   expect(JSON.parse(JSON.stringify(found))).toEqual(found); // no closure, no text to print
   expect(found.outcomes).toEqual([
     expect.objectContaining({ id: 'r1', label: 'A', named: clear[0].named, ms: expect.any(Number) }),

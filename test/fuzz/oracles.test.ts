@@ -35,6 +35,7 @@ describe('the oracles', () => {
     ['a limit beyond the bound', { scoreLimit: 1e9 }, 'score limit'],
     ['samples that do not fill the slots', { samples: 63 }, 'samples'],
     ['an input scale beyond all', { inputScale: 1e308 }, 'input scale'],
+    ['check values of one class', { checks: [{ rhythm: 'af', seed: 1, scores: [0] }] }, 'check values'],
     ['another hash', { planHash: 'x' }, 'hash'],
   ])('when a manifest has %s, then the rule is named', (_, change, rule) => {
     const changed = { ...plans[0].manifest, ...change };

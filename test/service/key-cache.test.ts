@@ -57,7 +57,8 @@ describe('a cache of keys', () => {
   }
 
   function lease(cache: KeyCache, c: number): Promise<KeyLease> {
-    return cache.lease(clients[c].keyId, source(c));
+    const { keyId } = clients[c];
+    return cache.lease(keyId, source(c), { keyId });
   }
 
   async function use(cache: KeyCache, ...list: number[]): Promise<void> {
@@ -67,7 +68,7 @@ describe('a cache of keys', () => {
     }
   }
 
-  const here = (cache: KeyCache) => cache.keyIds.map((id) => clients.findIndex(({ keyId }) => keyId === id));
+  const here = (cache: KeyCache) => cache.names.map((id) => clients.findIndex(({ keyId }) => keyId === id));
 
   /** Runs with a new cache, of which nothing must be left. */
   async function withCache(run: (cache: KeyCache) => Promise<void>): Promise<void> {
@@ -135,6 +136,43 @@ describe('a cache of keys', () => {
       for (const held of [b, c]) held[Symbol.dispose]();
     }));
 
+  test('when keys are forgotten, then those that nobody has are freed at once, the others when they come back', () =>
+    withCache(async (cache) => {
+      await use(cache, 0);
+      const [held, free] = [await lease(cache, 1), server.memoryInUse];
+      cache.forget(clients[0].keyId);
+      expect(free - server.memoryInUse).toBe(server.keyBytes);
+      cache.forget(clients[0].keyId);
+      cache.forget(clients[1].keyId);
+      const loading = lease(cache, 2);
+      cache.forget(clients[2].keyId);
+      expect(here(cache)).toEqual([]);
+      server.evaluate(clients[1].request, held.keys);
+      await use(cache, 1); // another copy, beside the one that is out
+      expect(opened).toEqual([0, 1, 2, 1]);
+      const before = server.memoryInUse;
+      held[Symbol.dispose]();
+      (await loading)[Symbol.dispose]();
+      expect(before - server.memoryInUse).toBe(2 * server.keyBytes);
+      expect(here(cache)).toEqual([1]);
+    }));
+
+  test('when a forgotten load fails, then keys of the same name that came after it stay', () =>
+    withCache(async (cache) => {
+      const line = Promise.withResolvers<void>();
+      async function* broken() {
+        await line.promise;
+        yield clients[0].keys.subarray(0, 50_000);
+        throw new Error('the line is dead');
+      }
+      const failing = cache.lease(clients[0].keyId, broken);
+      cache.forget(clients[0].keyId);
+      await use(cache, 0);
+      line.resolve();
+      await expect(failing).rejects.toThrow('the line is dead');
+      expect(here(cache)).toEqual([0]);
+    }));
+
   test('when a load fails, then all who wait hear of it, and the next one loads anew', () =>
     withCache(async (cache) => {
       const reason = new Error('the line is dead');
@@ -144,7 +182,8 @@ describe('a cache of keys', () => {
       }
       const failed = [cache.lease(clients[0].keyId, broken), cache.lease(clients[0].keyId, source(0))];
       for (const attempt of failed) await expect(attempt).rejects.toBe(reason);
-      await expect(cache.lease(clients[0].keyId, source(1))).rejects.toEqual(
+      const { keyId } = clients[0];
+      await expect(cache.lease(keyId, source(1), { keyId })).rejects.toEqual(
         refused('MISMATCH', /belongs to key pair/),
       );
       expect(here(cache)).toEqual([]);

@@ -10,7 +10,7 @@ import type { DatasetRecord } from '../../src/dataset/cinc2017.ts';
 import { BlindbeatError } from '../../src/errors.ts';
 import type { Agreement } from '../../src/evaluation/agreement.ts';
 import { compareModels, type Difference } from '../../src/evaluation/compare.ts';
-import { evaluateEncrypted } from '../../src/evaluation/encrypted.ts';
+import { byLocalServer, evaluateEncrypted } from '../../src/evaluation/encrypted.ts';
 import { type Interval, UNNAMED } from '../../src/evaluation/metrics.ts';
 import { evaluateRecords, type Outcome } from '../../src/evaluation/outcome.ts';
 import { type Evaluation, summarise } from '../../src/evaluation/summary.ts';
@@ -65,7 +65,7 @@ interface EncryptedFigures
   records: string[];
   medianMs: number;
   minMs: number;
-  threads: number;
+  threads?: number;
   planHash: string;
 }
 
@@ -181,7 +181,8 @@ async function encryptedFigures(
   const outcomes = await evaluateRecords(model, records, watch);
   const opened = { model: folder, name: model.name, outputs: 'scores', backend: 'fast', threads } as const;
   using server = await startServer(opened, watch);
-  const { agreement, times } = await evaluateEncrypted(model, records, outcomes, { server, seed, ...watch });
+  const by = byLocalServer(server, watch);
+  const { agreement, times } = await evaluateEncrypted(model, records, outcomes, { ...by, seed, ...watch });
   const { compared, sameClass, maxError, rmsError, precisionBits } = agreement;
   const figures: EncryptedFigures = {
     records: ids,

@@ -47,7 +47,7 @@ const ENCRYPTED: Column<NonNullable<DegreeRow['encrypted']>>[] = [
   ['same class', (e) => `${e.sameClass} of ${e.compared}`],
   ['median s', (e) => (e.medianMs / 1000).toFixed(1)],
   ['least s', (e) => (e.minMs / 1000).toFixed(1)],
-  ['threads', (e) => String(e.threads)],
+  ['threads', (e) => String(e.threads ?? '')],
   ['largest error', (e) => e.maxError.toExponential(1)],
   ['bits', (e) => e.precisionBits.toFixed(1)],
 ];

@@ -1,4 +1,5 @@
 import { hexDigest } from '../../digest.ts';
+import { checkValues } from '../../model/check-values.ts';
 import { serialiseModel } from '../../model/format.ts';
 import type { Model } from '../../model/model.ts';
 import type { Circuit, Stage, SumStage } from '../circuit/circuit.ts';
@@ -99,6 +100,7 @@ export function planCircuit(
   for (const v of [outcome.scores, outcome.map]) if (v) trace.free(v);
 
   const keys = keysFor(circuit, trace);
+  const checks = checkValues(model);
   const manifest = sealManifest({
     format: 'blindbeat manifest',
     version: 1,
@@ -113,6 +115,7 @@ export function planCircuit(
     reply: circuit.reply,
     scoreBound: circuit.scoreBound,
     scoreLimit: model.scoreLimit,
+    ...(checks.length > 0 && { checks }),
   });
   const stages = circuit.stages.map((stage, k) => describeStage(stage, perStage[k], circuit, costs));
   return {
@@ -271,7 +274,7 @@ function sumTotals(all: Operations[]): Operations {
 }
 
 /** SHA-256 of what a model computes: architecture, weights, polynomials, preprocessing, classes. */
-function fingerprint(model: Model): string {
+export function fingerprint(model: Model): string {
   const { samples, classes, preprocessing, scoreLimit, blocks, weights } = serialiseModel(model).json;
   const computed = [samples, classes, preprocessing, scoreLimit, blocks, weights];
   return hexDigest(JSON.stringify(computed));

@@ -87,7 +87,7 @@ export function* writeContainer<K extends Kind>(
 }
 
 /** All pieces as one array. */
-export function concat(pieces: Iterable<Uint8Array>): Uint8Array {
+export function concat(pieces: Iterable<Uint8Array>): Uint8Array<ArrayBuffer> {
   const all = [...pieces];
   const out = new Uint8Array(all.reduce((sum, p) => sum + p.length, 0));
   let offset = 0;

@@ -1,12 +1,15 @@
 import * as v from 'valibot';
 import { hexDigest } from '../../digest.ts';
 import { PreprocessingSchema, preprocessingProblems } from '../../ecg/preprocess.ts';
+import { RHYTHMS } from '../../ecg/rhythm.ts';
 import {
   choice,
   distinctNames,
   type Fault,
   hex,
+  list,
   name,
+  number,
   plain,
   positive,
   powerOfTwo,
@@ -14,6 +17,7 @@ import {
   refuse,
   requireFormat,
   validate,
+  wholeNumber,
 } from '../../schema.ts';
 import { EvaluationKeySetSchema, keyProblems } from '../keyswitch/key-set.ts';
 import { evaluationKeysSize } from '../keyswitch/key-size.ts';
@@ -38,6 +42,8 @@ const MOST_NAME = 64;
 const MOST_SAMPLES = 2 ** 14;
 /** log2 of the scale of the encrypted input, at least and at most; plans have 33. */
 const INPUT_SCALE_BITS = [20, 50] as const;
+/** More check values than a plan has. */
+const MOST_CHECKS = 16;
 /** Bytes of evaluation keys at most; `--key-budget` goes as far. */
 const MOST_KEY_BYTES = 1e9;
 
@@ -66,6 +72,17 @@ const ManifestSchema = record({
   /** |score| that the last prime has room for, and beyond which the client names no class. */
   scoreBound: positive(),
   scoreLimit: positive(),
+  /** What the model makes of synthetic ECGs, [classes] each: for clients that audit its server. */
+  checks: v.optional(
+    list(
+      record({
+        rhythm: choice(RHYTHMS),
+        seed: wholeNumber(0, 2 ** 32 - 1),
+        scores: list(number(), MOST_CLASSES),
+      }),
+      MOST_CHECKS,
+    ),
+  ),
   /** SHA-256 of all of the above; in every file that belongs to this plan. */
   planHash: hex(64),
 });
@@ -104,6 +121,11 @@ export function parseManifest(value: unknown): ParsedManifest {
   return checked(value, FAULT);
 }
 
+/** A manifest as the text of its file. */
+export function manifestText(manifest: ParsedManifest): string {
+  return `${JSON.stringify(manifest, null, 2)}\n`;
+}
+
 /** Structure first; then what each part says by itself; then what follows from other parts. */
 function checked(value: unknown, fault: Fault): ParsedManifest {
   const manifest = validate(ManifestSchema, plain(value, fault), fault);
@@ -122,7 +144,8 @@ function checked(value: unknown, fault: Fault): ParsedManifest {
 
 /** All that contradicts parts which are sound by themselves. */
 function planProblems(manifest: Manifest): string[] {
-  const { samples, preprocessing, parameters, inputScale, keys, scoreBound, scoreLimit } = manifest;
+  const { samples, preprocessing, parameters, inputScale, keys, scoreBound, scoreLimit, classes } = manifest;
+  const { checks = [] } = manifest;
   const slots = parameters.n / 2;
   const inputBits = Math.log2(inputScale * preprocessing.bound);
   const room = log2Product(parameters.primes) - 2;
@@ -149,6 +172,12 @@ function planProblems(manifest: Manifest): string[] {
       scoreLimit <= mostScoreLimit(bound),
       `scoreLimit: expected at most ${mostScoreLimit(bound).toFixed(2)}, a sixteenth of what the first prime ` +
         `holds, got ${scoreLimit}; a model of an earlier version with a larger limit must be exported again`,
+    ],
+    [
+      checks.every(
+        ({ scores }) => scores.length === classes.length && scores.every((s) => Math.abs(s) <= scoreLimit),
+      ),
+      `checks: expected ${classes.length} scores within +-${scoreLimit} of each ECG`,
     ],
   ];
   return rules.filter(([holds]) => !holds).map(([, problem]) => problem);

@@ -1,13 +1,14 @@
 import type { Command } from 'commander';
 import { Client } from '../../ckks/client.ts';
 import { requestDigest } from '../../ckks/wire/reply.ts';
+import { keyFiles } from '../../client/key-storage/key-folder.ts';
 import { RequestLog, requestLogFile, shortName } from '../../client/request-log.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { OutputFiles, requireDistinct } from '../../files/output.ts';
 import { formatBytes } from '../../measure/format.ts';
 import { timed } from '../../measure/stages.ts';
 import { describeEcg, type EcgOptions, ecgOptions, readEcg } from '../files/ecg.ts';
-import { keyFiles, readKeyFolder } from '../files/key-folder.ts';
+import { readKeyFolder } from '../files/key-folder.ts';
 import { examples, jsonOption } from '../options.ts';
 import { type Io, printJson, printLines, warn } from '../terminal/io.ts';
 

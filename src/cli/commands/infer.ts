@@ -4,16 +4,28 @@ import { drawSvg } from '../../charts/svg.ts';
 import { keyCount } from '../../ckks/keyswitch/key-set.ts';
 import { compile } from '../../ckks/planner/compile.ts';
 import { type EvaluationKeys, Server } from '../../ckks/server.ts';
+import { openContainerFile, readContainerFile, readHeaderFile } from '../../client/container-files.ts';
+import { openKeyFile } from '../../client/key-storage/key-folder.ts';
+import { type ModelChoice, ServedKeys } from '../../client/remote-client.ts';
+import { answerRequests, findRequests } from '../../client/request-files.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { inFile } from '../../files/input.ts';
 import { writeOutput } from '../../files/output.ts';
 import { formatBytes, formatMs } from '../../measure/format.ts';
-import { peakMemory } from '../../measure/machine.ts';
+import { median, peakMemory } from '../../measure/machine.ts';
 import { type StartTask, startParts } from '../../measure/progress.ts';
-import { stageClock, timed } from '../../measure/stages.ts';
+import { roundMs, stageClock, timed } from '../../measure/stages.ts';
 import { loadModel } from '../../model/files.ts';
-import { openContainerFile, readContainerFile, readHeaderFile } from '../files/input.ts';
 import { requireOutputs, writeOutputs } from '../files/outputs.ts';
+import {
+  type BulkOptions,
+  CONCURRENCY,
+  concurrencyOption,
+  findService,
+  modelChoice,
+  requireServer,
+  serviceOptions,
+} from '../files/service.ts';
 import {
   type BackendChoice,
   backendOptions,
@@ -23,11 +35,12 @@ import {
   type PlanChoice,
   planOptions,
 } from '../options.ts';
-import { coloursOf, type Io, printJson, printLines } from '../terminal/io.ts';
+import { interruptible } from '../terminal/interrupt.ts';
+import { coloursOf, type Io, printJson, printLines, warn } from '../terminal/io.ts';
 import { describeMemory, describeThreads, profileLines } from '../terminal/plan.ts';
 import { progressOn } from '../terminal/progress.ts';
 
-interface InferOptions extends PlanChoice, BackendChoice {
+interface InferOptions extends PlanChoice, BackendChoice, BulkOptions {
   keys: string;
   out: string;
   profile?: boolean;
@@ -42,19 +55,86 @@ export function addInfer(program: Command, io: Io): void {
     .summary('run the network on a request, without seeing the ECG')
     .description(
       "The server's part: run the whole network on an encrypted ECG with the client's evaluation keys. " +
-        'Needs no secret and sees no ECG, no score, no class.',
+        'Needs no secret and sees no ECG, no score, no class. With --server a service does it: the keys are sent if ' +
+        'it does not have them, and of a folder all requests that have no reply yet.',
     )
-    .argument('<request>', 'file that encrypt made')
+    .argument('<request>', 'file that encrypt made; with --server also a folder of them')
     .requiredOption('-k, --keys <file>', "the client's evaluation.keys")
-    .requiredOption('-o, --out <file>', 'the reply to write');
-  backendOptions(planOptions(command, io))
+    .requiredOption('-o, --out <file>', 'the reply to write; of a folder the folder for NAME.reply');
+  serviceOptions(backendOptions(planOptions(command, io)), ['profile', 'profileSvg'])
+    .addOption(concurrencyOption())
     .option('--profile', 'time and operations of every stage')
     .option('--profile-svg <file>', 'draw the time of every stage')
     .addOption(jsonOption())
-    .action((request: string, options: InferOptions) => infer(request, options, io));
+    .action((request: string, options: InferOptions) => {
+      requireServer(options, ['concurrency']);
+      if (options.server === undefined) return infer(request, options, io);
+      return interruptible((signal) =>
+        inferByService(request, options, io, { ...modelChoice(command), signal }),
+      );
+    });
   examples(command, [
     'blindbeat infer request.bin --keys my.keys/evaluation.keys --out reply.bin',
     'blindbeat infer request.bin --keys evaluation.keys --out reply.bin --profile',
+    'blindbeat infer requests/ --keys my.keys/evaluation.keys --out replies/ \\\n' +
+      '      --server https://heart.example --token-file my.token',
+  ]);
+}
+
+/** Requests of one key pair, evaluated by a service. */
+async function inferByService(
+  path: string,
+  options: InferOptions,
+  io: Io,
+  choice: ModelChoice & { signal: AbortSignal },
+): Promise<void> {
+  const { out, concurrency: atOnce = CONCURRENCY } = options;
+  const { signal } = choice;
+  const { requests, others } = await findRequests(path, out);
+  if (requests[0].path === path) await requireOutputs([out], [path, options.keys]);
+  const { planHash, keyId } = requests[0].header;
+  const remote = await findService(options, io, { ...choice, planHash, bulk: true });
+  const { manifest } = remote;
+  const file = await openKeyFile(options.keys, manifest, keyId);
+  if (others.length > 0) warn(io, [`${others.length} files of ${path} are no requests: left out`]);
+  const start = progressOn(io, options.json);
+  const times: { upKeys?: number } = {};
+  const keys = new ServedKeys(remote, file, { start, signal });
+  const sent = await timed(times, 'upKeys', () => keys.send());
+  using task = start('classifying, encrypted', { total: requests.length });
+  const { replies, before, failures } = await answerRequests(keys, manifest, requests, {
+    ...{ atOnce, signal, onReply: (done) => task.update(done) },
+  });
+  warn(
+    io,
+    failures.map(({ message }) => message),
+  );
+  if (failures.length > 0) {
+    const { code } = failures[0];
+    throw new BlindbeatError(
+      code,
+      `${failures.length} of ${requests.length} requests got no reply, see above`,
+    );
+  }
+  const ms = replies.length === 0 ? undefined : roundMs(median(replies.map((reply) => reply.ms)));
+  if (options.json) {
+    const bytes = remote.model.bytes;
+    const upKeys = sent > 0 ? times.upKeys : undefined;
+    printJson(io, {
+      model: manifest.model.name,
+      keyId,
+      path: out,
+      replies: replies.length,
+      repliedBefore: before,
+      bytes,
+      ms: { upKeys, server: ms },
+    });
+    return;
+  }
+  const earlier = before > 0 ? `, ${before} were there before` : '';
+  const each = ms === undefined ? '' : `, computed in ${formatMs(ms)} each (median)`;
+  printLines(io.stdout, [
+    `${out}: ${replies.length === 1 ? '1 reply' : `${replies.length} replies`}${earlier}${each}`,
   ]);
 }
 

@@ -7,6 +7,7 @@ import { compile } from '../../ckks/planner/compile.ts';
 import { type SecretKey, writeSecretKey } from '../../ckks/secret/secret-key.ts';
 import { requireKeyBytes, USUAL_KEY_BYTES, wireSizes } from '../../ckks/wire/file-sizes.ts';
 import type { ParsedManifest } from '../../ckks/wire/manifest.ts';
+import { keyFiles, writeKeyFiles } from '../../client/key-storage/key-folder.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { removeLeftovers } from '../../files/leftovers.ts';
 import { makeFolder, OutputFiles } from '../../files/output.ts';
@@ -15,8 +16,6 @@ import type { StartTask } from '../../measure/progress.ts';
 import { roundMs } from '../../measure/stages.ts';
 import { loadModel } from '../../model/files.ts';
 import { readManifest } from '../files/input.ts';
-import { keyFiles } from '../files/key-folder.ts';
-import { manifestText } from '../files/outputs.ts';
 import { compileOptions, examples, jsonOption, number, type PlanChoice, planOptions } from '../options.ts';
 import { interruptible } from '../terminal/interrupt.ts';
 import { type Io, printJson, printLines, warn } from '../terminal/io.ts';
@@ -65,8 +64,8 @@ async function keygen(options: KeygenOptions, io: Io, signal: AbortSignal): Prom
   const manifest = await manifestOf(options);
   const { allowKeyBytes } = options;
   const maxKeyBytes = allowKeyBytes === undefined ? USUAL_KEY_BYTES : 1e6 * allowKeyBytes;
-  const { secretKey, evaluationKeys } = wireSizes(manifest);
-  const megabytes = Math.ceil(evaluationKeys / 1e6);
+  const bytes = wireSizes(manifest);
+  const megabytes = Math.ceil(bytes.evaluationKeys / 1e6);
   requireKeyBytes(manifest, maxKeyBytes, `say so (--allow-key-bytes ${megabytes})`);
   await makeFolder(options.out);
   const started = performance.now();
@@ -74,14 +73,12 @@ async function keygen(options: KeygenOptions, io: Io, signal: AbortSignal): Prom
   const start = progressOn(io, options.json);
   using secret = makeSecretKey(client, start);
   await using output = new OutputFiles();
-  const secretBytes = writeSecretKey(secret, manifest);
-  await output.write(files.secretKey, secretBytes, { mode: 0o600 });
-  secretBytes.fill(0);
-  await output.write(files.manifest, manifestText(manifest));
-  {
-    using task = start('making evaluation keys', { total: keyCount(manifest.keys) });
-    const pieces = client.evaluationKeys(secret, (done) => task.update(done));
-    await output.write(files.evaluationKeys, pieces, { signal });
+  const secretKey = writeSecretKey(secret, manifest);
+  try {
+    const evaluationKeys = makeEvaluationKeys(client, secret, start);
+    await writeKeyFiles(output, options.out, manifest, { secretKey, evaluationKeys }, signal);
+  } finally {
+    secretKey.fill(0);
   }
   if (!options.force) requireNone(files, options.manifest);
   await output.commit();
@@ -91,14 +88,14 @@ async function keygen(options: KeygenOptions, io: Io, signal: AbortSignal): Prom
       model: manifest.model.name,
       keyId: secret.keyId,
       files,
-      bytes: { secretKey, evaluationKeys },
+      bytes: { secretKey: bytes.secretKey, evaluationKeys: bytes.evaluationKeys },
       ms,
     });
     return;
   }
   printLines(io.stdout, [
-    `${files.secretKey}: keep it to yourself, it decrypts (${formatBytes(secretKey)})`,
-    `${files.evaluationKeys}: send it to the server, once (${formatBytes(evaluationKeys)})`,
+    `${files.secretKey}: keep it to yourself, it decrypts (${formatBytes(bytes.secretKey)})`,
+    `${files.evaluationKeys}: send it to the server, once (${formatBytes(bytes.evaluationKeys)})`,
     `${files.manifest}: what encrypt and decrypt need`,
     `made in ${formatMs(ms)}`,
   ]);
@@ -121,6 +118,11 @@ async function tidy(folder: string, io: Io): Promise<void> {
 function makeSecretKey(client: Client, start: StartTask): SecretKey {
   using _task = start('making keys', { total: 1 });
   return client.createSecretKey();
+}
+
+function* makeEvaluationKeys(client: Client, secret: SecretKey, start: StartTask): Generator<Uint8Array> {
+  using task = start('making evaluation keys', { total: keyCount(client.manifest.keys) });
+  yield* client.evaluationKeys(secret, (done) => task.update(done));
 }
 
 async function manifestOf({ manifest, model, ...options }: KeygenOptions): Promise<ParsedManifest> {

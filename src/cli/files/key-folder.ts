@@ -1,18 +1,10 @@
-import { join } from 'node:path';
 import { readSecretKey, type SecretKey } from '../../ckks/secret/secret-key.ts';
 import type { ParsedManifest } from '../../ckks/wire/manifest.ts';
+import { readContainerFile } from '../../client/container-files.ts';
+import { keyFiles, openToOthers } from '../../client/key-storage/key-folder.ts';
 import { inFile, isReadableByOthers } from '../../files/input.ts';
 import { type Io, warn } from '../terminal/io.ts';
-import { readContainerFile, readManifest } from './input.ts';
-
-/** What a client keeps: the files of `blindbeat keygen`. */
-export function keyFiles(folder: string) {
-  return {
-    manifest: join(folder, 'manifest.json'),
-    secretKey: join(folder, 'secret.key'),
-    evaluationKeys: join(folder, 'evaluation.keys'),
-  };
-}
+import { readManifest } from './input.ts';
 
 /**
  * Reads the manifest and the secret key of a folder of keys.
@@ -27,7 +19,7 @@ export async function readKeyFolder(
   const manifest = await readManifest(files.manifest);
   const bytes = await readContainerFile(files.secretKey, 'secret key', manifest);
   if (await isReadableByOthers(files.secretKey)) {
-    warn(io, [`${files.secretKey} can be read by others on this machine: chmod 600 it`]);
+    warn(io, [openToOthers(files.secretKey)]);
   }
   try {
     return { manifest, secret: await inFile(files.secretKey, () => readSecretKey(bytes, manifest)) };

@@ -1,4 +1,3 @@
-import type { ParsedManifest } from '../../ckks/wire/manifest.ts';
 import { OutputFiles, requireDistinct, requireWritable } from '../../files/output.ts';
 
 /** A path, or undefined for a file that was not asked for; and what makes its content. */
@@ -29,9 +28,4 @@ export async function writeOutputs(files: OutputFile[], signal?: AbortSignal): P
     if (path !== undefined) await outputs.write(path, await make(), { signal });
   }
   await outputs.commit();
-}
-
-/** A manifest as the text of its file. */
-export function manifestText(manifest: ParsedManifest): string {
-  return `${JSON.stringify(manifest, null, 2)}\n`;
 }

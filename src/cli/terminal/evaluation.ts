@@ -1,4 +1,4 @@
-import type { Plan } from '../../ckks/planner/plan.ts';
+import type { ParsedManifest } from '../../ckks/wire/manifest.ts';
 import type { Comparison, Difference } from '../../evaluation/compare.ts';
 import type { EncryptedEvaluation } from '../../evaluation/encrypted.ts';
 import { type Interval, UNNAMED } from '../../evaluation/metrics.ts';
@@ -104,16 +104,26 @@ function differenceLines(
   return table(FIGURE_COLUMNS, [row], colours);
 }
 
+/** What computed: a backend of this machine, or a service. */
+interface Computed {
+  backend?: string;
+  service?: string;
+  manifest: ParsedManifest;
+  bytes: { evaluationKeys: number };
+}
+
 /** Encrypted results, beside the clear ones, and what they took. */
 export function encryptedLines(
   { evaluation, setupMs, peakMemory, ...found }: EncryptedEvaluation,
-  { manifest, bytes }: Plan,
-  backend: string,
+  { manifest, bytes, backend, service }: Computed,
   colours: Colours,
 ): string[] {
-  const keys = `${formatBytes(bytes.evaluationKeys)}, made in ${formatMs(setupMs.keygen)}`;
+  const by = service === undefined ? `backend ${backend}` : `computed by ${printable(service)}`;
+  const { keygen } = setupMs;
+  const made = keygen === undefined ? 'made before' : `made in ${formatMs(keygen)}`;
+  const keys = `${formatBytes(bytes.evaluationKeys)}, ${made}`;
   return [
-    heading('encrypted', `${found.outcomes.length} of the records, backend ${backend}`, colours),
+    heading('encrypted', `${found.outcomes.length} of the records, ${by}`, colours),
     `  ${colours.dim(describeParameters(manifest))}`,
     '',
     ...metricsLines(evaluation, manifest.classes, colours),
@@ -140,8 +150,8 @@ function agreementLines(
     line('precision', `${precisionBits.toFixed(1)} bits; largest score error ${maxError.toExponential(1)}`),
     line(
       'server',
-      `median ${seconds(times.medianMs)}, least ${seconds(times.minMs)} per record, ` +
-        describeThreads(times.threads),
+      `median ${seconds(times.medianMs)}, least ${seconds(times.minMs)} per record` +
+        (times.threads === undefined ? '' : `, ${describeThreads(times.threads)}`),
     ),
   ];
 }

@@ -63,6 +63,21 @@ describe('a server that seals a hostile manifest', () => {
     ['another bound', { scoreBound: 1e6 }, /scoreBound: expected 511/],
     ['a limit near the bound', { scoreLimit: 500 }, /scoreLimit: expected at most 32\.2/],
     ['a limit a little too large', { scoreLimit: 64 }, /earlier version .* exported again/],
+    [
+      'check values of other classes',
+      { checks: [{ rhythm: 'af', seed: 1, scores: [1] }] },
+      /checks: expected 4 scores/,
+    ],
+    [
+      'check values beyond the limit',
+      { checks: [{ rhythm: 'af', seed: 1, scores: [0, 0, 0, 1e9] }] },
+      /checks: expected 4 scores within/,
+    ],
+    [
+      'check values of thousands of ECGs',
+      { checks: Array.from({ length: 1000 }, (_, seed) => ({ rhythm: 'af', seed, scores: [0, 0, 0, 0] })) },
+      /checks: expected a list of at most 16/,
+    ],
     ['endless samples', { samples: 2 ** 27 }, /samples: expected a power of two from 1 to 16384/],
     [
       'more samples than slots',

@@ -1,0 +1,81 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { hexDigest } from '../../src/digest.ts';
+import { ROOT } from '../shared/environment.ts';
+import type { Worker } from '../throughput/load.ts';
+import type { Split } from '../throughput/split.ts';
+
+const OCTETS = { 'content-type': 'application/octet-stream' };
+
+/** A service in processes of its own, that has the keys and was asked twice. Disposing ends it. */
+export class Served implements AsyncDisposable {
+  readonly #process: ChildProcess;
+  readonly #exit: Promise<unknown>;
+  readonly #infer: string;
+  readonly #request: BodyInit;
+  /** Its first reply. */
+  readonly reply: Uint8Array;
+
+  private constructor(
+    child: ChildProcess,
+    exit: Promise<unknown>,
+    infer: string,
+    request: BodyInit,
+    reply: Uint8Array,
+  ) {
+    this.#process = child;
+    this.#exit = exit;
+    this.#infer = infer;
+    this.#request = request;
+    this.reply = reply;
+  }
+
+  /** @param folder of the client's files, as `prepareFiles` writes them */
+  static async start(model: string, { workers, threads }: Split, folder: string): Promise<Served> {
+    const options = ['--port', '0', '--models', model, '--workers', `${workers}`, '--threads', `${threads}`];
+    const child = spawn(process.execPath, [join(ROOT, 'bin/blindbeat.js'), 'serve', '--json', ...options], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const exit = new Promise((resolve) => child.once('exit', resolve));
+    const url = await new Promise<string>((resolve, reject) => {
+      createInterface(child.stdout).on('line', (line) => {
+        const { listening } = JSON.parse(line);
+        if (listening) resolve(listening);
+      });
+      exit.then((code) => reject(new Error(`blindbeat serve ended with exit code ${code}`)));
+    });
+    const [keys, request] = await Promise.all(
+      ['evaluation.keys', 'request.bin'].map(
+        async (name) => new Uint8Array(await readFile(join(folder, name))),
+      ),
+    );
+    const { models } = await (await fetch(`${url}/v1/models`)).json();
+    const { id } = models[0];
+    const hash = hexDigest(keys);
+    await octets(`${url}/v1/keys/${hash}?model=${id}`, 'PUT', keys);
+    const infer = `${url}/v1/models/${encodeURIComponent(id)}/infer?keys=${hash}`;
+    await octets(infer, 'POST', request);
+    return new Served(child, exit, infer, request, await octets(infer, 'POST', request));
+  }
+
+  /** One for each client. */
+  workers(clients: number): Worker[] {
+    return Array.from({ length: clients }, () => async () => {
+      await octets(this.#infer, 'POST', this.#request);
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#process.kill('SIGTERM');
+    await this.#exit;
+  }
+}
+
+async function octets(url: string, method: string, body: BodyInit): Promise<Uint8Array> {
+  const response = await fetch(url, { method, body, headers: OCTETS });
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  if (response.ok) return bytes;
+  throw new Error(`${method} was answered with ${response.status}: ${new TextDecoder().decode(bytes)}`);
+}
