@@ -2,7 +2,7 @@
 export interface Waiting {
   /** SHA-256 of the keys file. */
   keys: string;
-  /** How many that came later were begun before it. */
+  /** How many were begun before it whose turn came later. */
   overtaken: number;
 }
 
@@ -21,16 +21,16 @@ export interface Durations {
   evaluateMs: number;
 }
 
-/** After so many that came later, a job waits no longer for a worker that has its keys. */
+/** After so many that went before it out of turn, a job waits no longer for a worker that has its keys. */
 const MOST_OVERTAKEN = 4;
 
 /**
  * Which job to begin next, and where; null when there is nothing to begin now. To load keys takes about half as long as
- * to evaluate, and may drop another client's: so a free worker takes the oldest job whose keys it has before older ones,
+ * to evaluate, and may drop another client's: so a free worker takes the first job whose keys it has before others,
  * within limits. A job whose keys only a busy worker has waits for that one where this is quicker than loading them; all
  * others go where the fewest keys are loaded.
  *
- * @param jobs the oldest first
+ * @param jobs in the order of their turns
  */
 export function nextAssignment<J extends Waiting, S extends Seat>(
   jobs: readonly J[],

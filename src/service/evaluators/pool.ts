@@ -41,7 +41,7 @@ export class WorkerPool implements Evaluators {
   readonly models: OpenedModels;
   readonly #options: PoolOptions;
   readonly #crew: Crew;
-  /** The oldest first. */
+  /** In the order of their turns. */
   #waiting: Ticket[] = [];
   /** By digest: the same request does not run twice at a time, so that it ends no more workers than it may. */
   readonly #running = new Map<string, Ticket>();
@@ -149,15 +149,19 @@ export class WorkerPool implements Evaluators {
     return ticket;
   }
 
-  /** Begins what can be begun. */
+  /**
+   * Begins what can be begun. What a client sent beside the job that is begun goes to the end: who sends many at a time
+   * keeps nobody waiting for all of them.
+   */
   #assign(): void {
     for (;;) {
       const jobs = this.#waiting.filter(({ request }) => !this.#running.has(request));
       const next = nextAssignment(jobs, this.#crew.workers, ({ job }) => this.#durations.of(job.model));
       if (!next) return;
-      const index = this.#waiting.indexOf(next.job);
-      for (const older of this.#waiting.slice(0, index)) older.overtaken++;
-      this.#waiting.splice(index, 1);
+      for (const earlier of jobs.slice(0, jobs.indexOf(next.job))) earlier.overtaken++;
+      const rest = this.#waiting.filter((ticket) => ticket !== next.job);
+      const isSame = ({ keys }: Ticket) => keys === next.job.keys;
+      this.#waiting = [...rest.filter((ticket) => !isSame(ticket)), ...rest.filter(isSame)];
       void this.#run(next.job, next.seat);
     }
   }

@@ -228,6 +228,19 @@ describe('evaluators in processes', () => {
     late.check(await evaluation);
   });
 
+  test('when one client sends many, then another need not wait for all of them', async () => {
+    await using watched = await open({ workers: 1 });
+    const { evaluators } = watched;
+    const done: string[] = [];
+    const send = async (c: number) => {
+      await evaluators.evaluate(clients.job(c));
+      done.push(clients.hashes[c]);
+    };
+    for (const c of [0, 1]) await evaluators.evaluate(clients.job(c)); // both have their keys there
+    await Promise.all([0, 0, 0, 0, 0, 1].map(send));
+    expect(done.indexOf(clients.hashes[1])).toBeLessThan(3);
+  });
+
   test('when it is drained, then what was accepted is answered and nothing more is accepted', async () => {
     await using watched = await open({ workers: 1 });
     const { evaluators } = watched;
