@@ -1,32 +1,22 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { hexDigest } from '../../src/digest.ts';
-import { ROOT } from '../shared/environment.ts';
 import type { Worker } from '../throughput/load.ts';
 import type { Split } from '../throughput/split.ts';
+import { ServiceProcess } from './process.ts';
 
 const OCTETS = { 'content-type': 'application/octet-stream' };
 
 /** A service in processes of its own, that has the keys and was asked twice. Disposing ends it. */
 export class Served implements AsyncDisposable {
-  readonly #process: ChildProcess;
-  readonly #exit: Promise<unknown>;
+  readonly #service: ServiceProcess;
   readonly #infer: string;
   readonly #request: BodyInit;
   /** Its first reply. */
   readonly reply: Uint8Array;
 
-  private constructor(
-    child: ChildProcess,
-    exit: Promise<unknown>,
-    infer: string,
-    request: BodyInit,
-    reply: Uint8Array,
-  ) {
-    this.#process = child;
-    this.#exit = exit;
+  private constructor(service: ServiceProcess, infer: string, request: BodyInit, reply: Uint8Array) {
+    this.#service = service;
     this.#infer = infer;
     this.#request = request;
     this.reply = reply;
@@ -34,18 +24,10 @@ export class Served implements AsyncDisposable {
 
   /** @param folder of the client's files, as `prepareFiles` writes them */
   static async start(model: string, { workers, threads }: Split, folder: string): Promise<Served> {
-    const options = ['--port', '0', '--models', model, '--workers', `${workers}`, '--threads', `${threads}`];
-    const child = spawn(process.execPath, [join(ROOT, 'bin/blindbeat.js'), 'serve', '--json', ...options], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    const exit = new Promise((resolve) => child.once('exit', resolve));
-    const url = await new Promise<string>((resolve, reject) => {
-      createInterface(child.stdout).on('line', (line) => {
-        const { listening } = JSON.parse(line);
-        if (listening) resolve(listening);
-      });
-      exit.then((code) => reject(new Error(`blindbeat serve ended with exit code ${code}`)));
-    });
+    const service = await ServiceProcess.start([
+      ...['--models', model, '--workers', `${workers}`, '--threads', `${threads}`],
+    ]);
+    const { url } = service;
     const [keys, request] = await Promise.all(
       ['evaluation.keys', 'request.bin'].map(
         async (name) => new Uint8Array(await readFile(join(folder, name))),
@@ -57,7 +39,7 @@ export class Served implements AsyncDisposable {
     await octets(`${url}/v1/keys/${hash}?model=${id}`, 'PUT', keys);
     const infer = `${url}/v1/models/${encodeURIComponent(id)}/infer?keys=${hash}`;
     await octets(infer, 'POST', request);
-    return new Served(child, exit, infer, request, await octets(infer, 'POST', request));
+    return new Served(service, infer, request, await octets(infer, 'POST', request));
   }
 
   /** One for each client. */
@@ -68,8 +50,7 @@ export class Served implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#process.kill('SIGTERM');
-    await this.#exit;
+    await this.#service[Symbol.asyncDispose]();
   }
 }
 

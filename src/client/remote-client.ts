@@ -61,6 +61,8 @@ interface Parts {
 
 /** What the client says of a reply that is not one to its request. */
 const WRONG_REPLIES: ErrorCode[] = ['FORMAT', 'MISMATCH', 'UNCLASSIFIABLE'];
+/** How often a segment is encrypted before a service that dies of it is left alone. */
+const MOST_ENCRYPTIONS = 3;
 const UNWATCHED: StartTask = () => ({ update() {}, [Symbol.dispose]() {} });
 
 /**
@@ -174,24 +176,39 @@ export class RemoteClient implements Disposable {
 
   /**
    * Encrypts a prepared segment, has it evaluated with one POST and decrypts the reply. When it is audited there is
-   * another POST, before or after it: one at a time, so that with the first the service cannot know of a second.
+   * another POST, before or after it: one at a time, so that with the first the service cannot know of a second. A
+   * segment whose request is refused because it ended evaluators is encrypted anew, twice at most.
    *
    * @param segment `manifest.samples` numbers as `prepareSegment` makes them
    * @throws BlindbeatError as `Session.classify`; WRONG_ANSWER when an audit finds one
    */
   async classify(segment: Float32Array, options?: Pick<CallOptions, 'signal'>): Promise<AuditedRoundTrip> {
-    const { session, audit } = this.#parts;
-    const known = audit.draw();
+    const known = this.#parts.audit.draw();
     if (known?.first) await this.#audit(known, options);
-    const trip = await session.classify(segment, options);
+    const trip = await this.#ask(segment, options);
     if (known && !known.first) await this.#audit(known, options);
     return { ...trip, audited: known !== null };
   }
 
+  /**
+   * One round trip. A request that ended evaluators, more likely by chance than by what is in it, is refused from then on: the
+   * segment is encrypted anew.
+   */
+  async #ask(segment: Float32Array, options?: Pick<CallOptions, 'signal'>): Promise<RoundTrip> {
+    for (let times = 1; ; times++) {
+      try {
+        return await this.#parts.session.classify(segment, options);
+      } catch (error) {
+        const isPoison = error instanceof ServiceError && error.code === 'POISON';
+        if (!isPoison || times === MOST_ENCRYPTIONS) throw error;
+      }
+    }
+  }
+
   async #audit(known: KnownRecording, options?: Pick<CallOptions, 'signal'>): Promise<void> {
-    const { session, audit, url } = this.#parts;
+    const { audit, url } = this.#parts;
     try {
-      const { decrypted } = await session.classify(known.segment, options);
+      const { decrypted } = await this.#ask(known.segment, options);
       audit.requireRight(known, decrypted, url);
     } catch (error) {
       // A reply that is none to it is as wrong as one with other scores; a refusal is no reply.

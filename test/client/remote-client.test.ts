@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -93,6 +94,28 @@ describe('RemoteClient', () => {
     service.once(INFER, (_, response) => problem(response, 'KEYS_NOT_FOUND', 'no such keys'));
     service.once(INFER, (_, response) => problem(response, 'KEYS_NOT_FOUND', 'no such keys'));
     await expect(client.classify(segment)).rejects.toMatchObject({ code: 'KEYS_NOT_FOUND' });
+  });
+
+  test('when a request is refused because evaluators ended with it then the segment is encrypted anew', async () => {
+    using client = await connect();
+    const refused: string[] = [];
+    const refuse = (request: IncomingMessage, response: ServerResponse) =>
+      new Promise<void>((resolve) => {
+        const digest = createHash('sha256');
+        request.on('data', (bytes) => digest.update(bytes));
+        request.on('end', () => {
+          refused.push(digest.digest('hex'));
+          problem(response, 'POISON', 'it ended 2 evaluators');
+          resolve();
+        });
+      });
+    for (let k = 0; k < 2; k++) service.once(INFER, refuse);
+    expectRight((await client.classify(segment)).decrypted);
+    expect(new Set(refused).size).toBe(2);
+    for (let k = 0; k < 3; k++) service.once(INFER, refuse);
+    await expect(client.classify(segment)).rejects.toMatchObject({ code: 'POISON' });
+    expect(new Set(refused).size).toBe(5);
+    expect(service.faults).toEqual([]);
   });
 
   test('when the server is busy then the client waits as long as it says', async () => {
