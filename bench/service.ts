@@ -21,7 +21,7 @@ import { describeData } from './probe/probe.ts';
 import { Served } from './service/served.ts';
 import { type Head, head, note, OUTPUT_OPTIONS, publish, runBenchmark, whole } from './shared/run.ts';
 import { pairedRatio, percentile, turns } from './shared/statistics.ts';
-import { closedLoop, type Load } from './throughput/load.ts';
+import { closedLoop, type Load, type Worker } from './throughput/load.ts';
 import { parseSplit, type Split, splitName } from './throughput/split.ts';
 import { prepareFiles, Workers } from './throughput/workers.ts';
 
@@ -113,7 +113,7 @@ async function measureBare(
   using workers = await Workers.start(model, split, folder);
   for (const reply of workers.replies) judge.check(reply);
   const loads: Load[] = [];
-  for (const count of clients) loads.push(await closedLoop(workers.all, count, { seconds }));
+  for (const count of clients) loads.push(await loaded(workers.all, count, seconds));
   return loads;
 }
 
@@ -123,8 +123,15 @@ async function measureService(
   await using served = await Served.start(model, split, folder);
   judge.check(served.reply);
   const loads: Load[] = [];
-  for (const count of clients) loads.push(await closedLoop(served.workers(count), count, { seconds }));
+  for (const count of clients) loads.push(await loaded(served.workers(count), count, seconds));
   return loads;
+}
+
+/** Both kinds by one rule, since who evaluates is not seen through HTTP: all replies over the time until the last. */
+async function loaded(workers: readonly Worker[], clients: number, seconds: number): Promise<Load> {
+  const start = performance.now();
+  const { latencies } = await closedLoop(workers, clients, { seconds });
+  return { rate: (1000 * latencies.length) / (performance.now() - start), latencies };
 }
 
 function rowOf(kind: Kind, clients: number, loads: Load[]): ServiceRow {

@@ -104,6 +104,7 @@ describe('serve', () => {
       const workers = lines.map(({ pid }) => pid).filter((pid) => pid !== undefined);
       expect(workers.length).toBeGreaterThan(0);
       served.kill(signal);
+      served.kill(signal); // as npx does, which passes on what the terminal told both
       expect(await exit).toBe(0);
       expect(lines.map(({ route }) => route).filter(Boolean)).toEqual([
         '/v1/models/:id/manifest',
