@@ -51,7 +51,7 @@ export interface Evaluators extends AsyncDisposable {
    *
    * @throws BlindbeatError BUSY when too many wait, or it is being shut down; FORMAT or MISMATCH for a request or keys
    * that do not fit; KEYS_NOT_FOUND for a key file that cannot be read; NOT_FOUND for a model that there is not; POISON for a
-   * request that ended two evaluators, for a while; ENVIRONMENT when none can be started; the signal's reason
+   * request that crashed two evaluators, for a while; ENVIRONMENT when none can be started; the signal's reason
    */
   evaluate(job: Job): Promise<Outcome>;
   /**

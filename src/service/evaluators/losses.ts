@@ -1,13 +1,20 @@
 import { BlindbeatError } from '../../errors.ts';
 
-/** Workers that a request may end. */
-const MOST_WORKERS = 2;
+/** Workers that may crash or hang with a request. */
+const MOST_CRASHES = 2;
+/**
+ * Workers that may end with a request in any way. To be killed from outside says little about a request, all of which
+ * take the same memory; but if memory is short, that must have an end too.
+ */
+const MOST_WORKERS = 5;
 /** Requests that are remembered; more ended workers than this nobody sees in so short a time. */
 const MOST_REMEMBERED = 10_000;
 
 /** How often a request ended a worker, and until when that is remembered. */
 interface Loss {
   workers: number;
+  /** Of these, how many were not killed from outside. */
+  crashes: number;
   until: number;
 }
 
@@ -27,13 +34,18 @@ export class Losses {
     this.#now = now;
   }
 
-  /** A worker ended while it had this request. */
-  add(request: string): void {
-    const workers = (this.#recent(request)?.workers ?? 0) + 1;
+  /**
+   * A worker ended while it had this request.
+   *
+   * @param killed whether from outside: by a person, or for want of memory
+   */
+  add(request: string, killed: boolean): void {
+    const { workers = 0, crashes = 0 } = this.#recent(request) ?? {};
+    const until = this.#now() + this.#keptMs;
     this.#losses.delete(request);
-    this.#losses.set(request, { workers, until: this.#now() + this.#keptMs });
-    for (const [oldest, { until }] of this.#losses) {
-      if (this.#losses.size <= MOST_REMEMBERED && until > this.#now()) break;
+    this.#losses.set(request, { workers: workers + 1, crashes: crashes + (killed ? 0 : 1), until });
+    for (const [oldest, entry] of this.#losses) {
+      if (this.#losses.size <= MOST_REMEMBERED && entry.until > this.#now()) break;
       this.#losses.delete(oldest);
     }
   }
@@ -46,7 +58,7 @@ export class Losses {
   /** The refusal of a request that has ended as many workers as it may, or null. */
   refusal(request: string): BlindbeatError | null {
     const loss = this.#recent(request);
-    if (!loss || loss.workers < MOST_WORKERS) return null;
+    if (!loss || (loss.crashes < MOST_CRASHES && loss.workers < MOST_WORKERS)) return null;
     const minutes = Math.ceil((loss.until - this.#now()) / 60_000);
     return new BlindbeatError(
       'POISON',

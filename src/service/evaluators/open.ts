@@ -24,7 +24,7 @@ export interface EvaluatorsOptions {
   mostWaiting?: number;
   /** Milliseconds without a sign of life, a stage computed or a key loaded, after which a worker is killed. Default 60,000. */
   deadlineMs?: number;
-  /** Milliseconds for which a request is refused that ended two workers. Default 10 minutes. */
+  /** Milliseconds for which a request is refused that ended as many workers as it may. Default 10 minutes. */
   poisonMs?: number;
   /** As `Server.open` takes it. */
   kernels?: KernelKind;

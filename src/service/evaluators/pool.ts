@@ -176,7 +176,7 @@ export class WorkerPool implements Evaluators {
       this.#durations.add(job.model, result);
       outcome.resolve({ queueMs, ...result });
     } catch (error) {
-      if (worker.failure) this.#lost(ticket);
+      if (worker.failure) this.#lost(ticket, worker.failure);
       else outcome.reject(refusalOf(error));
     }
     this.#running.delete(request);
@@ -185,13 +185,13 @@ export class WorkerPool implements Evaluators {
   }
 
   /** A worker ended with this job: another one gets it before all others, unless it has ended too many. */
-  #lost(ticket: Ticket): void {
+  #lost(ticket: Ticket, reason: Error): void {
     const { request, outcome } = ticket;
     if (this.#closed) {
       outcome.reject(closed());
       return;
     }
-    this.#losses.add(request);
+    this.#losses.add(request, reason instanceof BlindbeatError && reason.code === 'ENVIRONMENT');
     const refusal = this.#losses.refusal(request);
     if (refusal) {
       this.#options.onEvent({ type: 'poison', request });

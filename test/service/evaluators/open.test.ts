@@ -170,7 +170,7 @@ describe('evaluators in processes', () => {
     expect(evaluators.load).toMatchObject({ running: 1, waiting: 2 }); // not twice at a time
     const opened = watched.events.filter((event) => event.type === 'opened');
     for (const { pid } of opened.sort((a, b) => a.worker - b.worker)) {
-      process.kill(pid, 'SIGKILL'); // the first gets it first
+      for (const signal of ['SIGABRT', 'SIGCONT']) process.kill(pid, signal); // the first gets it first
       await until(() => !pids.has(pid));
     }
     const refusal = { code: 'POISON', message: expect.stringContaining(poison.digest.slice(0, 12)) };
@@ -194,7 +194,7 @@ describe('evaluators in processes', () => {
       await until(() => pids.size === 1 && evaluators.load.running === 1);
       if (k === 1) watched.stopNew = false;
       const [victim] = pids;
-      process.kill(victim, 'SIGKILL');
+      for (const signal of ['SIGABRT', 'SIGCONT']) process.kill(victim, signal);
       await until(() => !pids.has(victim));
     }
     job.check(await evaluation);
