@@ -2,11 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { headers, type NatsConnection, RequestError } from '@nats-io/transport-node';
 import { type Answer, doorSubject, HEADER, type JobHeader } from './protocol.ts';
 
-/** How long a front door that does not listen may be on its way back, and when it is asked again, in milliseconds. */
+/** How long a front door may be away or answer nothing, and when it is asked again, in milliseconds. */
 const GRACE_MS = 5000;
 const RETRY_MS = 250;
 const ASK_MS = 5000;
-/** How long somebody is asked who listens and does not answer. */
+/** The same of one that was away for longer. */
+const ASK_GONE_MS = 500;
+/** How long it is tried while nats-server is away. */
 const MOST_MS = 30_000;
 const MOST_KNOWN = 1000;
 
@@ -45,18 +47,28 @@ export class Doors {
       try {
         const more = headers();
         if (header !== undefined) more.set(HEADER, header);
-        const options = { timeout: ASK_MS, ...(header !== undefined && { headers: more }) };
+        const timeout = this.#gone.has(door) ? ASK_GONE_MS : ASK_MS;
+        const options = { timeout, ...(header !== undefined && { headers: more }) };
         const answer = await this.#connection.request(doorSubject(door, job), data, options);
         this.#gone.delete(door);
         return answer.string();
       } catch (error) {
         const isNobody = error instanceof RequestError && error.isNoResponders();
-        if (isNobody && (this.#gone.has(door) || spent() > GRACE_MS)) {
+        if ((isNobody || (await this.#isConnected())) && (this.#gone.has(door) || spent() > GRACE_MS)) {
           if (this.#gone.size < MOST_KNOWN) this.#gone.add(door);
           return null;
         }
         if (spent() > MOST_MS || this.#connection.isClosed()) throw error;
       }
     }
+  }
+
+  /** Whether nats-server answers, so that silence is a front door's. */
+  async #isConnected(): Promise<boolean> {
+    const answers = this.#connection.rtt().then(
+      () => true,
+      () => false,
+    );
+    return Promise.race([answers, sleep(ASK_GONE_MS, false)]);
   }
 }

@@ -52,12 +52,13 @@ interface Pending {
   outcome: PromiseWithResolvers<Outcome>;
 }
 
-/** How long accepting a job is tried while nats-server cannot be reached, and how often, in milliseconds. */
+/** How long accepting a job, or deleting keys, is tried while nats-server cannot be reached, and how often, in milliseconds. */
 const ACCEPT_MS = 30_000;
 const RETRY_MS = 250;
 const ASK_MS = 5000;
 /** Bytes of a message beside the request: its subject and headers. */
 const MESSAGE_OVERHEAD = 1024;
+const MOST_MET = 10_000;
 /** Of JetStream: the stream has as many messages as it may. */
 const STREAM_FULL = 10077;
 
@@ -195,7 +196,16 @@ export class NatsEvaluators implements Evaluators {
   async forget(keys: string): Promise<void> {
     await this.#storing.get(keys)?.catch(() => {});
     const { connection, keys: store } = this.#engine;
-    await store.delete(keys);
+    for (const start = performance.now(); ; await sleep(RETRY_MS))
+      try {
+        await store.delete(keys);
+        break;
+      } catch (cause) {
+        if (performance.now() - start < ACCEPT_MS && !connection.isClosed()) continue;
+        const words =
+          'these keys are deleted here, but workers cannot be told now: tell whoever runs the server';
+        throw new BlindbeatError('ENVIRONMENT', words, { cause });
+      }
     const told = this.#directory.workers.map(({ worker }) =>
       connection.request(workerSubject(worker, 'forget'), JSON.stringify({ keys }), { timeout: ASK_MS }),
     );
@@ -304,6 +314,7 @@ export class NatsEvaluators implements Evaluators {
   /** Asks a worker that was not heard of before for its models. */
   async #meet({ worker, models }: Alive): Promise<void> {
     if (this.#met.has(worker) || models.length === 0) return;
+    if (this.#met.size >= MOST_MET) this.#met.clear();
     this.#met.add(worker);
     try {
       const options = { timeout: ASK_MS };

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { Objm } from '@nats-io/obj';
-import { connect, headers, type NatsConnection } from '@nats-io/transport-node';
+import { connect, headers, type Msg, type NatsConnection } from '@nats-io/transport-node';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { saveModel } from '../../../src/model/files.ts';
 import type { EngineEvent } from '../../../src/service/nats/engine.ts';
@@ -96,6 +96,7 @@ describe.skipIf(!HAS_NATS)(`machines behind NATS${HAS_NATS ? '' : ' (nats-server
     }
     await until(() => expect(evaluators.load).toMatchObject({ workers: 1, loadedKeys: 1, running: 0 }));
     await evaluators.forget(clients.hashes[0]);
+    await evaluators.forget(clients.hashes[1]); // which nobody has
     expect(existsSync(copy)).toBe(false);
     await using connection = await stranger();
     const store = await new Objm(connection).open(BUCKET);
@@ -274,14 +275,25 @@ describe.skipIf(!HAS_NATS)(`machines behind NATS${HAS_NATS ? '' : ' (nats-server
   );
 
   test(
-    'when strangers send what they like, then it is refused and noted, and jobs are answered',
+    'when strangers send what they like, or answers twice, then it is refused or dropped, and jobs are answered',
     async () => {
       const worker = await start();
       await using door = await open();
       const { evaluators, events } = door;
       await using connection = await stranger();
+      const answers: Msg[] = [];
+      connection.subscribe('blindbeat.door.>', {
+        callback: (_, message) => {
+          if (message.headers?.get(HEADER)) answers.push(message);
+        },
+      });
       const job = clients.job(0);
       job.check(await evaluators.evaluate(job));
+      await until(() => expect(answers).toHaveLength(1));
+      const [{ subject, data, headers: answered }] = answers;
+      const again = await connection.request(subject, data, { timeout: 5000, headers: answered });
+      expect(again.data).toHaveLength(0); // heard, and dropped
+      expect((await connection.request(subject)).string()).toBe('0'); // nobody waits for it
       const { planHash } = evaluators.models.get('random-5')!.manifest;
       const jobs = jetstream(connection);
       const header = (json: string) => {
