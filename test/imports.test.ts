@@ -82,6 +82,17 @@ const ROOMS: Record<string, string[]> = {
     'src/measure',
     'src/service',
     'src/service/evaluators',
+    'src/service/nats',
+  ],
+  'src/service/nats': [
+    'src/errors.ts',
+    'src/digest.ts',
+    'src/schema.ts',
+    'src/files',
+    WIRE,
+    'src/measure',
+    'src/service',
+    'src/service/evaluators',
   ],
   'src/evaluation': ['src/errors.ts', 'src/ecg', 'src/model', 'src/dataset', 'src/measure', 'src/client'],
   'src/charts': [
@@ -124,6 +135,7 @@ const NODE_ONLY = [
   'src/model/files.ts',
   'src/service/processes',
   'src/service/evaluators',
+  'src/service/nats',
 ];
 
 /** What a file imports, types included: relative paths resolved against the root, packages by name. */
@@ -216,12 +228,15 @@ describe('roles', () => {
       expect(readFileSync(join(ROOT, reachedFile), 'utf8')).not.toMatch(/SecretKey|Decryptor|KeyGenerator/);
   });
 
-  test('when the front door is followed, then it reaches no secret, no client and nothing that computes', () => {
-    const { rooms } = reached('src/service/http/app.ts');
-    expect(rooms).toContain(WIRE);
-    for (const room of ['src/ckks/secret', 'src/client', EVALUATOR, CIRCUIT, 'src/ckks/planner'])
-      expect(rooms).not.toContain(room);
-  });
+  test.each(['src/service/http/app.ts', 'src/service/nats/evaluators.ts'])(
+    'when the front door is followed from %s, then it reaches no secret, no client and nothing that computes',
+    (file) => {
+      const { rooms } = reached(file);
+      expect(rooms).toContain(WIRE);
+      for (const room of ['src/ckks/secret', 'src/client', EVALUATOR, CIRCUIT, 'src/ckks/planner'])
+        expect(rooms).not.toContain(room);
+    },
+  );
 
   test('when the client is followed, then it never reaches the weights, the planner or the server', () => {
     const { rooms } = reached('src/ckks/client.ts');

@@ -15,6 +15,7 @@ import { addServe } from './commands/serve.ts';
 import { addSynth } from './commands/synth.ts';
 import { addToken } from './commands/token.ts';
 import { addTrain } from './commands/train.ts';
+import { addWorker } from './commands/worker.ts';
 import { reportError } from './terminal/errors.ts';
 import { type Io, print } from './terminal/io.ts';
 
@@ -40,7 +41,7 @@ export function buildProgram(io: Io): Command {
 
 /** In the order of the help. */
 const COMMANDS: ((program: Command, io: Io) => void)[] = [
-  ...[addClassify, addPlan, addKeygen, addEncrypt, addInfer, addDecrypt, addServe],
+  ...[addClassify, addPlan, addKeygen, addEncrypt, addInfer, addDecrypt, addServe, addWorker],
   ...[addToken, addSynth, addData, addTrain, addEvaluate, addEvaluateDegrees, addBench, addApprox],
 ];
 

@@ -28,6 +28,7 @@ describe('help', () => {
       'infer',
       'decrypt',
       'serve',
+      'worker',
       'token',
       'synth',
       'data',

@@ -38,6 +38,10 @@ export function addServe(program: Command, io: Io): void {
     .option('--data-dir <dir>', 'folder for tokens and keys (default: no tokens, and keys until it ends)')
     .option('--workers <n>', 'processes that evaluate (default: 1)', wholeNumber(1, 1024))
     .option('--threads <n>', 'threads of each (default: one for every core)', wholeNumber(1, MOST_THREADS))
+    .option(
+      '--nats <url>',
+      'evaluate on the machines of `blindbeat worker` at this nats-server, and not here (docs/server.md)',
+    )
     .option('--tls-cert <file>', 'certificate in PEM, for HTTPS')
     .option('--tls-key <file>', 'its key')
     .option(

@@ -36,6 +36,8 @@ const ConfigSchema = v.strictObject(
     port: v.optional(wholeNumber(0, 65_535), 8080),
     /** Names of shipped models, or folders. */
     models: v.optional(list(text(), MOST_MODELS, 1), ['deepcardio-deg2']),
+    /** Where nats-server is: evaluators are those of `blindbeat worker`, who open models. */
+    nats: v.optional(text()),
     /** For tokens and keys; without one there are no tokens, and keys go when the service ends. */
     dataDir: v.optional(text()),
     /** Processes that evaluate, and threads of each. */
@@ -74,7 +76,15 @@ const FAULT: Fault = { code: 'USAGE', title: 'these settings are not usable', ro
  * @throws BlindbeatError USAGE that lists all that is wrong
  */
 export function configOf(settings: Settings): Config {
-  return parse(ConfigSchema, settings, FAULT);
+  const config = parse(ConfigSchema, settings, FAULT);
+  const foreign = (['models', 'workers', 'threads', 'keyMemoryMB'] as const).filter(
+    (field) => settings[field] !== undefined,
+  );
+  if (config.nats !== undefined && foreign.length > 0)
+    refuse(FAULT, [
+      `${foreign.join(', ')}: give them to \`blindbeat worker\`: with nats nothing is evaluated here`,
+    ]);
+  return config;
 }
 
 /**

@@ -93,7 +93,7 @@ export function addKeyRoutes(app: FastifyInstance, { evaluators, keys, gate, idl
       config: {
         scope: 'keys',
         answers: { 204: { description: 'deleted' } },
-        problems: ['UNAUTHORISED', 'FORBIDDEN', 'KEYS_NOT_FOUND'],
+        problems: ['UNAUTHORISED', 'FORBIDDEN', 'KEYS_NOT_FOUND', 'ENVIRONMENT'],
       },
     },
     async (request, reply) => {

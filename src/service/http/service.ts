@@ -8,13 +8,14 @@ import type { DestinationStream, Logger } from 'pino';
 import { BlindbeatError } from '../../errors.ts';
 import { readTextFile } from '../../files/input.ts';
 import { makeFolder } from '../../files/output.ts';
-import { type EvaluatorEvent, openEvaluators } from '../evaluators/open.ts';
+import { openEvaluators } from '../evaluators/open.ts';
 import type { Evaluators } from '../evaluators.ts';
 import { KeyStore } from '../key-store.ts';
 import { type TokenFile, tokensIn } from '../tokens.ts';
 import { LOCAL } from './access.ts';
 import { buildApp } from './app.ts';
 import type { Config } from './config.ts';
+import { noting } from './event-log.ts';
 import { createLog } from './request-log.ts';
 
 /** A service that listens. Disposing it finishes what runs, and ends. */
@@ -50,9 +51,7 @@ export async function startService(
   if (!required) requireThisMachine(config.host);
   const tls = config.tls && (await readTls(config.tls));
   const keys = await openKeys(config, owned);
-  const evaluators = owned.use(
-    await openEvaluators({ ...evaluatorOptions(config), signal, onEvent: noting(log) }),
-  );
+  const evaluators = owned.use(await openAny(config, noting(log), signal));
   const { requestsPerMinute, origins, proxies } = config;
   const app = await buildApp({ evaluators, keys, tokens, log, requestsPerMinute, origins, proxies, tls });
   owned.defer(() => finish(app, evaluators));
@@ -110,20 +109,20 @@ async function openKeys(config: Config, owned: AsyncDisposableStack): Promise<Ke
   });
 }
 
-function evaluatorOptions({ models, workers, threads, mostWaiting, keyMemoryMB }: Config) {
-  return {
-    ...{ models, workers, threads, mostWaiting },
+/** Evaluators of this machine, or with NATS those of others. */
+async function openAny(
+  { models, nats, workers, threads, mostWaiting, keyMemoryMB }: Config,
+  onEvent: ReturnType<typeof noting>,
+  signal?: AbortSignal,
+): Promise<Evaluators> {
+  if (nats !== undefined) {
+    const { NatsEvaluators } = await import('../nats/evaluators.ts'); // others start without it
+    return NatsEvaluators.open({ servers: nats, mostWaiting, onEvent, signal });
+  }
+  return openEvaluators({
+    ...{ models, workers, threads, mostWaiting, onEvent, signal },
     ...(keyMemoryMB !== undefined && { keyMemory: 1e6 * keyMemoryMB }),
-  };
-}
-
-/** What happens to evaluators is noted; a request that ended some by its digest, which tells nothing of its content. */
-function noting(log: Logger): (event: EvaluatorEvent) => void {
-  return ({ type, ...event }) => {
-    const level = type === 'opened' ? 'info' : 'warn';
-    const { reason, ...more } = { reason: undefined, ...event };
-    log[level]({ evaluator: type, ...more, ...(reason && { err: reason }) });
-  };
+  });
 }
 
 async function listen(app: FastifyInstance, { host, port, tls }: Config): Promise<string> {
