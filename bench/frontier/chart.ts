@@ -3,10 +3,11 @@ import { CURVE_STYLE, TITLE_STYLE } from '../../src/charts/svg.ts';
 import { formatMs } from '../../src/measure/format.ts';
 import type { FrontierRow } from './rows.ts';
 
-const TIMES: [name: string, colour: string, of: (row: FrontierRow) => number][] = [
-  ['evaluate, warm', '#1f6fb2', (row) => row.evaluateMs],
-  ['load keys from a file', '#c2571a', (row) => row.loadKeysMs],
-  ['make keys, client', '#7f93a8', (row) => row.makeKeysMs],
+/** The last is where a point's figure stands: loading takes a little less than evaluating. */
+const TIMES: [name: string, colour: string, of: (row: FrontierRow) => number, dy: number][] = [
+  ['evaluate, warm', '#1f6fb2', (row) => row.evaluateMs, -10],
+  ['load keys from a file', '#c2571a', (row) => row.loadKeysMs, 14],
+  ['make keys, client', '#7f93a8', (row) => row.makeKeysMs, -10],
 ];
 
 /** Milliseconds against the megabytes of evaluation keys, a line for each kind of work. */
@@ -39,7 +40,11 @@ export function frontierChart(rows: FrontierRow[], title: { text: string; subtit
     },
     layer: [
       { mark: { type: 'line', point: { size: 45 }, strokeWidth: 2.2 } },
-      { mark: { type: 'text', dy: -10, fontSize: 10 }, encoding: { text: { field: 'text' } } },
+      ...TIMES.map(([name, , , dy]) => ({
+        transform: [{ filter: { field: 'line', equal: name } }],
+        mark: { type: 'text' as const, dy, fontSize: 10 },
+        encoding: { text: { field: 'text' } },
+      })),
     ],
     config: CURVE_STYLE,
   };
