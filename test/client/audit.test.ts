@@ -111,7 +111,9 @@ describe('an audited service', () => {
     expect([...codes].sort()).toEqual(['FORMAT', 'WRONG_ANSWER']);
     for (let k = 0; k < 4; k++) {
       service.faults.splice(0);
-      service.once(INFER, (_, response) => problem(response, 'POISON', 'it ended two evaluators'));
+      // The client encrypts anew, twice.
+      for (let times = 0; times < 3; times++)
+        service.once(INFER, (_, response) => problem(response, 'POISON', 'it ended two evaluators'));
       await expect(client.classify(segment)).rejects.toMatchObject({ code: 'POISON' });
     }
   });

@@ -246,9 +246,12 @@ describe.skipIf(!HAS_NATS)(`machines behind NATS${HAS_NATS ? '' : ' (nats-server
       const refusal = { code: 'POISON', message: expect.stringContaining(poison.digest.slice(0, 12)) };
       const refused = expect(evaluators.evaluate(poison)).rejects.toMatchObject(refusal);
       await until(() => expect(evaluators.load.running).toBe(1));
-      process.kill(pids[0], 'SIGKILL'); // the first gets it first
+      const crash = (pid: number) => {
+        for (const signal of ['SIGABRT', 'SIGCONT']) process.kill(pid, signal);
+      };
+      crash(pids[0]); // the first gets it first
       await until(() => expect(lines.some(({ evaluator }) => evaluator === 'lost')).toBe(true));
-      process.kill(pids[1], 'SIGKILL');
+      crash(pids[1]);
       await refused;
       const good = clients.job(0);
       good.check(await evaluators.evaluate(good));
