@@ -7,8 +7,6 @@ import { git, ROOT } from '../shared/environment.ts';
 
 /** Where releases are kept; git ignores it. */
 const CACHE = join(ROOT, 'runs/baseline');
-/** What a release needs to compute. */
-const NEEDED = ['package.json', 'package-lock.json', 'src', 'models'];
 
 /**
  * The folder of a release, ready to be used: its files as git has them, and its packages, which are this
@@ -27,7 +25,7 @@ export async function checkOut(commit: string, cache = CACHE): Promise<string> {
   await rm(part, { recursive: true, force: true });
   await mkdir(part, { recursive: true });
   const archive = join(part, 'archive.tar');
-  git('archive', '--format=tar', `--output=${archive}`, full, ...NEEDED);
+  git('archive', '--format=tar', `--output=${archive}`, full);
   run('tar', ['-xf', archive, '-C', part]);
   await rm(archive);
   await installPackages(part);

@@ -69,7 +69,7 @@ describe('checkOut', () => {
       const first = await checkOut('HEAD', cache);
       expect(existsSync(join(first, 'src/index.ts'))).toBe(true);
       expect(existsSync(join(first, 'models/deepcardio-deg2/weights.bin'))).toBe(true);
-      expect(existsSync(join(first, 'docs'))).toBe(false);
+      expect(existsSync(join(first, 'prebuilds/linux-x64/kernels.node'))).toBe(true);
       expect(realpathSync(join(first, 'node_modules'))).toBe(realpathSync(join(ROOT, 'node_modules')));
       expect(await checkOut('HEAD', cache)).toBe(first);
     },
