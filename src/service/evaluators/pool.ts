@@ -2,6 +2,7 @@ import { requestDigest } from '../../ckks/wire/reply.ts';
 import { BlindbeatError } from '../../errors.ts';
 import { roundMs } from '../../measure/stages.ts';
 import type { Evaluators, Job, Outcome } from '../evaluators.ts';
+import { closed, noSuchModel, tooManyWait } from '../refusals.ts';
 import { nextAssignment, type Waiting } from './assignment.ts';
 import { Crew, type CrewEvent, type CrewOptions } from './crew.ts';
 import { RecentDurations } from './durations.ts';
@@ -120,19 +121,12 @@ export class WorkerPool implements Evaluators {
 
   #accept(job: Job): Ticket {
     if (this.#draining) throw closed();
-    if (!this.models.has(job.model)) {
-      const names = [...this.models.keys()].join(', ');
-      throw new BlindbeatError('NOT_FOUND', `there is no model "${job.model}" here: ask for one of ${names}`);
-    }
+    if (!this.models.has(job.model)) throw noSuchModel(job.model, this.models);
     const request = requestDigest(job.request);
     const refusal = this.#losses.refusal(request) ?? this.#hopeless();
     if (refusal) throw refusal;
     const { mostWaiting } = this.#options;
-    if (this.#waiting.length >= mostWaiting)
-      throw new BlindbeatError(
-        'BUSY',
-        `${mostWaiting} requests wait already, which is the most: try again later`,
-      );
+    if (this.#waiting.length >= mostWaiting) throw tooManyWait(mostWaiting);
     const outcome = Promise.withResolvers<Outcome>();
     const { keys } = job;
     const ticket = {
@@ -242,8 +236,4 @@ function refusalOf(error: unknown): unknown {
   if (!(error instanceof BlindbeatError) || error.code !== 'FILE') return error;
   const words = 'evaluation keys not found: send them again';
   return new BlindbeatError('KEYS_NOT_FOUND', words, { cause: error });
-}
-
-function closed(): BlindbeatError {
-  return new BlindbeatError('BUSY', 'the server is being shut down: try again later');
 }

@@ -10,6 +10,7 @@ import { readPieces } from '../../files/input.ts';
 import { roundMs } from '../../measure/stages.ts';
 import { RecentDurations } from '../evaluators/durations.ts';
 import type { Evaluators, Job, Outcome } from '../evaluators.ts';
+import { closed, keysNotFound, noSuchModel, tooManyWait } from '../refusals.ts';
 import { Directory } from './directory.ts';
 import { Engine, type EngineEvent, read } from './engine.ts';
 import {
@@ -160,15 +161,8 @@ export class NatsEvaluators implements Evaluators {
     job.signal?.throwIfAborted();
     const model = this.#models.get(job.model);
     if (this.#draining) throw closed();
-    if (!model) {
-      const names = [...this.#models.keys()].join(', ');
-      throw new BlindbeatError('NOT_FOUND', `there is no model "${job.model}" here: ask for one of ${names}`);
-    }
-    if (this.#pending.size >= this.#mostWaiting)
-      throw new BlindbeatError(
-        'BUSY',
-        `${this.#mostWaiting} requests wait already, which is the most: try again later`,
-      );
+    if (!model) throw noSuchModel(job.model, this.#models);
+    if (this.#pending.size >= this.#mostWaiting) throw tooManyWait(this.#mostWaiting);
     const outcome = Promise.withResolvers<Outcome>();
     outcome.promise.catch(() => {}); // it may be refused before anybody waits for it
     const id = randomBytes(16).toString('hex');
@@ -270,7 +264,7 @@ export class NatsEvaluators implements Evaluators {
         await this.#engine.keys.put({ name: keys }, pieces as globalThis.ReadableStream<Uint8Array>);
       } catch (cause) {
         if (!(cause instanceof BlindbeatError)) throw cause;
-        throw new BlindbeatError('KEYS_NOT_FOUND', 'evaluation keys not found: send them again', { cause });
+        throw keysNotFound(cause);
       }
     };
     const storing = this.#storing.get(keys) ?? put().finally(() => this.#storing.delete(keys));
@@ -354,8 +348,4 @@ export class NatsEvaluators implements Evaluators {
 /** The same pieces, each in memory of its own: the reader of files writes over the last one. */
 async function* copied(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   for await (const piece of pieces) yield piece.slice();
-}
-
-function closed(): BlindbeatError {
-  return new BlindbeatError('BUSY', 'the server is being shut down: try again later');
 }

@@ -9,6 +9,7 @@ import { appendPieces, commitFile } from '../../files/append.ts';
 import { isFile } from '../../files/input.ts';
 import { makeFolder } from '../../files/output.ts';
 import { fileDates, verifyKeyFile } from '../key-file.ts';
+import { keysNotFound } from '../refusals.ts';
 
 /** How long keys may take to come from the store, in milliseconds: 64 MB take a second on one machine. */
 const MOST_COPY_MS = 120_000;
@@ -77,7 +78,7 @@ export class KeyCopies {
 
   async #copy(hash: string, manifest: ParsedManifest): Promise<void> {
     const found = (await this.#isStored(hash)) ? await this.#store.get(hash) : null;
-    if (!found) throw notFound();
+    if (!found) throw keysNotFound();
     found.error.catch(() => {}); // the check below tells more
     const part = join(this.#folder, `${hash}.${randomUUID()}.part`); // another worker may copy the same
     try {
@@ -91,7 +92,7 @@ export class KeyCopies {
       await rm(part, { force: true });
       if (!(cause instanceof BlindbeatError) || cause.code === 'FILE') throw cause;
       await this.#store.delete(hash); // whoever still has them sends sound ones
-      throw notFound(cause);
+      throw keysNotFound(cause);
     }
   }
 
@@ -103,10 +104,6 @@ export class KeyCopies {
   #path(hash: string): string {
     return join(this.#folder, `${hash}.keys`);
   }
-}
-
-function notFound(cause?: unknown): BlindbeatError {
-  return new BlindbeatError('KEYS_NOT_FOUND', 'evaluation keys not found: send them again', { cause });
 }
 
 /** What a stream has, unless it takes too long. */
