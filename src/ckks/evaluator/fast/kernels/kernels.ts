@@ -3,8 +3,8 @@ import { KERNEL_KINDS, type KernelKind } from '../../executor.ts';
 import { loadNative } from './native.ts';
 import { WASM } from './wasm.ts';
 
-/** Where the control block counts threads that sleep, in words: see ./assembly/work.ts. */
-export const ASLEEP = 32;
+/** The control block of threads in words: see ./assembly/work.ts. */
+export const CONTROL = { epoch: 0, asleep: 32, program: 48, failed: 49, maySleep: 50, words: 64 };
 
 /**
  * The kernels of the fast backend as WebAssembly offers them: polynomials of n residues as 32-bit words in
@@ -239,7 +239,7 @@ function nativeKernels(memory: WebAssembly.Memory, kind: KernelKind): KernelSet 
     (...args: number[]) => native.run(words, lanes, Uint32Array.of(k + 1, ...args, 0)),
   ]);
   const lead = (control: Pointer, scratch: Pointer) => {
-    const [epoch, asleep] = [control / 4, control / 4 + ASLEEP];
+    const [epoch, asleep] = [control / 4 + CONTROL.epoch, control / 4 + CONTROL.asleep];
     Atomics.add(words, epoch, 1);
     if (Atomics.load(words, asleep) > 0) Atomics.notify(new Int32Array(words.buffer), epoch);
     return native.lead(words, lanes, control, scratch);

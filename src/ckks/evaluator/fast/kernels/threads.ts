@@ -1,6 +1,6 @@
 import { BlindbeatError } from '../../../../errors.ts';
 import type { KernelKind } from '../../executor.ts';
-import { ASLEEP, KERNELS, type KernelSet, type Kernels, loadKernels, type Module } from './kernels.ts';
+import { CONTROL, KERNELS, type KernelSet, type Kernels, loadKernels, type Module } from './kernels.ts';
 import type { WasmMemory } from './memory.ts';
 
 /** More threads than this have nothing to do. */
@@ -17,8 +17,7 @@ export function requireThreads(count: number): void {
   throw new BlindbeatError('USAGE', `expected 1 to ${MOST_THREADS} threads, got ${count}`);
 }
 
-// The control block and the parts of a program, in words: see ./assembly/work.ts.
-const CONTROL = { epoch: 0, program: 48, failed: 49, maySleep: 50, words: 64 };
+// The parts of a program, in words: see ./assembly/work.ts.
 const HEAD = 16;
 const PHASE = { words: 48, count: 32, tasks: 33 };
 const STOP = -1;
@@ -38,9 +37,9 @@ function serveNatively({ native, lanes, memory, control, scratch }) {
   for (;;) {
     seen = serve(words, lanes, control, scratch, seen);
     if (seen >>> 0 === ${2 ** 32 - 1}) return;
-    Atomics.add(words, control / 4 + ${ASLEEP}, 1);
-    Atomics.wait(words, control / 4, seen | 0);
-    Atomics.sub(words, control / 4 + ${ASLEEP}, 1);
+    Atomics.add(words, control / 4 + ${CONTROL.asleep}, 1);
+    Atomics.wait(words, control / 4 + ${CONTROL.epoch}, seen | 0);
+    Atomics.sub(words, control / 4 + ${CONTROL.asleep}, 1);
   }
 }
 parent.onmessage = async ({ data }) => {
