@@ -21,7 +21,7 @@ import { type CheckedJob, prepareJobs } from './evaluators/clients.ts';
 import { describeData } from './probe/probe.ts';
 import { type Head, head, note, OUTPUT_OPTIONS, publish, runBenchmark, whole } from './shared/run.ts';
 import { pairedRatio, percentile, turns } from './shared/statistics.ts';
-import { closedLoop, type Load, type Stop } from './throughput/load.ts';
+import { closedLoop, type Load, type Stop, stopFrom } from './throughput/load.ts';
 import { type Split, splitName, splitsFrom } from './throughput/split.ts';
 import { prepareFiles, Workers } from './throughput/workers.ts';
 
@@ -73,10 +73,7 @@ await runBenchmark(async () => {
   const clients = values.clients.split(',').map((count) => whole('clients', count));
   const keys = whole('keys', values.keys);
   const rounds = whole('rounds', values.rounds);
-  const stop: Stop =
-    values.requests === undefined
-      ? { seconds: whole('seconds', values.seconds) }
-      : { requests: whole('requests', values.requests) };
+  const stop = stopFrom(values);
   const folder = await mkdtemp(join(tmpdir(), 'blindbeat-bench-'));
   try {
     note('making keys');

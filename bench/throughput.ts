@@ -18,7 +18,7 @@ import { median } from '../src/measure/machine.ts';
 import { describeData } from './probe/probe.ts';
 import { type Head, head, note, OUTPUT_OPTIONS, publish, runBenchmark, whole } from './shared/run.ts';
 import { percentile, turns } from './shared/statistics.ts';
-import { closedLoop, type Stop } from './throughput/load.ts';
+import { closedLoop, type Stop, stopFrom } from './throughput/load.ts';
 import { type Split, splitName, splitsFrom } from './throughput/split.ts';
 import { prepareFiles, Workers } from './throughput/workers.ts';
 
@@ -63,10 +63,7 @@ await runBenchmark(async () => {
   const splits = splitsFrom(values.splits);
   const waiting = values.waiting.split(',').map((count) => whole('waiting', count));
   const rounds = whole('rounds', values.rounds);
-  const stop: Stop =
-    values.requests === undefined
-      ? { seconds: whole('seconds', values.seconds) }
-      : { requests: whole('requests', values.requests) };
+  const stop = stopFrom(values);
   const folder = await mkdtemp(join(tmpdir(), 'blindbeat-bench-'));
   try {
     note('making keys');

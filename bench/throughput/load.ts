@@ -1,8 +1,17 @@
+import { whole } from '../shared/run.ts';
+
 /** Evaluates a request; one at a time. */
 export type Worker = () => Promise<void>;
 
 /** When clients stop to send: after so many seconds, or replies of all clients together. */
 export type Stop = { seconds: number } | { requests: number };
+
+/** What the options `--seconds` and `--requests` say; requests go before. */
+export function stopFrom({ seconds, requests }: { seconds: string; requests?: string }): Stop {
+  return requests === undefined
+    ? { seconds: whole('seconds', seconds) }
+    : { requests: whole('requests', requests) };
+}
 
 /** What clients got. */
 export interface Load {

@@ -1,8 +1,8 @@
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll } from 'vitest';
+import { afterAll, expect } from 'vitest';
 import { runCli } from '../../src/cli/program.ts';
 import type { Output } from '../../src/cli/terminal/io.ts';
 import { saveModel } from '../../src/model/files.ts';
@@ -48,4 +48,21 @@ export function temporaryFolder(): string {
 export async function saveSmallModel(folder: string, options: RandomModelOptions = {}): Promise<string> {
   await saveModel(randomModel({ samples: 2048, channels: [4, 8], ...options }), folder);
   return folder;
+}
+
+/** Expects a folder to have the replies to requests of normal ECGs, the k-th with seed k, each with the model's scores. */
+export async function expectReplies(
+  replies: string,
+  names: string[],
+  keys: string,
+  model: string,
+): Promise<void> {
+  expect(readdirSync(replies)).toEqual(names.map((name) => `${name}.reply`));
+  for (const [k, name] of names.entries()) {
+    const { json } = await blindbeatJson('decrypt', join(replies, `${name}.reply`), '--keys', keys);
+    const args = ['--rhythm', 'normal', '--seed', String(k), '--model', model, '--simulate'];
+    const here = (await blindbeatJson('classify', ...args)).json;
+    for (const [score, value] of Object.entries<number>(here.scores))
+      expect(Math.abs(json.scores[score] - value)).toBeLessThan(1e-2);
+  }
 }

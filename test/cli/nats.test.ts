@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import { HAS_NATS, kill, NatsServer, startWorker } from '../service/nats/machines.ts';
-import { blindbeat, blindbeatJson, saveSmallModel, temporaryFolder } from './helpers.ts';
+import { blindbeat, expectReplies, saveSmallModel, temporaryFolder } from './helpers.ts';
 
 const BIN = resolve(import.meta.dirname, '../../bin/blindbeat.js');
 const folder = temporaryFolder();
@@ -68,14 +68,7 @@ describe.skipIf(!HAS_NATS)(
       await nats.start();
       const { code, stdout } = await sending;
       expect([code, stdout]).toEqual([0, expect.stringContaining('40 replies')]);
-      expect(readdirSync(replies)).toEqual(names.map((name) => `${name}.reply`));
-      for (const [k, name] of names.entries()) {
-        const { json } = await blindbeatJson('decrypt', join(replies, `${name}.reply`), '--keys', keys);
-        const args = ['--rhythm', 'normal', '--seed', String(k), '--model', model, '--simulate'];
-        const here = (await blindbeatJson('classify', ...args)).json;
-        for (const [score, value] of Object.entries<number>(here.scores))
-          expect(Math.abs(json.scores[score] - value)).toBeLessThan(1e-2);
-      }
+      await expectReplies(replies, names, keys, model);
       await nats.kill();
     }, 180_000);
 

@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { blindbeat, blindbeatJson, saveSmallModel, temporaryFolder } from './helpers.ts';
+import { blindbeat, blindbeatJson, expectReplies, saveSmallModel, temporaryFolder } from './helpers.ts';
 
 const BIN = resolve(import.meta.dirname, '../../bin/blindbeat.js');
 const folder = temporaryFolder();
@@ -84,13 +84,6 @@ describe('serve, and its clients', () => {
     await serve(new URL(first.url).port);
     const { code, stdout } = await sending;
     expect([code, stdout]).toEqual([0, expect.stringContaining('20 replies')]);
-    expect(readdirSync(replies)).toEqual(names.map((name) => `${name}.reply`));
-    for (const [k, name] of names.entries()) {
-      const { json } = await blindbeatJson('decrypt', join(replies, `${name}.reply`), '--keys', keys);
-      const args = ['--rhythm', 'normal', '--seed', String(k), '--model', model, '--simulate'];
-      const here = (await blindbeatJson('classify', ...args)).json;
-      for (const [score, value] of Object.entries<number>(here.scores))
-        expect(Math.abs(json.scores[score] - value)).toBeLessThan(1e-2);
-    }
+    await expectReplies(replies, names, keys, model);
   });
 });
